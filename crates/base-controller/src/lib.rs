@@ -1,0 +1,1 @@
+//! The workshop for controllers: informers, index, work queue, Plan and apply.

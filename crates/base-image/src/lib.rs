@@ -1,0 +1,1 @@
+//! OCI images: references, credentials, pull, push, content store, unpack, assemble, registry server.

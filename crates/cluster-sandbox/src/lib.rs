@@ -1,0 +1,1 @@
+//! Linux containers: namespaces, cgroups, mounts, spawn.

@@ -1,0 +1,1 @@
+//! Every Knative noun: types, defaults, validation, conditions, annotation names, CRDs.

@@ -1,0 +1,1 @@
+//! Knative's decisions as pure functions: scale, rollout, traffic, revision garbage, route match, breaker.

@@ -1,0 +1,1 @@
+//! Moves requests: gateway, activator, queue-proxy.

@@ -1,0 +1,1 @@
+//! Keeps Service, Configuration, Revision, Route, PodAutoscaler, ServerlessService and Ingress true; runs the autoscaler.
