@@ -1,0 +1,8 @@
+//! A kind without any behaviour of its own.
+
+use super::Strategy;
+
+/// Every hook as it is by default.
+pub(super) struct Plain;
+
+impl Strategy for Plain {}
