@@ -3,4 +3,5 @@
 pub mod field_error;
 pub mod kinds;
 pub mod names;
+pub mod store;
 pub mod value;
