@@ -1,0 +1,154 @@
+//! Scalars: one JSON value into its canonical spelling, or a note of what is wrong with it.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::Value;
+
+use super::{cursor::Cursor, time};
+use crate::{
+    facts::{Field, Shape, ValueKind},
+    quantity::Quantity,
+};
+
+/// A scalar as it came.
+pub(super) enum Got<'a> {
+    Bool(bool),
+    Int(i64),
+    /// An integer above every signed one.
+    Unsigned(u64),
+    Float(f64),
+    Str(&'a str),
+}
+
+impl Got<'_> {
+    /// What JSON calls it, as in Go's errors.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Bool(_) => "bool",
+            Self::Int(_) | Self::Unsigned(_) | Self::Float(_) => "number",
+            Self::Str(_) => "string",
+        }
+    }
+
+    /// The literal in Go's errors about numbers.
+    fn number_text(&self) -> Option<String> {
+        match self {
+            Self::Int(number) => Some(number.to_string()),
+            Self::Unsigned(number) => Some(number.to_string()),
+            Self::Float(number) => Some(format!("{number:?}")),
+            Self::Bool(_) | Self::Str(_) => None,
+        }
+    }
+}
+
+/// The Go type of one value of `field`, for error messages.
+pub(super) fn item_type(field: Field) -> &'static str {
+    let whole = field.go_type();
+    match (field.shape(), field.message()) {
+        (Shape::One, _) => whole,
+        (_, Some(message)) if field.value_kind() == ValueKind::Message => message.go_name(),
+        (Shape::List, _) => whole.strip_prefix("[]").unwrap_or("string"),
+        (Shape::Map, _) => whole.split_once(']').map_or("string", |(_, item)| item),
+    }
+}
+
+/// One scalar for `field`; `Null` if it does not fit, which `cursor` notes.
+pub(super) fn scalar(field: Field, got: &Got<'_>, cursor: &mut Cursor) -> Value {
+    match (field.value_kind(), got) {
+        (ValueKind::Bool, Got::Bool(value)) | (ValueKind::SchemaOrBool, Got::Bool(value)) => Value::Bool(*value),
+        (ValueKind::String, Got::Str(text)) => Value::from(*text),
+        (
+            ValueKind::Int32 | ValueKind::Int64 | ValueKind::IntOrString,
+            Got::Int(_) | Got::Unsigned(_) | Got::Float(_),
+        ) => integer(field, got, cursor),
+        (ValueKind::IntOrString, Got::Str(text)) => Value::from(*text),
+        (ValueKind::Float64, Got::Int(number)) => Value::from(*number),
+        (ValueKind::Float64, Got::Unsigned(number)) => Value::from(*number),
+        (ValueKind::Float64, Got::Float(number)) => float(*number),
+        (ValueKind::Bytes, Got::Str(text)) => bytes(text, cursor),
+        (ValueKind::Time, Got::Str(text)) => noted(time::canonical_time(text), cursor),
+        (ValueKind::MicroTime, Got::Str(text)) => noted(time::canonical_micro_time(text), cursor),
+        (ValueKind::Quantity, got) => quantity(got, cursor),
+        (kind, got) => {
+            let wanted = match kind {
+                ValueKind::Time | ValueKind::MicroTime => "string",
+                ValueKind::IntOrString => "int32",
+                ValueKind::Bytes => "[]uint8",
+                _ => item_type(field),
+            };
+            cursor.mismatch(got.name(), wanted);
+            Value::Null
+        }
+    }
+}
+
+fn integer(field: Field, got: &Got<'_>, cursor: &mut Cursor) -> Value {
+    let is_wide = field.value_kind() == ValueKind::Int64;
+    if let Got::Int(number) = got
+        && (is_wide || i32::try_from(*number).is_ok())
+    {
+        return Value::from(*number);
+    }
+    let wanted = if field.value_kind() == ValueKind::IntOrString { "int32" } else { item_type(field) };
+    cursor.mismatch(&format!("number {}", got.number_text().unwrap_or_default()), wanted);
+    Value::Null
+}
+
+/// A float as Go writes it: whole numbers without a fraction.
+pub(crate) fn float(number: f64) -> Value {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if number.fract() == 0.0 && number.abs() < EXACT {
+        // The number is whole and in range, so the text is that of an integer.
+        return format!("{number:.0}").parse::<i64>().map_or(Value::Null, Value::from);
+    }
+    serde_json::Number::from_f64(number).map_or(Value::Null, Value::Number)
+}
+
+fn bytes(text: &str, cursor: &mut Cursor) -> Value {
+    let clean: String;
+    let text = if text.contains(['\r', '\n']) {
+        clean = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
+        &clean
+    } else {
+        text
+    };
+    match STANDARD.decode(text) {
+        Ok(_) => Value::from(text),
+        Err(error) => {
+            let offset = match error {
+                base64::DecodeError::InvalidByte(offset, _) | base64::DecodeError::InvalidLastSymbol(offset, _) => {
+                    offset
+                }
+                // Go names the start of the group of four that is not whole.
+                base64::DecodeError::InvalidLength(_) | base64::DecodeError::InvalidPadding => text.len() / 4 * 4,
+            };
+            cursor.malformed(format!("illegal base64 data at input byte {offset}"));
+            Value::Null
+        }
+    }
+}
+
+fn quantity(got: &Got<'_>, cursor: &mut Cursor) -> Value {
+    let text = match got {
+        Got::Str(text) => text.trim().to_owned(),
+        Got::Bool(value) => value.to_string(),
+        Got::Float(number) => number.to_string(),
+        other => other.number_text().unwrap_or_default(),
+    };
+    match Quantity::parse(&text) {
+        Ok(quantity) => Value::from(quantity.to_string()),
+        Err(error) => {
+            cursor.malformed(error.to_string());
+            Value::Null
+        }
+    }
+}
+
+fn noted(result: Result<Option<String>, String>, cursor: &mut Cursor) -> Value {
+    match result {
+        Ok(text) => text.map_or(Value::Null, Value::from),
+        Err(text) => {
+            cursor.malformed(text);
+            Value::Null
+        }
+    }
+}

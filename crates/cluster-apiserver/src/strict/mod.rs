@@ -1,0 +1,123 @@
+//! Decoding a JSON or YAML body into the canonical form of a type, noticing everything that does not fit.
+//!
+//! One pass over the body, directed by the [facts](crate::facts), does what kube-apiserver does with Go structs:
+//! - a value of the wrong type is an error, with Go's text (`json: cannot unmarshal …`); the first one counts;
+//! - unknown and duplicate fields are *strict* errors, for `fieldValidation` to refuse, warn of or ignore;
+//! - what remains is in canonical form (see [`canonical`](crate::facts::canonical)).
+//!
+//! Duplicates are only visible in the body itself, so the decoder runs on its text and not on a parsed value; results
+//! of patches, which are values already, go through the same pass. Bodies are untrusted: depth is bounded, the number
+//! of strict errors too, and nothing panics.
+//!
+//! Specified by `sigs.k8s.io/json` and recorded answers.
+
+mod cursor;
+mod leaf;
+mod time;
+mod visitor;
+
+use serde::de::DeserializeSeed;
+use serde_json::Value;
+
+use crate::facts::Type;
+use cursor::Cursor;
+pub(crate) use leaf::float;
+pub use time::{format_micro_time, format_time};
+use visitor::{Custom, Message, Untyped};
+
+/// An object as the rest of the server takes it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decoded {
+    /// The canonical form.
+    pub value: Value,
+    /// What strict validation refuses, such as `unknown field "spec.x"`, in the order of the body.
+    pub strict_errors: Vec<String>,
+}
+
+/// Why a body is not of its type, in Go's words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The text is not JSON or YAML.
+    #[error("{0}")]
+    Syntax(String),
+    /// A value does not fit its field.
+    #[error("{0}")]
+    Type(String),
+}
+
+/// Decodes a JSON body.
+pub fn decode_json(of: Type, body: &[u8]) -> Result<Decoded, DecodeError> {
+    json(body, |cursor, reader| Message { of, cursor }.deserialize(reader))
+}
+
+/// Decodes a YAML body.
+pub fn decode_yaml(of: Type, body: &str) -> Result<Decoded, DecodeError> {
+    yaml(body, |cursor, value| Message { of, cursor }.deserialize(value))
+}
+
+/// Decodes a value, such as the result of a patch.
+pub fn decode_value(of: Type, value: &Value) -> Result<Decoded, DecodeError> {
+    run(|cursor| Message { of, cursor }.deserialize(value))
+}
+
+/// Decodes the JSON body of a custom object: `metadata` as every object's, the rest as it is.
+pub fn decode_custom_json(body: &[u8]) -> Result<Decoded, DecodeError> {
+    json(body, |cursor, reader| Custom { cursor }.deserialize(reader))
+}
+
+/// Decodes the YAML body of a custom object.
+pub fn decode_custom_yaml(body: &str) -> Result<Decoded, DecodeError> {
+    yaml(body, |cursor, value| Custom { cursor }.deserialize(value))
+}
+
+/// Decodes a custom object from a value, such as the result of a patch.
+pub fn decode_custom_value(value: &Value) -> Result<Decoded, DecodeError> {
+    run(|cursor| Custom { cursor }.deserialize(value))
+}
+
+/// Parses JSON without a type, such as a patch, noticing duplicate fields only.
+pub fn parse_json(body: &[u8]) -> Result<Decoded, DecodeError> {
+    json(body, |cursor, reader| Untyped { cursor }.deserialize(reader))
+}
+
+/// Parses YAML without a type.
+pub fn parse_yaml(body: &str) -> Result<Decoded, DecodeError> {
+    yaml(body, |cursor, value| Untyped { cursor }.deserialize(value))
+}
+
+/// The text for the strict errors of a request that asks for strict validation.
+pub fn strict_error_text(errors: &[String]) -> String {
+    format!("strict decoding error: {}", errors.join(", "))
+}
+
+fn json<'de>(
+    body: &'de [u8],
+    decode: impl FnOnce(
+        &mut Cursor,
+        &mut serde_json::Deserializer<serde_json::de::SliceRead<'de>>,
+    ) -> serde_json::Result<Value>,
+) -> Result<Decoded, DecodeError> {
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    run(|cursor| {
+        let value = decode(cursor, &mut reader)?;
+        reader.end()?;
+        Ok(value)
+    })
+}
+
+fn yaml(
+    body: &str,
+    decode: impl FnOnce(&mut Cursor, &Value) -> serde_json::Result<Value>,
+) -> Result<Decoded, DecodeError> {
+    let value: Value = serde_saphyr::from_str(body).map_err(|error| DecodeError::Syntax(format!("yaml: {error}")))?;
+    run(|cursor| decode(cursor, &value))
+}
+
+fn run(decode: impl FnOnce(&mut Cursor) -> serde_json::Result<Value>) -> Result<Decoded, DecodeError> {
+    let mut cursor = Cursor::default();
+    let value = decode(&mut cursor).map_err(|error| DecodeError::Syntax(error.to_string()))?;
+    cursor.finish(value)
+}
+
+#[cfg(test)]
+mod tests;
