@@ -166,7 +166,8 @@ impl Change {
     }
 
     /// Lays the fields that `desired` sets over `base`, the cached object; see [`crate::overlay`]. Nothing is sent when nothing changes.
-    /// `status` is not part of it.
+    /// `status` is not part of it. A typed object sets its kind's required fields whether the maker means them or not: for some fields
+    /// of somebody else's object use [`Change::overlay_fields`].
     pub fn overlay<K: Object<DynamicType: Default>>(base: &K, desired: &K) -> Self {
         Self::overlay_fields(base, json(desired).unwrap_or_else(Value::String))
     }

@@ -139,12 +139,18 @@ fn decode<W: 'static, K: Object>(
 }
 
 fn is_undecodable(error: &watcher::Error) -> bool {
-    matches!(
-        error,
-        watcher::Error::InitialListFailed(kube::Error::SerdeError(_))
-            | watcher::Error::WatchStartFailed(kube::Error::SerdeError(_))
-            | watcher::Error::WatchFailed(kube::Error::SerdeError(_))
-    )
+    let (watcher::Error::InitialListFailed(cause)
+    | watcher::Error::WatchStartFailed(cause)
+    | watcher::Error::WatchFailed(cause)) = error
+    else {
+        return false;
+    };
+    match cause {
+        kube::Error::SerdeError(_) => true,
+        // kube reads a line that is no event of `K` as a Status, whose fields are all optional: an empty one is no answer of a server.
+        kube::Error::Api(status) => status.code == 0 && status.message.is_empty(),
+        _ => false,
+    }
 }
 
 fn key_of<K: Object>(object: &Decoded<K>) -> Key {

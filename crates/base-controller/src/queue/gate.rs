@@ -16,6 +16,15 @@ pub(super) struct Gate {
     waiting: BTreeMap<Key, Vec<Expectation>>,
 }
 
+/// What a step of an informer lets go.
+#[derive(Default)]
+pub(super) struct Released {
+    /// Keys that wait for nothing any more.
+    pub(super) keys: BTreeSet<Key>,
+    /// Keys of whose writes a list showed no trace: what was written has been undone since, and no event will ever tell of it.
+    pub(super) missed: BTreeSet<Key>,
+}
+
 struct Expectation {
     sight: usize,
     /// How many lists the informer had begun when the write was already done.
@@ -54,21 +63,24 @@ impl Gate {
         is_waiting
     }
 
-    /// Drops what has been seen and returns the keys that wait for nothing any more.
-    pub(super) fn progress(&mut self, sight: usize, progress: Progress) -> BTreeSet<Key> {
-        let Some(informer) = self.sights.get(sight) else { return BTreeSet::new() };
-        let is_seen = |expectation: &Expectation| {
-            expectation.sight == sight
-                && match progress {
-                    Progress::Listed(list) => expectation.lists < list || informer.has_seen(&expectation.written),
-                    Progress::Object => informer.has_seen(&expectation.written),
-                }
-        };
-        let mut released = BTreeSet::new();
+    /// Drops what has been seen.
+    pub(super) fn progress(&mut self, sight: usize, progress: Progress) -> Released {
+        let mut released = Released::default();
+        let Some(informer) = self.sights.get(sight) else { return released };
         self.waiting.retain(|key, expected| {
-            expected.retain(|expectation| !is_seen(expectation));
+            expected.retain(|expectation| {
+                if expectation.sight != sight {
+                    return true;
+                }
+                let is_seen = informer.has_seen(&expectation.written);
+                let is_listed = matches!(progress, Progress::Listed(list) if expectation.lists < list);
+                if is_listed && !is_seen {
+                    released.missed.insert(key.clone());
+                }
+                !is_seen && !is_listed
+            });
             if expected.is_empty() {
-                released.insert(key.clone());
+                released.keys.insert(key.clone());
             }
             !expected.is_empty()
         });

@@ -6,7 +6,6 @@
 mod gate;
 mod lanes;
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -104,11 +103,14 @@ impl Queue {
     pub(crate) fn progress(&self, sight: usize, progress: Progress) {
         let now = Instant::now();
         let mut core = self.core();
-        let released: BTreeSet<Key> = core.gate.progress(sight, progress);
-        if released.is_empty() {
+        let released = core.gate.progress(sight, progress);
+        if released.keys.is_empty() && released.missed.is_empty() {
             return;
         }
-        for key in &released {
+        for key in &released.missed {
+            core.lanes.add(key, Lane::Background, now);
+        }
+        for key in &released.keys {
             core.lanes.unpark(key, now);
         }
         self.settle(core);
