@@ -29,6 +29,8 @@ mod platform;
 pub mod reference;
 pub mod store;
 pub mod tar_stream;
+#[cfg(target_os = "linux")]
+pub mod unpack;
 
 pub use config::ImageConfig;
 pub use digest::{Digest, DigestError, Hasher, Hashing};
