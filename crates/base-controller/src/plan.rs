@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::key::{GroupKind, Key, ObjectRef};
 use crate::object::Object;
+use crate::overlay::overlay;
 
 /// What one reconcile of one key wants done. `S` is the kind's status; a status that serialises to null (`()`, `None`) is not written.
 #[derive(Clone, Debug, Serialize)]
@@ -97,6 +98,7 @@ pub enum OnRefusal {
 
 /// A Kubernetes Event to record.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PlanEvent {
     /// A problem rather than news.
     pub is_warning: bool,
@@ -125,6 +127,8 @@ pub struct Change {
     pub(crate) key: Key,
     pub(crate) action: Action,
     pub(crate) on_refusal: OnRefusal,
+    pub(crate) done_event: Option<PlanEvent>,
+    pub(crate) refused_event: Option<PlanEvent>,
 }
 
 #[derive(Clone, Debug)]
@@ -137,11 +141,12 @@ pub(crate) enum Action {
         base: Value,
         subresource: Option<&'static str>,
     },
-    Delete {
-        uid: Option<String>,
-        grace_period_s: Option<u32>,
-        propagation: Option<PropagationPolicy>,
+    /// A JSON merge patch on top of one version: for objects of which only the metadata is known.
+    Merge {
+        fields: Value,
     },
+    Delete(Deletion),
+    DeleteCollection,
     Post {
         subresource: &'static str,
         body: Value,
@@ -150,6 +155,17 @@ pub(crate) enum Action {
     Broken {
         reason: String,
     },
+}
+
+/// How an object is deleted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Deletion {
+    pub(crate) uid: Option<String>,
+    /// The version as cached, and whether it has to be that one.
+    pub(crate) version: Option<String>,
+    pub(crate) is_exact: bool,
+    pub(crate) grace_period_s: Option<u32>,
+    pub(crate) propagation: Option<PropagationPolicy>,
 }
 
 impl Change {
@@ -193,8 +209,31 @@ impl Change {
 
     /// As [`Change::delete`], for a kind known only at run time.
     pub fn delete_of<K: Object>(resource: ApiResource, object: &K) -> Self {
-        let uid = object.meta().uid.clone();
-        Self::new(resource, Key::of(object), Ok(Action::Delete { uid, grace_period_s: None, propagation: None }))
+        let meta = object.meta();
+        let deletion =
+            Deletion { uid: meta.uid.clone(), version: meta.resource_version.clone(), ..Deletion::default() };
+        Self::new(resource, Key::of(object), Ok(Action::Delete(deletion)))
+    }
+
+    /// Deletes every object of a kind in `namespace` (empty: everywhere). Nothing is waited for afterwards: who plans it again while the
+    /// caches still show objects does no harm.
+    pub fn delete_collection_of(resource: ApiResource, namespace: &str) -> Self {
+        Self::new(resource, Key::new(namespace, ""), Ok(Action::DeleteCollection))
+    }
+
+    /// Merges `fields` into the object whose cached metadata is `base`, on top of exactly that version (a JSON merge patch). For objects that
+    /// are not cached whole; whoever has the whole object overlays it.
+    pub fn merge_of<K: Object>(resource: ApiResource, base: &K, fields: Value) -> Self {
+        let meta = base.meta();
+        let identity = serde_json::json!({"uid": meta.uid, "resourceVersion": meta.resource_version});
+        let action = match fields {
+            Value::Object(_) => {
+                let fields = overlay(&fields, &serde_json::json!({ "metadata": identity }));
+                Ok(Action::Merge { fields })
+            }
+            other => Err(format!("fields are no object: {other}")),
+        };
+        Self::new(resource, Key::of(base), action)
     }
 
     /// Posts `body` to a subresource of `object`, such as a Pod's `binding`.
@@ -205,7 +244,31 @@ impl Change {
 
     fn new(resource: ApiResource, key: Key, action: Result<Action, String>) -> Self {
         let action = action.unwrap_or_else(|reason| Action::Broken { reason });
-        Self { resource, key, action, on_refusal: OnRefusal::Retry }
+        Self { resource, key, action, on_refusal: OnRefusal::Retry, done_event: None, refused_event: None }
+    }
+
+    /// Records this Event about the plan's object once the change is done. `{name}` in its message stands for the written object's name,
+    /// which the server may have made up.
+    #[must_use]
+    pub fn with_event(mut self, event: PlanEvent) -> Self {
+        self.done_event = Some(event);
+        self
+    }
+
+    /// Records this Event about the plan's object if the change is refused. `{error}` in its message stands for the server's words.
+    #[must_use]
+    pub fn or_event(mut self, event: PlanEvent) -> Self {
+        self.refused_event = Some(event);
+        self
+    }
+
+    /// Deletes the object only in the very version that was cached; another version is a conflict.
+    #[must_use]
+    pub fn as_cached(mut self) -> Self {
+        if let Action::Delete(deletion) = &mut self.action {
+            deletion.is_exact = true;
+        }
+        self
     }
 
     /// Sets the condition that a refusal of this change means.
@@ -236,8 +299,8 @@ impl Change {
     /// Sets how long a deleted Pod may take to end, in seconds; 0 removes it at once.
     #[must_use]
     pub fn with_grace_period_s(mut self, seconds: u32) -> Self {
-        if let Action::Delete { grace_period_s, .. } = &mut self.action {
-            *grace_period_s = Some(seconds);
+        if let Action::Delete(deletion) = &mut self.action {
+            deletion.grace_period_s = Some(seconds);
         }
         self
     }
@@ -245,8 +308,8 @@ impl Change {
     /// Sets what a deletion does to the objects that this one owns.
     #[must_use]
     pub fn with_propagation(mut self, policy: PropagationPolicy) -> Self {
-        if let Action::Delete { propagation, .. } = &mut self.action {
-            *propagation = Some(policy);
+        if let Action::Delete(deletion) = &mut self.action {
+            deletion.propagation = Some(policy);
         }
         self
     }
@@ -292,12 +355,20 @@ impl Serialize for Change {
                 }
                 map.serialize_entry("fields", desired)?;
             }
-            Action::Delete { grace_period_s, .. } => {
+            Action::Merge { fields } => {
+                map.serialize_entry("merge", &target)?;
+                map.serialize_entry("fields", fields)?;
+            }
+            Action::Delete(deletion) => {
                 map.serialize_entry("delete", &target)?;
-                if let Some(seconds) = grace_period_s {
-                    map.serialize_entry("gracePeriodSeconds", seconds)?;
+                if let Some(seconds) = deletion.grace_period_s {
+                    map.serialize_entry("gracePeriodSeconds", &seconds)?;
+                }
+                if let Some(policy) = &deletion.propagation {
+                    map.serialize_entry("propagationPolicy", policy)?;
                 }
             }
+            Action::DeleteCollection => map.serialize_entry("deleteCollection", &target)?,
             Action::Post { subresource, body } => {
                 map.serialize_entry("post", &target)?;
                 map.serialize_entry("subresource", subresource)?;
@@ -310,6 +381,12 @@ impl Serialize for Change {
         }
         if let OnRefusal::Set(condition) = &self.on_refusal {
             map.serialize_entry("orCondition", condition)?;
+        }
+        if let Some(event) = &self.done_event {
+            map.serialize_entry("event", event)?;
+        }
+        if let Some(event) = &self.refused_event {
+            map.serialize_entry("orEvent", event)?;
         }
         map.end()
     }
@@ -334,7 +411,9 @@ pub(crate) fn summary(changes: &[Change]) -> BTreeMap<&'static str, usize> {
         let sort = match change.action {
             Action::Create { .. } => "create",
             Action::Overlay { .. } => "overlay",
-            Action::Delete { .. } => "delete",
+            Action::Merge { .. } => "merge",
+            Action::Delete(_) => "delete",
+            Action::DeleteCollection => "deleteCollection",
             Action::Post { .. } => "post",
             Action::Broken { .. } => "broken",
         };

@@ -19,7 +19,7 @@ mod wire;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, ApiResource, DeleteParams, PostParams, Preconditions, PropagationPolicy};
+use kube::api::{Api, ApiResource, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Client, Resource};
 use serde::Serialize;
 use serde_json::Value;
@@ -28,7 +28,7 @@ use crate::diff;
 use crate::key::{GroupKind, Key, ObjectRef};
 use crate::object::{Object, Revision};
 use crate::overlay::overlay;
-use crate::plan::{Action, Change, Condition, Finalizer, OnRefusal, Plan};
+use crate::plan::{Action, Change, Condition, Deletion, Finalizer, OnRefusal, Plan, PlanEvent};
 use wire::{Failure, Sent};
 
 /// How long one write may take.
@@ -67,6 +67,8 @@ pub struct Applied {
     pub writes: Vec<Written>,
     /// The change that was refused with a condition to set, and the server's words.
     pub refused: Option<Refused>,
+    /// What the changes that were carried out or refused want told about the object, also if it ended early.
+    pub events: Vec<PlanEvent>,
 }
 
 /// A change that the server refused.
@@ -168,13 +170,13 @@ impl Applier {
         plan: Plan<S>,
         refuse: impl FnOnce(&mut S, &Condition),
     ) -> Applied {
-        let mut run = Run { applier: self, subject, writes: Vec::new(), refused: None };
+        let mut run = Run { applier: self, subject, writes: Vec::new(), refused: None, events: Vec::new() };
         let outcome = match run.all(plan, refuse).await {
             Ok(outcome) => Ok(outcome),
             Err(Stop::Conflict) => Ok(Outcome::Conflict),
             Err(Stop::Failed(error)) => Err(error),
         };
-        Applied { outcome, writes: run.writes, refused: run.refused }
+        Applied { outcome, writes: run.writes, refused: run.refused, events: run.events }
     }
 
     /// Carries out changes that belong to no object of their own, in order, as in a plan without a status.
@@ -215,6 +217,7 @@ struct Run<'a> {
     subject: Option<Subject>,
     writes: Vec<Written>,
     refused: Option<Refused>,
+    events: Vec<PlanEvent>,
 }
 
 impl Run<'_> {
@@ -242,18 +245,27 @@ impl Run<'_> {
 
     async fn change(&mut self, change: Change) -> Result<Step, Stop> {
         let target = change.target();
-        let Change { resource, key, action, on_refusal } = change;
+        let Change { resource, key, action, on_refusal, done_event, refused_event } = change;
+        let writes_before = self.writes.len();
         let failure = match action {
             Action::Create { object } => self.create(&resource, &key, object).await?,
             Action::Overlay { desired, base, subresource } => {
                 self.overlay(&resource, &key, (desired, base), subresource).await?
             }
-            Action::Delete { uid, grace_period_s, propagation } => {
-                self.delete(&resource, &key, (uid, grace_period_s, propagation)).await?
-            }
+            Action::Merge { fields } => self.merge(&resource, &key, fields).await?,
+            Action::Delete(deletion) => self.delete(&resource, &key, deletion).await?,
+            Action::DeleteCollection => self.delete_collection(&resource, &key).await?,
             Action::Post { subresource, body } => self.post(&resource, &key, subresource, &body).await?,
             Action::Broken { reason } => return Err(ApplyError::Encode { target, reason }.into()),
         };
+        match &failure {
+            None => {
+                let written = self.writes.get(writes_before..).and_then(<[Written]>::last);
+                let name = written.map_or(key.name(), |written| written.key.name()).to_owned();
+                self.tell(done_event, "{name}", &name);
+            }
+            Some(message) => self.tell(refused_event, "{error}", message),
+        }
         match (failure, on_refusal) {
             (None, _) => Ok(Step::Done),
             (Some(message), OnRefusal::Retry) => Err(ApplyError::Refused { target, message }.into()),
@@ -262,6 +274,13 @@ impl Run<'_> {
                 condition.message = condition.message.replace("{error}", &message);
                 Ok(Step::Refused { condition, refused: Refused { target, message } })
             }
+        }
+    }
+
+    fn tell(&mut self, event: Option<PlanEvent>, placeholder: &str, text: &str) {
+        if let Some(mut event) = event {
+            event.message = event.message.replace(placeholder, text);
+            self.events.push(event);
         }
     }
 
@@ -309,16 +328,30 @@ impl Run<'_> {
         }
     }
 
-    async fn delete(
-        &mut self,
-        resource: &ApiResource,
-        key: &Key,
-        (uid, grace_period_seconds, propagation_policy): (Option<String>, Option<u32>, Option<PropagationPolicy>),
-    ) -> Result<Option<String>, Stop> {
+    async fn merge(&mut self, resource: &ApiResource, key: &Key, fields: Value) -> Result<Option<String>, Stop> {
         let target = target(resource, key);
-        tracing::debug!(%target, uid, grace_period_seconds, "delete");
-        let preconditions = Some(Preconditions { uid: uid.clone(), resource_version: None });
-        let params = DeleteParams { dry_run: false, grace_period_seconds, propagation_policy, preconditions };
+        tracing::debug!(%target, %fields, "merge");
+        let api = self.applier.api(resource, key);
+        let patch = Patch::Merge(fields);
+        #[expect(clippy::disallowed_methods, reason = "this is the one place that writes objects")]
+        let answer = wire::bounded(api.patch(key.name(), &PatchParams::default(), &patch)).await;
+        match answer {
+            Ok(merged) => {
+                self.note(resource, merged.meta());
+                Ok(None)
+            }
+            Err(Failure::Refused(message)) => Ok(Some(message)),
+            Err(failure) => Err(stop(failure, target)),
+        }
+    }
+
+    async fn delete(&mut self, resource: &ApiResource, key: &Key, deletion: Deletion) -> Result<Option<String>, Stop> {
+        let target = target(resource, key);
+        tracing::debug!(%target, ?deletion, "delete");
+        let Deletion { uid, version, is_exact, grace_period_s: grace_period_seconds, propagation } = deletion;
+        let preconditions = Some(Preconditions { uid: uid.clone(), resource_version: version.filter(|_| is_exact) });
+        let params =
+            DeleteParams { dry_run: false, grace_period_seconds, propagation_policy: propagation, preconditions };
         let api = self.applier.api(resource, key);
         #[expect(clippy::disallowed_methods, reason = "this is the one place that writes objects")]
         let answer = wire::bounded(api.delete(key.name(), &params)).await;
@@ -328,8 +361,23 @@ impl Run<'_> {
                 self.writes.push(Written { kind: target.kind, key: key.clone(), revision: None, meta });
                 Ok(None)
             }
-            // The only precondition is the uid: a conflict means that this object is gone and another has its name.
-            Err(Failure::Missing(_) | Failure::Conflict) => Ok(None),
+            Err(Failure::Missing(_)) => Ok(None),
+            // If the only precondition is the uid, a conflict means that this object is gone and another has its name.
+            Err(Failure::Conflict) if !is_exact => Ok(None),
+            Err(Failure::Refused(message)) => Ok(Some(message)),
+            Err(failure) => Err(stop(failure, target)),
+        }
+    }
+
+    async fn delete_collection(&self, resource: &ApiResource, key: &Key) -> Result<Option<String>, Stop> {
+        let target = target(resource, key);
+        tracing::debug!(%target, "delete collection");
+        let api = self.applier.api(resource, key);
+        let params = DeleteParams::default();
+        #[expect(clippy::disallowed_methods, reason = "this is the one place that writes objects")]
+        let answer = wire::bounded(api.delete_collection(&params, &ListParams::default())).await;
+        match answer {
+            Ok(_) | Err(Failure::Missing(_)) => Ok(None),
             Err(Failure::Refused(message)) => Ok(Some(message)),
             Err(failure) => Err(stop(failure, target)),
         }

@@ -129,6 +129,7 @@ impl<R: Reconciler> Driver<R> {
         let object = self.reconciler.object(&observed).map(Arc::clone);
         let events = std::mem::take(&mut plan.events);
         let applied = self.apply(object.as_deref(), plan).await;
+        self.record(key, object.as_deref(), &applied.events);
         if applied.outcome.as_ref().is_ok_and(|outcome| *outcome != Outcome::Conflict) {
             self.record(key, object.as_deref(), &events);
         }
@@ -138,7 +139,9 @@ impl<R: Reconciler> Driver<R> {
     async fn apply(&self, object: Option<&R::Object>, plan: Plan<R::Status>) -> Applied {
         let subject = match object.map(|object| Subject::try_new(&self.resource, object)).transpose() {
             Ok(subject) => subject,
-            Err(error) => return Applied { outcome: Err(error), writes: Vec::new(), refused: None },
+            Err(error) => {
+                return Applied { outcome: Err(error), writes: Vec::new(), refused: None, events: Vec::new() };
+            }
         };
         let now = self.context.clock.now();
         let refuse = |status: &mut R::Status, condition: &_| self.reconciler.mark_refused(status, condition, now);
@@ -164,7 +167,7 @@ impl<R: Reconciler> Driver<R> {
     }
 
     fn end(&self, key: &Key, applied: Applied) -> End {
-        let Applied { outcome, writes, refused } = applied;
+        let Applied { outcome, writes, refused, events: _ } = applied;
         let is_refused = refused.is_some();
         let (label, next) = match &outcome {
             Ok(Outcome::Conflict) => ("conflict", Next::Retry(Duration::ZERO)),

@@ -137,6 +137,11 @@ impl<K: Object> Informer<K> {
         &self.shared.resource
     }
 
+    /// What tells this informer from the others of its type.
+    fn identity(&self) -> String {
+        registry::identity(&self.shared.resource, &self.shared.scope)
+    }
+
     /// The object at `key`.
     pub fn get(&self, key: &Key) -> Option<Arc<K>> {
         self.read(|cache| cache.get(key).map(Arc::clone))

@@ -8,6 +8,7 @@ use base_rt::metrics::Scope as MetricScope;
 use base_rt::{Phase, Tasks};
 use kube::Client;
 use kube::api::{ApiResource, DynamicObject};
+use tokio::task::AbortHandle;
 
 use super::{Informer, watch};
 use crate::metrics::InformerMetrics;
@@ -25,7 +26,12 @@ struct Shared {
     tasks: Tasks,
     seed: u64,
     metrics: InformerMetrics,
-    made: Mutex<BTreeMap<Identity, Box<dyn Any + Send>>>,
+    made: Mutex<BTreeMap<Identity, Made>>,
+}
+
+struct Made {
+    informer: Box<dyn Any + Send>,
+    watch: AbortHandle,
 }
 
 type Identity = (TypeId, String);
@@ -55,19 +61,28 @@ impl Informers {
 
     /// The informer of `resource`, decoded as `K`: `DynamicObject`, `PartialObjectMeta<DynamicObject>` (metadata only), or a type of one's own.
     pub fn of_resource<K: Object>(&self, resource: ApiResource, scope: Scope) -> Informer<K> {
-        let name = format!("{}/{}?{}", resource.api_version, resource.plural, scope.id());
+        let name = identity(&resource, &scope);
         let mut made = self.shared.made.lock().unwrap_or_else(PoisonError::into_inner);
         let identity = (TypeId::of::<K>(), name);
-        if let Some(informer) = made.get(&identity).and_then(|informer| informer.downcast_ref::<Informer<K>>()) {
+        if let Some(informer) = made.get(&identity).and_then(|made| made.informer.downcast_ref::<Informer<K>>()) {
             return informer.clone();
         }
         let informer = Informer::new(resource, scope, self.shared.metrics.of(&identity.1));
-        self.start(&informer, &identity.1);
-        made.insert(identity, Box::new(informer.clone()));
+        let watch = self.start(&informer, &identity.1);
+        made.insert(identity, Made { informer: Box::new(informer.clone()), watch });
         informer
     }
 
-    fn start<K: Object>(&self, informer: &Informer<K>, name: &str) {
+    /// Ends the watch of an informer whose kind is gone. Whoever holds it keeps what it has seen last; asking again starts a new one.
+    pub fn forget<K: Object>(&self, informer: &Informer<K>) {
+        let mut made = self.shared.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let identity = (TypeId::of::<K>(), informer.identity());
+        if let Some(made) = made.remove(&identity) {
+            made.watch.abort();
+        }
+    }
+
+    fn start<K: Object>(&self, informer: &Informer<K>, name: &str) -> AbortHandle {
         let shutdown = self.shared.tasks.shutdown().clone();
         let following = watch::follow(informer.clone(), self.shared.client.clone(), self.shared.seed ^ fnv1a(name));
         self.shared.tasks.spawn(format!("informer/{name}"), async move {
@@ -78,8 +93,13 @@ impl Informers {
                 () = following => {}
             }
             Ok(())
-        });
+        })
     }
+}
+
+/// One text per kind and scope.
+pub(super) fn identity(resource: &ApiResource, scope: &Scope) -> String {
+    format!("{}/{}?{}", resource.api_version, resource.plural, scope.id())
 }
 
 /// A stable hash, so that each watch draws its own jitter from the one seed.

@@ -1,7 +1,7 @@
 //! Every rule of `apply`, against the API server, without a controller.
 
 use base_controller::apply::{Applied, Applier, ApplyError, Outcome, Subject};
-use base_controller::{Change, Condition, Finalizer, Plan};
+use base_controller::{Change, Condition, Finalizer, Plan, PlanEvent};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::ApiResource;
@@ -246,4 +246,71 @@ async fn a_server_that_does_not_answer_is_an_error_in_the_end() {
     let error = apply(&world, &subject, plan(vec![])).await.outcome.unwrap_err();
     assert_eq!(error.to_string(), "writing Deployment.apps n/d took longer than 30 s");
     assert!(error.is_unsure());
+}
+
+fn metadata_of(map: &ConfigMap) -> kube::core::PartialObjectMeta<ConfigMap> {
+    use kube::core::PartialObjectMetaExt;
+    map.metadata.clone().into_response_partial()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_merge_needs_no_more_than_metadata_and_builds_on_its_version() {
+    let (world, _) = world().await;
+    let base = world.create(&config_map("m", json!({"a": "1"}))).await;
+    let applier = Applier::new(world.client.clone());
+    let merge = || {
+        let resource = ApiResource::erase::<ConfigMap>(&());
+        Change::merge_of(resource, &metadata_of(&base), json!({"metadata": {"finalizers": ["x/y"]}}))
+    };
+    let applied = applier.apply_changes(vec![merge()]).await;
+    assert_eq!((applied.outcome.unwrap(), applied.writes.len()), (Outcome::Done, 1));
+    let merged = world.api.object(MAPS, "m").unwrap();
+    assert_eq!((&merged["data"], &merged["metadata"]["finalizers"]), (&json!({"a": "1"}), &json!(["x/y"])));
+    assert_eq!(applier.apply_changes(vec![merge()]).await.outcome.unwrap(), Outcome::Conflict);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exact_deletion_spares_another_version() {
+    let (world, _) = world().await;
+    let base = world.create(&config_map("m", json!({}))).await;
+    world.update::<ConfigMap>("m", |map| map.immutable = Some(true)).await;
+    let applier = Applier::new(world.client.clone());
+    let exact = applier.apply_changes(vec![Change::delete(&base).as_cached()]).await;
+    assert_eq!(exact.outcome.unwrap(), Outcome::Conflict);
+    assert!(world.api.object(MAPS, "m").is_some());
+    assert_eq!(applier.apply_changes(vec![Change::delete(&base)]).await.outcome.unwrap(), Outcome::Done);
+    assert!(world.api.object(MAPS, "m").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_collection_is_deleted_in_one_namespace() {
+    let (world, _) = world().await;
+    world.create(&config_map("a", json!({}))).await;
+    world.create(&config_map("b", json!({}))).await;
+    let delete = |namespace| Change::delete_collection_of(ApiResource::erase::<ConfigMap>(&()), namespace);
+    let applier = Applier::new(world.client.clone());
+    assert_eq!(applier.apply_changes(vec![delete("other")]).await.outcome.unwrap(), Outcome::Done);
+    assert_eq!(world.api.objects(MAPS).len(), 2);
+    assert_eq!(applier.apply_changes(vec![delete("n")]).await.outcome.unwrap(), Outcome::Done);
+    assert!(world.api.objects(MAPS).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_tells_what_became_of_it() {
+    let (world, subject) = world().await;
+    let pod = || {
+        let mut pod = Pod::default();
+        pod.metadata.namespace = Some("n".into());
+        pod.metadata.generate_name = Some("p-".into());
+        Change::create(&pod)
+            .with_event(PlanEvent::normal("Created", "Created pod: {name}"))
+            .or_event(PlanEvent::warning("Failed", "Error creating: {error}"))
+            .or_condition(refusal())
+    };
+    let applied = apply(&world, &subject, plan(vec![pod()])).await;
+    let name = applied.writes[0].key.name().to_owned();
+    assert_eq!(applied.events, [PlanEvent::normal("Created", format!("Created pod: {name}"))]);
+    forbid(&world, "pods");
+    let applied = apply(&world, &subject, plan(vec![pod(), pod()])).await;
+    assert_eq!(applied.events, [PlanEvent::warning("Failed", "Error creating: quota")]);
 }

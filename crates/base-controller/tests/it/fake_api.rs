@@ -224,11 +224,10 @@ impl State {
             Method::PUT => self.replace(target, body),
             Method::PATCH => {
                 let mut object = self.get(&target.place())?;
-                for (name, value) in body.as_object().unwrap() {
-                    object[name] = value.clone();
-                }
+                merge(&mut object, &body);
                 self.replace(target, object)
             }
+            Method::DELETE if target.name.is_empty() => Ok(self.delete_all(target, query, &body)),
             Method::DELETE => self.delete(target, &body),
             _ => Err(Failure(405, "MethodNotAllowed", "no such method".into())),
         }
@@ -293,12 +292,27 @@ impl State {
         if !uid.is_null() && *uid != object["metadata"]["uid"] {
             return Err(Failure(409, "Conflict", "the UID in the precondition is another".into()));
         }
+        let version = &options["preconditions"]["resourceVersion"];
+        if !version.is_null() && *version != object["metadata"]["resourceVersion"] {
+            return Err(Failure(409, "Conflict", "the version in the precondition is another".into()));
+        }
         if has_no_finalizer(&object) {
             self.commit("DELETED", place, object);
             return Ok(json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}));
         }
         object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         Ok(self.commit("MODIFIED", place, object))
+    }
+
+    fn delete_all(&mut self, target: &Target, query: &BTreeMap<String, String>, options: &Value) -> Value {
+        let list = self.list(target, query);
+        for object in list["items"].as_array().unwrap() {
+            let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+            let one = Target { name, ..Target::parse(&format!("/{}/x", target.collection)) };
+            let one = Target { namespace: target.namespace.clone(), ..one };
+            self.delete(&one, options).unwrap();
+        }
+        list
     }
 
     fn commit(&mut self, kind: &'static str, place: Place, mut object: Value) -> Value {
@@ -395,4 +409,21 @@ fn respond(answer: Answer) -> Response<Body> {
     let mut response = Response::new(UnsyncBoxBody::new(Full::new(Bytes::from(body.to_string()))));
     *response.status_mut() = StatusCode::from_u16(code).unwrap();
     response
+}
+
+/// A JSON merge patch.
+fn merge(object: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *object = patch.clone();
+        return;
+    };
+    for (name, value) in patch {
+        match value {
+            Value::Null => {
+                object.as_object_mut().unwrap().remove(name);
+            }
+            Value::Object(_) if object[name].is_object() => merge(&mut object[name], value),
+            value => object[name] = value.clone(),
+        }
+    }
 }

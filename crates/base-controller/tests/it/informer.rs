@@ -166,3 +166,16 @@ async fn a_late_subscriber_is_told_what_is_there() {
     settle().await;
     assert_eq!(*told.lock().unwrap(), [true, false]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_forgotten_watch_ends_and_can_be_started_again() {
+    let world = World::new();
+    let informers = &world.context.informers;
+    let maps = informers.get::<ConfigMap>(Scope::all());
+    maps.synced().await;
+    informers.forget(&maps);
+    world.create(&config_map("a", json!({}))).await;
+    let again = informers.get::<ConfigMap>(Scope::all());
+    again.synced().await;
+    assert_eq!((maps.len(), again.len()), (0, 1));
+}
