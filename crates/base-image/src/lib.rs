@@ -22,11 +22,15 @@ pub mod config;
 mod digest;
 mod image;
 pub mod import;
+pub mod keychain;
 pub mod manifest;
 pub mod media_type;
 mod own_names;
 mod platform;
+pub mod pull;
 pub mod reference;
+pub mod registry_client;
+pub mod registry_server;
 pub mod store;
 pub mod tar_stream;
 #[cfg(target_os = "linux")]

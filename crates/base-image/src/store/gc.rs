@@ -74,6 +74,22 @@ impl Store {
         Ok(LayerSweep::new(self.clone(), dead))
     }
 
+    /// Removes one blob if nothing needs it; `Some(false)` if something does, `None` if there is no such blob.
+    ///
+    /// # Errors
+    /// [`GcError`].
+    pub fn remove_unused_blob(&self, digest: Digest) -> Result<Option<bool>, GcError> {
+        let _writing = self.writing();
+        if self.blob_size(digest).is_none() {
+            return Ok(None);
+        }
+        if self.mark().map_err(GcError::Mark)?.blobs.contains(&digest) {
+            return Ok(Some(false));
+        }
+        fs::remove_file(self.blob_path(digest)).map_err(GcError::Sweep)?;
+        Ok(Some(true))
+    }
+
     fn mark(&self) -> Result<Live, BlobError> {
         let mut live = Live::default();
         let mut waiting: Vec<Digest> = self.read_refs(|refs| refs.values().map(|record| record.digest).collect());

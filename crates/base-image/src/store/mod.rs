@@ -38,6 +38,7 @@ pub use lease::{Condemned, LayerSweep, Lease};
 pub use load::LoadError;
 pub use refs::{Origin, Record, RefError};
 pub use sink::BlobSink;
+pub(crate) use sink::commit;
 
 use crate::own_names::OwnNames;
 use crate::reference::Reference;
