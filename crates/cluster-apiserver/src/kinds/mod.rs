@@ -14,14 +14,36 @@
 //! Everything here is pure: values in, values out; the time, other objects and the identity come in as arguments.
 //! Custom kinds do not stand here: they are objects, and have a schema of their own.
 
+mod autoscaling;
+mod batch;
+mod check;
+mod config;
+pub mod defaults;
+mod event;
+mod extensions;
+mod lease;
+mod limits;
 pub mod metadata;
+mod namespace;
+mod networking;
+mod node;
 mod plain;
+mod pod;
+mod rbac;
 mod registry;
+mod resources;
+mod rules;
+mod scheduling;
+pub(crate) mod selector;
+pub mod service;
+mod storage;
 mod strategy;
+mod workloads;
 
 use serde_json::Value;
 
 pub use registry::builtins;
+pub use rules::{Generation, Rules};
 pub use strategy::{
     Admission, Denied, Dependents, Lookup, NameRule, NoLookup, Operation, Strategy, before_create, before_update,
 };
@@ -85,7 +107,8 @@ pub struct Subresource {
 pub enum Storage {
     /// As they are, in this group and version.
     Own,
-    /// As objects of another kind of the table; this row is a second view of them.
+    /// As objects of another kind of the table; this row is a second view of them. A write goes through this row's own
+    /// strategy, in this row's version, with the old object brought into it, and is converted last.
     Shared {
         /// Group of the stored kind.
         group: &'static str,

@@ -1,4 +1,4 @@
-//! A kind without any behaviour of its own.
+//! Kinds without behaviour of their own.
 
 use super::Strategy;
 

@@ -6,7 +6,10 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
-use super::{Kind, Scope, SelectableField, Storage, Strategy, Subresource, plain::Plain};
+use super::{
+    Kind, Scope, SelectableField, Storage, Strategy, Subresource, autoscaling, batch, config, event, extensions, lease,
+    limits, namespace, networking, node, plain::Plain, pod, rbac, scheduling, service, storage, workloads,
+};
 use crate::value::{at, str_at};
 
 const ALL_VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
@@ -88,6 +91,15 @@ impl Kind {
         Self { subresources, ..self }
     }
 
+    fn shared(
+        self,
+        stored: (&'static str, &'static str),
+        to_stored: fn(&Value) -> Value,
+        from_stored: fn(&Value) -> Value,
+    ) -> Self {
+        Self { storage: Storage::Shared { group: stored.0, version: stored.1, to_stored, from_stored }, ..self }
+    }
+
     fn select(self, selectable_fields: &'static [SelectableField]) -> Self {
         Self { selectable_fields, ..self }
     }
@@ -133,11 +145,11 @@ fn table() -> Vec<Kind> {
 fn core() -> Vec<Kind> {
     vec![
         CORE.review("Binding", "bindings", "binding"),
-        CORE.kind("ConfigMap", "configmaps", "configmap", &Plain).short(&["cm"]),
-        CORE.kind("Endpoints", "endpoints", "endpoints", &Plain).short(&["ep"]),
-        CORE.kind("Event", "events", "event", &Plain).short(&["ev"]).select(CORE_EVENT_FIELDS),
-        CORE.kind("LimitRange", "limitranges", "limitrange", &Plain).short(&["limits"]),
-        Kind { verbs: NAMESPACE_VERBS, ..CORE.kind("Namespace", "namespaces", "namespace", &Plain) }
+        CORE.kind("ConfigMap", "configmaps", "configmap", &config::ConfigMap).short(&["cm"]),
+        CORE.kind("Endpoints", "endpoints", "endpoints", &service::Endpoints).short(&["ep"]),
+        CORE.kind("Event", "events", "event", &event::CoreEvent).short(&["ev"]).select(CORE_EVENT_FIELDS),
+        CORE.kind("LimitRange", "limitranges", "limitrange", &limits::LimitRange).short(&["limits"]),
+        Kind { verbs: NAMESPACE_VERBS, ..CORE.kind("Namespace", "namespaces", "namespace", &namespace::Namespace) }
             .cluster()
             .short(&["ns"])
             .sub(const { &[
@@ -145,28 +157,28 @@ fn core() -> Vec<Kind> {
                 sub("status", ("", "v1", "Namespace"), READ_WRITE),
             ] })
             .select(const { &[text_field!("status.phase", "status", "phase")] }),
-        CORE.kind("Node", "nodes", "node", &Plain).cluster().short(&["no"]).sub(status!("", "v1", "Node")).select(const { &[
+        CORE.kind("Node", "nodes", "node", &node::Node).cluster().short(&["no"]).sub(status!("", "v1", "Node")).select(const { &[
             SelectableField { name: "spec.unschedulable", value: |o| bool_text(o, &["spec", "unschedulable"]) },
         ] }),
-        CORE.kind("PersistentVolume", "persistentvolumes", "persistentvolume", &Plain)
+        CORE.kind("PersistentVolume", "persistentvolumes", "persistentvolume", &storage::Volume)
             .cluster()
             .short(&["pv"])
             .sub(status!("", "v1", "PersistentVolume")),
-        CORE.kind("PersistentVolumeClaim", "persistentvolumeclaims", "persistentvolumeclaim", &Plain)
+        CORE.kind("PersistentVolumeClaim", "persistentvolumeclaims", "persistentvolumeclaim", &storage::Claim)
             .short(&["pvc"])
             .sub(status!("", "v1", "PersistentVolumeClaim")),
-        CORE.kind("Pod", "pods", "pod", &Plain).in_all().short(&["po"]).sub(POD_SUBRESOURCES).select(POD_FIELDS),
-        CORE.kind("PodTemplate", "podtemplates", "podtemplate", &Plain),
-        CORE.kind("ReplicationController", "replicationcontrollers", "replicationcontroller", &Plain)
+        CORE.kind("Pod", "pods", "pod", &pod::Pod).in_all().short(&["po"]).sub(POD_SUBRESOURCES).select(POD_FIELDS),
+        CORE.kind("PodTemplate", "podtemplates", "podtemplate", &workloads::PodTemplate),
+        CORE.kind("ReplicationController", "replicationcontrollers", "replicationcontroller", &workloads::ReplicationController)
             .in_all()
             .short(&["rc"])
             .sub(const { &[SCALE, sub("status", ("", "v1", "ReplicationController"), READ_WRITE)] })
             .select(const { &[REPLICAS_FIELD] }),
-        CORE.kind("ResourceQuota", "resourcequotas", "resourcequota", &Plain)
+        CORE.kind("ResourceQuota", "resourcequotas", "resourcequota", &limits::ResourceQuota)
             .short(&["quota"])
             .sub(status!("", "v1", "ResourceQuota")),
-        CORE.kind("Secret", "secrets", "secret", &Plain).select(const { &[text_field!("type", "type")] }),
-        CORE.kind("Service", "services", "service", &Plain)
+        CORE.kind("Secret", "secrets", "secret", &config::Secret).select(const { &[text_field!("type", "type")] }),
+        CORE.kind("Service", "services", "service", &service::Service)
             .in_all()
             .short(&["svc"])
             .sub(const { &[
@@ -177,7 +189,7 @@ fn core() -> Vec<Kind> {
                 text_field!("spec.clusterIP", "spec", "clusterIP"),
                 text_field!("spec.type", "spec", "type"),
             ] }),
-        CORE.kind("ServiceAccount", "serviceaccounts", "serviceaccount", &Plain)
+        CORE.kind("ServiceAccount", "serviceaccounts", "serviceaccount", &config::ServiceAccount)
             .short(&["sa"])
             .sub(const { &[sub("token", ("authentication.k8s.io", "v1", "TokenRequest"), CREATE)] }),
     ]
@@ -227,6 +239,19 @@ const CORE_EVENT_FIELDS: &[SelectableField] = &[
     text_field!("type", "type"),
 ];
 
+const EVENTS_EVENT_FIELDS: &[SelectableField] = &[
+    text_field!("regarding.kind", "regarding", "kind"),
+    text_field!("regarding.namespace", "regarding", "namespace"),
+    text_field!("regarding.name", "regarding", "name"),
+    text_field!("regarding.uid", "regarding", "uid"),
+    text_field!("regarding.apiVersion", "regarding", "apiVersion"),
+    text_field!("regarding.resourceVersion", "regarding", "resourceVersion"),
+    text_field!("regarding.fieldPath", "regarding", "fieldPath"),
+    text_field!("reason", "reason"),
+    text_field!("reportingController", "reportingController"),
+    text_field!("type", "type"),
+];
+
 /// Who reported an event; new events say it in `reportingComponent`.
 fn event_source(event: &Value) -> String {
     let source = str_at(event, &["source", "component"]);
@@ -236,38 +261,53 @@ fn event_source(event: &Value) -> String {
 fn workloads() -> Vec<Kind> {
     let apps = Group::of("apps", "v1");
     let batch = Group::of("batch", "v1");
-    let autoscaling = "autoscaling";
     vec![
-        apps.kind("ControllerRevision", "controllerrevisions", "controllerrevision", &Plain),
-        apps.kind("DaemonSet", "daemonsets", "daemonset", &Plain).in_all().short(&["ds"]).sub(status!(
+        apps.kind("ControllerRevision", "controllerrevisions", "controllerrevision", &workloads::ControllerRevision),
+        apps.kind("DaemonSet", "daemonsets", "daemonset", &workloads::DaemonSet).in_all().short(&["ds"]).sub(status!(
             "apps",
             "v1",
             "DaemonSet"
         )),
-        apps.kind("Deployment", "deployments", "deployment", &Plain)
+        apps.kind("Deployment", "deployments", "deployment", &workloads::Deployment)
             .in_all()
             .short(&["deploy"])
             .sub(const { &[SCALE, sub("status", ("apps", "v1", "Deployment"), READ_WRITE)] }),
-        apps.kind("ReplicaSet", "replicasets", "replicaset", &Plain)
+        apps.kind("ReplicaSet", "replicasets", "replicaset", &workloads::ReplicaSet)
             .in_all()
             .short(&["rs"])
             .sub(const { &[SCALE, sub("status", ("apps", "v1", "ReplicaSet"), READ_WRITE)] })
             .select(const { &[REPLICAS_FIELD] }),
-        apps.kind("StatefulSet", "statefulsets", "statefulset", &Plain)
+        apps.kind("StatefulSet", "statefulsets", "statefulset", &workloads::StatefulSet)
             .in_all()
             .short(&["sts"])
             .sub(const { &[SCALE, sub("status", ("apps", "v1", "StatefulSet"), READ_WRITE)] }),
-        Group::of(autoscaling, "v2")
-            .kind("HorizontalPodAutoscaler", "horizontalpodautoscalers", "horizontalpodautoscaler", &Plain)
+        Group::of("autoscaling", "v2")
+            .kind(
+                "HorizontalPodAutoscaler",
+                "horizontalpodautoscalers",
+                "horizontalpodautoscaler",
+                &autoscaling::Autoscaler,
+            )
             .in_all()
             .short(&["hpa"])
             .sub(status!("autoscaling", "v2", "HorizontalPodAutoscaler")),
+        Group::of("autoscaling", "v1")
+            .kind(
+                "HorizontalPodAutoscaler",
+                "horizontalpodautoscalers",
+                "horizontalpodautoscaler",
+                &autoscaling::AutoscalerV1,
+            )
+            .in_all()
+            .short(&["hpa"])
+            .sub(status!("autoscaling", "v1", "HorizontalPodAutoscaler"))
+            .shared(("autoscaling", "v2"), autoscaling::to_v2, autoscaling::from_v2),
         batch
-            .kind("CronJob", "cronjobs", "cronjob", &Plain)
+            .kind("CronJob", "cronjobs", "cronjob", &batch::CronJob)
             .in_all()
             .short(&["cj"])
             .sub(status!("batch", "v1", "CronJob")),
-        batch.kind("Job", "jobs", "job", &Plain).in_all().sub(status!("batch", "v1", "Job")).select(
+        batch.kind("Job", "jobs", "job", &batch::Job).in_all().sub(status!("batch", "v1", "Job")).select(
             const {
                 &[SelectableField {
                     name: "status.successful",
@@ -283,30 +323,50 @@ fn cluster_services() -> Vec<Kind> {
     let rbac = Group::of("rbac.authorization.k8s.io", "v1");
     let storage = Group::of("storage.k8s.io", "v1");
     vec![
-        Group::of("coordination.k8s.io", "v1").kind("Lease", "leases", "lease", &Plain),
-        Group::of("discovery.k8s.io", "v1").kind("EndpointSlice", "endpointslices", "endpointslice", &Plain),
-        networking.kind("Ingress", "ingresses", "ingress", &Plain).short(&["ing"]).sub(status!(
+        Group::of("events.k8s.io", "v1")
+            .kind("Event", "events", "event", &event::EventsEvent)
+            .short(&["ev"])
+            .select(EVENTS_EVENT_FIELDS)
+            .shared(("", "v1"), event::to_core, event::from_core),
+        Group::of("coordination.k8s.io", "v1").kind("Lease", "leases", "lease", &lease::Lease),
+        Group::of("discovery.k8s.io", "v1").kind(
+            "EndpointSlice",
+            "endpointslices",
+            "endpointslice",
+            &networking::EndpointSlice,
+        ),
+        networking.kind("Ingress", "ingresses", "ingress", &networking::Ingress).short(&["ing"]).sub(status!(
             "networking.k8s.io",
             "v1",
             "Ingress"
         )),
-        networking.kind("IngressClass", "ingressclasses", "ingressclass", &Plain).cluster(),
-        networking.kind("NetworkPolicy", "networkpolicies", "networkpolicy", &Plain).short(&["netpol"]),
-        Group::of("node.k8s.io", "v1").kind("RuntimeClass", "runtimeclasses", "runtimeclass", &Plain).cluster(),
+        networking.kind("IngressClass", "ingressclasses", "ingressclass", &networking::IngressClass).cluster(),
+        networking
+            .kind("NetworkPolicy", "networkpolicies", "networkpolicy", &networking::NetworkPolicy)
+            .short(&["netpol"]),
+        Group::of("node.k8s.io", "v1")
+            .kind("RuntimeClass", "runtimeclasses", "runtimeclass", &scheduling::RuntimeClass)
+            .cluster(),
         Group::of("policy", "v1")
-            .kind("PodDisruptionBudget", "poddisruptionbudgets", "poddisruptionbudget", &Plain)
+            .kind("PodDisruptionBudget", "poddisruptionbudgets", "poddisruptionbudget", &autoscaling::DisruptionBudget)
             .short(&["pdb"])
             .sub(status!("policy", "v1", "PodDisruptionBudget")),
-        rbac.kind("ClusterRole", "clusterroles", "clusterrole", &Plain).cluster(),
-        rbac.kind("ClusterRoleBinding", "clusterrolebindings", "clusterrolebinding", &Plain).cluster(),
-        rbac.kind("Role", "roles", "role", &Plain),
-        rbac.kind("RoleBinding", "rolebindings", "rolebinding", &Plain),
+        rbac.kind("ClusterRole", "clusterroles", "clusterrole", &rbac::Role { is_namespaced: false }).cluster(),
+        rbac.kind(
+            "ClusterRoleBinding",
+            "clusterrolebindings",
+            "clusterrolebinding",
+            &rbac::RoleBinding { is_namespaced: false },
+        )
+        .cluster(),
+        rbac.kind("Role", "roles", "role", &rbac::Role { is_namespaced: true }),
+        rbac.kind("RoleBinding", "rolebindings", "rolebinding", &rbac::RoleBinding { is_namespaced: true }),
         Group::of("scheduling.k8s.io", "v1")
-            .kind("PriorityClass", "priorityclasses", "priorityclass", &Plain)
+            .kind("PriorityClass", "priorityclasses", "priorityclass", &scheduling::PriorityClass)
             .cluster()
             .short(&["pc"]),
-        storage.kind("CSIDriver", "csidrivers", "csidriver", &Plain).cluster(),
-        storage.kind("StorageClass", "storageclasses", "storageclass", &Plain).cluster().short(&["sc"]),
+        storage.kind("CSIDriver", "csidrivers", "csidriver", &storage::CsiDriver).cluster(),
+        storage.kind("StorageClass", "storageclasses", "storageclass", &storage::StorageClass).cluster().short(&["sc"]),
     ]
 }
 
@@ -318,7 +378,7 @@ fn extensions() -> Vec<Kind> {
                 "MutatingWebhookConfiguration",
                 "mutatingwebhookconfigurations",
                 "mutatingwebhookconfiguration",
-                &Plain,
+                &extensions::Webhooks { is_mutating: true },
             )
             .cluster()
             .api_extension(),
@@ -327,18 +387,23 @@ fn extensions() -> Vec<Kind> {
                 "ValidatingWebhookConfiguration",
                 "validatingwebhookconfigurations",
                 "validatingwebhookconfiguration",
-                &Plain,
+                &extensions::Webhooks { is_mutating: false },
             )
             .cluster()
             .api_extension(),
         Group::of("apiextensions.k8s.io", "v1")
-            .kind("CustomResourceDefinition", "customresourcedefinitions", "customresourcedefinition", &Plain)
+            .kind(
+                "CustomResourceDefinition",
+                "customresourcedefinitions",
+                "customresourcedefinition",
+                &extensions::Definition,
+            )
             .cluster()
             .api_extension()
             .short(&["crd", "crds"])
             .sub(status!("apiextensions.k8s.io", "v1", "CustomResourceDefinition")),
         Group::of("apiregistration.k8s.io", "v1")
-            .kind("APIService", "apiservices", "apiservice", &Plain)
+            .kind("APIService", "apiservices", "apiservice", &extensions::ApiService)
             .cluster()
             .api_extension()
             .sub(status!("apiregistration.k8s.io", "v1", "APIService")),

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Kind, metadata};
+use super::{Kind, defaults, metadata, rules::Rules};
 use crate::{
     field_error::FieldError,
     value::{at, child_mut, copy_field, i64_at, object_at, str_at},
@@ -95,8 +95,16 @@ pub enum Dependents {
 
 /// The behaviour in which a kind differs from others. The default of every hook is what a plain kind does: nothing.
 pub trait Strategy: Sync {
-    /// Fills in the server's defaults, in an object or (for a status write) in the merged object.
-    fn default(&self, _object: &mut Value) {}
+    /// Fills in the server's defaults, in an object or (for a status write) in the merged object. The object says with
+    /// its apiVersion and kind what it is.
+    fn default(&self, object: &mut Value) {
+        defaults::apply(object);
+    }
+
+    /// Who owns the status, and when the generation counts.
+    fn rules(&self) -> Rules {
+        Rules::PLAIN
+    }
 
     /// What the built-in admission plug-ins do to a create or an update of the object itself, not of subresources.
     fn admit(&self, _object: &mut Value, _admission: &Admission<'_>) -> Result<(), Denied> {
@@ -104,10 +112,14 @@ pub trait Strategy: Sync {
     }
 
     /// Removes what a client may not set at creation, and sets what the server sets; `metadata` has its uid already.
-    fn prepare_create(&self, _object: &mut Value) {}
+    fn prepare_create(&self, object: &mut Value) {
+        self.rules().create(object);
+    }
 
     /// Puts back what this write may not change, and counts the generation.
-    fn prepare_update(&self, _new: &mut Value, _old: &Value, _subresource: Option<&str>) {}
+    fn prepare_update(&self, new: &mut Value, old: &Value, subresource: Option<&str>) {
+        self.rules().update(new, old, subresource);
+    }
 
     /// How names are formed.
     fn name_rule(&self) -> NameRule {

@@ -60,6 +60,16 @@ pub fn decode_value(of: Type, value: &Value) -> Result<Decoded, DecodeError> {
     run(|cursor| Message { of, cursor }.deserialize(value))
 }
 
+/// Brings an object into the canonical form of the kind that it says it is; what does not fit stays as it is.
+pub fn canonicalize(object: &mut Value) {
+    let api_version = object["apiVersion"].as_str().unwrap_or_default();
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let of = crate::facts::type_of_kind(group, version, object["kind"].as_str().unwrap_or_default());
+    if let Some(decoded) = of.and_then(|of| decode_value(of, object).ok()) {
+        *object = decoded.value;
+    }
+}
+
 /// Decodes the JSON body of a custom object: `metadata` as every object's, the rest as it is.
 pub fn decode_custom_json(body: &[u8]) -> Result<Decoded, DecodeError> {
     json(body, |cursor, reader| Custom { cursor }.deserialize(reader))

@@ -1,0 +1,120 @@
+//! What may change in a Pod that exists: images, deadlines that get shorter, more tolerations, fewer gates.
+
+use serde_json::Value;
+
+use crate::{
+    field_error::{FieldError, FieldPath},
+    kinds::{check::Errors, strategy::bump_generation},
+    names,
+    value::{as_object, child_mut, copy_field, i64_at, list_at, list_at_mut, semantic_eq, str_at},
+};
+
+const CHANGEABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+
+/// Puts back everything but some fields of the spec.
+pub(super) fn keep_all_but(new: &mut Value, old: &Value, fields: &[&str]) {
+    let mut kept = old.clone();
+    for name in fields {
+        copy_field(child_mut(&mut kept, "spec"), &new["spec"], name);
+    }
+    copy_field(child_mut(&mut kept, "metadata"), &new["metadata"], "resourceVersion");
+    if !semantic_eq(&kept["spec"], &old["spec"]) {
+        bump_generation(&mut kept);
+    }
+    *new = kept;
+}
+
+/// Checks a change of a Pod itself.
+pub(super) fn validate(new: &Value, old: &Value, errors: &mut Errors) {
+    let root = FieldPath::Root;
+    let path = root.child("spec");
+    let (spec, old_spec) = (&new["spec"], &old["spec"]);
+    for list in ["containers", "initContainers"] {
+        if list_at(spec, &[list]).len() != list_at(old_spec, &[list]).len() {
+            let text = "pod updates may not add or remove containers";
+            errors.push(FieldError::forbidden(&path.child(list), text));
+            return;
+        }
+    }
+    if !validate_deadline(spec, old_spec, &path, errors) {
+        return;
+    }
+    validate_tolerations(spec, old_spec, &path.child("tolerations"), errors);
+    validate_gates(spec, old_spec, &path.child("schedulingGates"), errors);
+    let unchanged = with_changeable_fields_of(spec, old_spec);
+    if !semantic_eq(&unchanged, old_spec) {
+        errors.push(FieldError::forbidden(&path, CHANGEABLE));
+    }
+}
+
+/// Whether to go on.
+fn validate_deadline(spec: &Value, old: &Value, path: &FieldPath<'_>, errors: &mut Errors) -> bool {
+    let field = path.child("activeDeadlineSeconds");
+    let before = i64_at(old, &["activeDeadlineSeconds"]);
+    match (i64_at(spec, &["activeDeadlineSeconds"]), before) {
+        (Some(seconds), before) => {
+            if let Some(text) = names::in_range(seconds, 0, i64::from(i32::MAX)) {
+                errors.push(FieldError::invalid(&field, seconds, &text));
+                return false;
+            }
+            if before.is_some_and(|before| before < seconds) {
+                errors.push(FieldError::invalid(&field, seconds, "must be less than or equal to previous value"));
+                return false;
+            }
+        }
+        (None, Some(_)) => {
+            let text = "must not update from a positive integer to nil value";
+            errors.push(FieldError::invalid(&field, &Value::Null, text));
+        }
+        (None, None) => {}
+    }
+    true
+}
+
+fn validate_tolerations(spec: &Value, old: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
+    let without_seconds = |toleration: &Value| {
+        let mut toleration = toleration.clone();
+        as_object(&mut toleration).remove("tolerationSeconds");
+        toleration
+    };
+    let now: Vec<Value> = list_at(spec, &["tolerations"]).iter().map(without_seconds).collect();
+    if list_at(old, &["tolerations"]).iter().any(|toleration| !now.contains(&without_seconds(toleration))) {
+        let text = "existing toleration can not be modified except its tolerationSeconds";
+        errors.push(FieldError::forbidden(path, text));
+    }
+}
+
+fn validate_gates(spec: &Value, old: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
+    let before = list_at(old, &["schedulingGates"]);
+    for (index, gate) in list_at(spec, &["schedulingGates"]).iter().enumerate() {
+        if !before.contains(gate) {
+            let name = str_at(gate, &["name"]);
+            let text = format!("only deletion is allowed, but found new scheduling gate '{name}'");
+            errors.push(FieldError::forbidden(&path.index(index).child("name"), &text));
+        }
+    }
+}
+
+/// The new spec with everything that may change as it was.
+fn with_changeable_fields_of(spec: &Value, old: &Value) -> Value {
+    let mut out = spec.clone();
+    for list in ["containers", "initContainers"] {
+        let before = list_at(old, &[list]);
+        for (container, before) in list_at_mut(&mut out, &[list]).iter_mut().zip(before) {
+            copy_field(container, before, "image");
+        }
+    }
+    let mut fields = vec!["activeDeadlineSeconds", "tolerations", "schedulingGates"];
+    let was_negative = i64_at(old, &["terminationGracePeriodSeconds"]).is_some_and(|seconds| seconds < 0);
+    if was_negative && i64_at(spec, &["terminationGracePeriodSeconds"]) == Some(1) {
+        fields.push("terminationGracePeriodSeconds");
+    }
+    if !list_at(old, &["schedulingGates"]).is_empty() {
+        // A Pod that waits at a gate may still be told where to run.
+        fields.extend(["nodeSelector", "affinity"]);
+    }
+    for name in fields {
+        copy_field(&mut out, old, name);
+    }
+    out
+}

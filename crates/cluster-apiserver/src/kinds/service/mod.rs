@@ -1,0 +1,107 @@
+//! Service: a name, addresses and ports for Pods; and Endpoints, the old list of what is behind it.
+//!
+//! The kind says what it needs ([`addresses`]); handing out cluster IPs and node ports is the server's.
+
+pub mod addresses;
+mod validate;
+
+use serde_json::{Value, json};
+
+use super::{NameRule, Rules, Strategy, check::Errors};
+use crate::{
+    field_error::FieldPath,
+    value::{as_object, child_mut, list_at, semantic_eq, str_at},
+};
+
+pub(super) use validate::{validate_cidr, validate_endpoint_ip};
+
+/// The Service's strategy.
+pub(super) struct Service;
+
+impl Strategy for Service {
+    fn rules(&self) -> Rules {
+        Rules { first_status: r#"{"loadBalancer":{}}"#, ..Rules::STATUS }
+    }
+
+    fn name_rule(&self) -> NameRule {
+        NameRule::Label
+    }
+
+    fn prepare_create(&self, service: &mut Value) {
+        self.rules().create(service);
+        normalize(service, None);
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value, subresource: Option<&str>) {
+        self.rules().update(new, old, subresource);
+        if subresource.is_none() {
+            addresses::drop_type_dependent(new, old);
+        }
+    }
+
+    fn validate_create(&self, service: &Value, errors: &mut Errors) {
+        validate::service(service, errors);
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value, subresource: Option<&str>, errors: &mut Errors) {
+        if subresource.is_some() {
+            validate::status(new, errors);
+            return;
+        }
+        validate::update(new, old, errors);
+        validate::service(new, errors);
+    }
+
+    fn allow_create_on_update(&self) -> bool {
+        true
+    }
+}
+
+/// Whether the Service has no address of its own.
+pub(super) fn is_headless(service: &Value) -> bool {
+    str_at(service, &["spec", "clusterIP"]) == "None"
+}
+
+/// `clusterIP` is the first of `clusterIPs`: whichever the client set fills in the other.
+fn normalize(service: &mut Value, old: Option<&Value>) {
+    let first = list_at(service, &["spec", "clusterIPs"]).first().cloned();
+    let single = str_at(service, &["spec", "clusterIP"]).to_owned();
+    let spec = as_object(child_mut(service, "spec"));
+    let Some(old) = old else {
+        if !single.is_empty() && first.is_none() {
+            spec.insert("clusterIPs".to_owned(), json!([single]));
+        }
+        return;
+    };
+    let before = str_at(old, &["spec", "clusterIP"]);
+    let is_single_cleared = single.is_empty() && !before.is_empty();
+    let is_list_unchanged = semantic_eq(spec.get("clusterIPs").unwrap_or(&Value::Null), &old["spec"]["clusterIPs"]);
+    if is_single_cleared && is_list_unchanged {
+        spec.remove("clusterIPs");
+    } else if single != before && is_list_unchanged && !single.is_empty() {
+        spec.insert("clusterIPs".to_owned(), json!([single]));
+    }
+}
+
+/// The Endpoints' strategy.
+pub(super) struct Endpoints;
+
+impl Strategy for Endpoints {
+    fn validate_create(&self, endpoints: &Value, errors: &mut Errors) {
+        validate::subsets(endpoints, &FieldPath::Root.child("subsets"), errors);
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value, _subresource: Option<&str>, errors: &mut Errors) {
+        if !semantic_eq(&new["subsets"], &old["subsets"]) {
+            self.validate_create(new, errors);
+        }
+    }
+
+    fn warnings(&self, _new: &Value, _old: Option<&Value>) -> Vec<String> {
+        vec!["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned()]
+    }
+
+    fn allow_create_on_update(&self) -> bool {
+        true
+    }
+}
