@@ -8,6 +8,7 @@ use super::{
     selector,
 };
 use crate::{
+    crd,
     field_error::{FieldError, FieldPath},
     names,
     value::{as_object, at, child_mut, i64_at, list_at, str_at, strings_at},
@@ -189,7 +190,7 @@ fn validate_client(client: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
     }
 }
 
-/// CustomResourceDefinition, but for what its names and schemas mean, which the server around this knows.
+/// CustomResourceDefinition; what its names and schemas mean stands in [`crd`].
 pub(super) struct Definition;
 
 impl Strategy for Definition {
@@ -215,6 +216,21 @@ impl Strategy for Definition {
         {
             list.push(Value::from(stored));
         }
+    }
+
+    fn validate_create(&self, definition: &Value, errors: &mut Errors) {
+        crd::validate::definition(definition, errors);
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value, subresource: Option<&str>, errors: &mut Errors) {
+        if subresource.is_none() {
+            crd::validate::definition(new, errors);
+            crd::validate::change(new, old, errors);
+        }
+    }
+
+    fn allow_unconditional_update(&self) -> bool {
+        false
     }
 }
 

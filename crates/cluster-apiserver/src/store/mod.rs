@@ -281,6 +281,11 @@ impl Store {
         self.0.shared.lock().published()
     }
 
+    /// The last published revision of a table; 0 if there is no such table.
+    pub fn table_revision(&self, table: &TableName) -> Revision {
+        self.0.shared.lock().table(table).map(table::Table::revision).unwrap_or_default()
+    }
+
     /// Watches a table from after `revision`.
     ///
     /// # Errors
@@ -314,6 +319,11 @@ impl Store {
         let mut state = self.0.shared.lock();
         state.ask_flush();
         writer::run_inline(&self.0.shared, &mut state);
+    }
+
+    /// Whether the journal has failed, so that nothing is written any more.
+    pub fn has_failed(&self) -> bool {
+        self.0.shared.lock().failure().is_some()
     }
 
     /// Waits until the journal has failed. Pends for ever while it has not.

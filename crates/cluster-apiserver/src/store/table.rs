@@ -47,6 +47,11 @@ impl Table {
         self.history.compact(revision);
     }
 
+    /// The revision of the last write to it.
+    pub(super) fn revision(&self) -> Revision {
+        *self.published.borrow()
+    }
+
     pub(super) fn subscribe(&self) -> watch::Receiver<Revision> {
         self.published.subscribe()
     }

@@ -1,0 +1,169 @@
+//! Keeps the status of CRDs true, and ends those that are being deleted.
+//!
+//! One task watches the table of CRDs. A pass looks at all of them, so it does not matter what woke it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base_rt::{Phase, TaskError};
+use serde_json::Value;
+
+use super::definition::Names;
+use super::{CLEANUP_FINALIZER, status};
+use crate::core::Core;
+use crate::identity::{Caller, Identity};
+use crate::registry::{CRD_TABLE, Resource};
+use crate::status::Result;
+use crate::store::{Snapshot, TableName};
+use crate::value::{at, list_at, object_at, str_at, strings_at};
+use crate::writes::{Context, DeleteOptions, delete, update};
+
+/// How often a CRD is looked at whose instances take their time to end.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Who writes the status of CRDs.
+fn caller() -> Caller {
+    Caller { identity: Identity::master("system:apiserver"), is_in_process: true }
+}
+
+/// Runs until the shutdown.
+pub(crate) async fn run(core: Arc<Core>) -> std::result::Result<(), TaskError> {
+    let table = TableName::from(CRD_TABLE);
+    let (_, mut watcher) = core.store.list_and_watch(&table, "");
+    let shutdown = core.tasks.shutdown().clone();
+    loop {
+        // Everything up to here is looked at by the pass that follows; falling behind is no loss.
+        let _ = watcher.poll();
+        let is_waiting = pass(&core).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "a pass over the custom resource definitions failed");
+            true
+        });
+        tokio::select! {
+            biased;
+            () = shutdown.reached(Phase::Drained) => return Ok(()),
+            is_there = watcher.changed() => if !is_there { return Ok(()) },
+            () = tokio::time::sleep(RECHECK_INTERVAL), if is_waiting => {}
+        }
+    }
+}
+
+/// Looks at every CRD; answers whether one waits for its instances to end.
+async fn pass(core: &Core) -> Result<bool> {
+    let Some(resource) = core.registry.builtin("apiextensions.k8s.io", "customresourcedefinitions") else {
+        return Ok(false);
+    };
+    let mut is_waiting = false;
+    let Snapshot { objects, .. } = core.store.list(&resource.table, "");
+    let mut crds = Vec::with_capacity(objects.len());
+    for stored in &objects {
+        crds.push(resource.load(stored)?);
+    }
+    for (index, crd) in crds.iter().enumerate() {
+        if at(crd, &["metadata", "deletionTimestamp"]).is_some() {
+            is_waiting |= !end(core, resource, crd).await?;
+            continue;
+        }
+        let group = str_at(crd, &["spec", "group"]);
+        let earlier = crds.iter().enumerate().filter(|(other, _)| *other != index).map(|(_, crd)| crd);
+        let others: Vec<Names> = earlier
+            .filter(|other| str_at(other, &["spec", "group"]) == group && is_accepted(other))
+            .map(accepted_names)
+            .collect();
+        if status::desired(crd, &others, core.clock.now()) != *crd {
+            let set = |old: &Value| Ok(status::desired(old, &others, core.clock.now()));
+            write(core, resource, crd, "status", set).await?;
+        }
+    }
+    Ok(is_waiting)
+}
+
+fn is_accepted(crd: &Value) -> bool {
+    super::has_condition(crd, "NamesAccepted")
+}
+
+fn accepted_names(crd: &Value) -> Names {
+    let mut accepted = crd.clone();
+    let names = crd["status"]["acceptedNames"].clone();
+    object_at(&mut accepted, &["spec"]).insert("names".to_owned(), names);
+    Names::of(&accepted)
+}
+
+/// Deletes the instances, and lets go of the CRD when they are gone, which is the answer.
+async fn end(core: &Core, resource: &Resource, crd: &Value) -> Result<bool> {
+    if !strings_at(crd, &["metadata", "finalizers"]).contains(&CLEANUP_FINALIZER) {
+        return Ok(true);
+    }
+    let names = Names::of(crd);
+    let table = names.table();
+    if !delete_instances(core, &names).await? {
+        return Ok(false);
+    }
+    let release = |old: &Value| {
+        let mut new = old.clone();
+        let finalizers = list_at(old, &["metadata", "finalizers"]);
+        let rest: Vec<Value> =
+            finalizers.iter().filter(|name| name.as_str() != Some(CLEANUP_FINALIZER)).cloned().collect();
+        let metadata = object_at(&mut new, &["metadata"]);
+        if rest.is_empty() {
+            metadata.remove("finalizers");
+        } else {
+            metadata.insert("finalizers".to_owned(), rest.into());
+        }
+        Ok(new)
+    };
+    write(core, resource, crd, "", release).await?;
+    core.store.drop_table(&table);
+    Ok(true)
+}
+
+/// Whether no instance is left; those with finalizers take their time.
+async fn delete_instances(core: &Core, names: &Names) -> Result<bool> {
+    let catalogue = core.registry.catalogue();
+    let Some(resource) = instance_resource(&catalogue, names) else { return Ok(true) };
+    let caller = caller();
+    let mut is_empty = true;
+    for stored in core.store.list(&names.table(), "").objects {
+        let namespace = stored.key.namespace();
+        let context = Context { core, caller: &caller, resource, namespace, subresource: "", is_dry_run: false };
+        match delete(&context, stored.key.name(), &DeleteOptions::default()).await {
+            Ok(deleted) => is_empty &= deleted.is_gone,
+            Err(error) if error.code == 404 => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(is_empty)
+}
+
+fn instance_resource<'a>(catalogue: &'a crate::registry::Catalogue, names: &Names) -> Option<&'a Resource> {
+    let versions = &catalogue.group(&names.group)?.versions;
+    versions
+        .iter()
+        .flat_map(|version| &version.resources)
+        .find(|resource| resource.plural == names.plural)
+        .map(AsRef::as_ref)
+}
+
+async fn write(
+    core: &Core,
+    resource: &Resource,
+    crd: &Value,
+    subresource: &str,
+    transform: impl FnMut(&Value) -> Result<Value> + Send,
+) -> Result<()> {
+    let caller = caller();
+    let context = Context { core, caller: &caller, resource, namespace: "", subresource, is_dry_run: false };
+    match update(&context, str_at(crd, &["metadata", "name"]), transform).await {
+        // It went away meanwhile.
+        Err(error) if error.code == 404 => Ok(()),
+        written => written.map(|_| ()),
+    }
+}
+
+/// Whether every CRD is served or has been refused its names: what a start waits for.
+pub(crate) fn has_settled(core: &Core) -> bool {
+    let objects = core.store.list(&TableName::from(CRD_TABLE), "").objects;
+    objects.iter().all(|stored| {
+        let crd: Value = serde_json::from_slice(&stored.body).unwrap_or_default();
+        !list_at(&crd, &["status", "conditions"]).is_empty()
+    })
+}

@@ -1,0 +1,167 @@
+//! One served version of a custom resource: what a strategy is for a built-in kind.
+
+use serde_json::Value;
+
+use super::json_path;
+use crate::field_error::{FieldError, FieldPath};
+use crate::kinds::{NameRule, metadata};
+use crate::schema::{Schema, validate};
+use crate::value::{as_object, child_mut, copy_field, i64_at, object_at, str_at};
+
+/// A version of a CRD.
+#[derive(Debug)]
+pub(crate) struct CustomVersion {
+    /// The version's name, such as `v1`.
+    pub(crate) name: String,
+    pub(super) kind: String,
+    pub(super) api_version: String,
+    pub(crate) schema: Schema,
+    /// Identifies the schema; see `store::Stored::shape`.
+    pub(crate) shape: u64,
+    pub(crate) has_status: bool,
+    pub(crate) scale: Option<ScalePaths>,
+    pub(crate) columns: Vec<PrinterColumn>,
+    pub(crate) selectable: Vec<SelectableField>,
+    /// The warning that every request to a deprecated version gets.
+    pub(crate) deprecation: Option<String>,
+}
+
+/// Where the scale subresource finds its values.
+#[derive(Clone, Debug)]
+pub(crate) struct ScalePaths {
+    pub(crate) spec_replicas: String,
+    pub(crate) status_replicas: String,
+    pub(crate) selector: String,
+}
+
+/// A column of the table that kubectl prints.
+#[derive(Clone, Debug)]
+pub(crate) struct PrinterColumn {
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    pub(crate) format: String,
+    pub(crate) description: String,
+    pub(crate) priority: i64,
+    pub(crate) path: String,
+}
+
+/// A field that a field selector may name.
+#[derive(Clone, Debug)]
+pub(crate) struct SelectableField {
+    pub(crate) field: String,
+    pub(crate) path: String,
+}
+
+impl CustomVersion {
+    /// Brings an object of another schema into this one's shape, for reading.
+    pub(crate) fn shape_up(&self, object: &mut Value) {
+        self.schema.prune(object, &mut Vec::new());
+        self.default(object);
+    }
+
+    pub(crate) fn default(&self, object: &mut Value) {
+        self.schema.set_defaults(object);
+        self.schema.drop_nulls(object);
+    }
+
+    /// Sets what the server sets on a new object, then checks it.
+    pub(crate) fn before_create(
+        &self,
+        object: &mut Value,
+        is_namespaced: bool,
+    ) -> Result<Vec<String>, Vec<FieldError>> {
+        object_at(object, &["metadata"]).insert("generation".to_owned(), 1.into());
+        if self.has_status {
+            as_object(object).remove("status");
+        }
+        let mut errors = Vec::new();
+        metadata::validate_object(object, is_namespaced, NameRule::Subdomain, &FieldPath::Root, &mut errors);
+        self.check(object, &mut errors);
+        if errors.is_empty() { Ok(self.warnings()) } else { Err(errors) }
+    }
+
+    /// Puts back what a write may not touch, counts the generation, then checks.
+    pub(crate) fn before_update(
+        &self,
+        new: &mut Value,
+        old: &Value,
+        subresource: Option<&str>,
+        is_namespaced: bool,
+    ) -> Result<Vec<String>, Vec<FieldError>> {
+        if subresource == Some("status") {
+            let status = new.get("status").cloned();
+            *new = with_revision(old, new);
+            match status {
+                Some(status) => as_object(new).insert("status".to_owned(), status),
+                None => as_object(new).remove("status"),
+            };
+        } else {
+            if self.has_status {
+                copy_field(new, old, "status");
+            }
+            self.count_generation(new, old);
+        }
+        keep_system_metadata(new, old);
+        let mut errors = Vec::new();
+        metadata::validate_object_update(new, old, is_namespaced, &mut errors);
+        self.check(new, &mut errors);
+        if errors.is_empty() { Ok(self.warnings()) } else { Err(errors) }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.deprecation.iter().cloned().collect()
+    }
+
+    fn check(&self, object: &Value, errors: &mut Vec<FieldError>) {
+        for (field, wanted) in [("kind", &self.kind), ("apiVersion", &self.api_version)] {
+            let found = str_at(object, &[field]);
+            if found != wanted {
+                errors.push(FieldError::invalid(&FieldPath::Root.child(field), found, &format!("must be {wanted}")));
+            }
+        }
+        validate(&self.schema, object, errors);
+    }
+
+    fn count_generation(&self, new: &mut Value, old: &Value) {
+        copy_field(child_mut(new, "metadata"), &old["metadata"], "generation");
+        let ignored = |name: &str| name == "metadata" || (self.has_status && name == "status");
+        let fields = |object: &Value| {
+            let fields = object.as_object().cloned().unwrap_or_default();
+            fields.into_iter().filter(|(name, _)| !ignored(name)).collect::<serde_json::Map<_, _>>()
+        };
+        if fields(new) != fields(old) {
+            let generation = i64_at(old, &["metadata", "generation"]).unwrap_or_default();
+            object_at(new, &["metadata"]).insert("generation".to_owned(), (generation + 1).into());
+        }
+    }
+
+    pub(crate) fn field_value(&self, field: &str, object: &Value) -> String {
+        match field {
+            "metadata.name" => str_at(object, &["metadata", "name"]).to_owned(),
+            "metadata.namespace" => str_at(object, &["metadata", "namespace"]).to_owned(),
+            _ => {
+                let path =
+                    self.selectable.iter().find(|f| f.field == field).map(|f| f.path.as_str()).unwrap_or_default();
+                json_path::find(object, path).first().map(|value| json_path::text(value)).unwrap_or_default()
+            }
+        }
+    }
+}
+
+/// The old object, asked for at the revision that the new one names.
+fn with_revision(old: &Value, new: &Value) -> Value {
+    let mut object = old.clone();
+    copy_field(child_mut(&mut object, "metadata"), &new["metadata"], "resourceVersion");
+    object
+}
+
+/// What a client leaves out stays as it was.
+fn keep_system_metadata(new: &mut Value, old: &Value) {
+    let meta = child_mut(new, "metadata");
+    for name in ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+        copy_field(meta, &old["metadata"], name);
+    }
+    if str_at(meta, &["uid"]).is_empty() {
+        copy_field(meta, &old["metadata"], "uid");
+    }
+}

@@ -1,0 +1,210 @@
+//! What is wrong with a CRD, in Kubernetes' words.
+
+use serde_json::Value;
+
+use crate::field_error::{FieldError, FieldPath};
+use crate::names;
+use crate::schema::structural_errors;
+use crate::status::top;
+use crate::value::{at, bool_at, list_at, str_at, strings_at};
+
+const IMMUTABLE: &str = "field is immutable";
+
+/// Checks a whole CRD.
+pub(crate) fn definition(crd: &Value, errors: &mut Vec<FieldError>) {
+    let (group, plural) = (str_at(crd, &["spec", "group"]), str_at(crd, &["spec", "names", "plural"]));
+    let metadata = top("metadata");
+    let name = str_at(crd, &["metadata", "name"]);
+    if name != format!("{plural}.{group}") {
+        let why = "must be spec.names.plural+\".\"+spec.group";
+        errors.push(FieldError::invalid(&metadata.child("name"), name, why));
+    }
+    let spec = top("spec");
+    check_group(group, &spec.child("group"), errors);
+    check_scope(str_at(crd, &["spec", "scope"]), &spec.child("scope"), errors);
+    check_versions(list_at(crd, &["spec", "versions"]), &spec.child("versions"), errors);
+    check_conversion(&crd["spec"]["conversion"], &spec.child("conversion"), errors);
+    check_names(&crd["spec"]["names"], &spec.child("names"), errors);
+    if bool_at(crd, &["spec", "preserveUnknownFields"]) == Some(true) {
+        let why = "must be false";
+        errors.push(FieldError::invalid(&spec.child("preserveUnknownFields"), true, why));
+    }
+}
+
+/// Checks what a change may not touch.
+pub(crate) fn change(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    if !super::has_condition(old, "Established") {
+        return;
+    }
+    let spec = top("spec");
+    let names = spec.child("names");
+    let fixed: [(&[&str], FieldPath<'_>); 4] = [
+        (&["spec", "scope"], spec.child("scope")),
+        (&["spec", "names", "kind"], names.child("kind")),
+        (&["spec", "group"], spec.child("group")),
+        (&["spec", "names", "plural"], names.child("plural")),
+    ];
+    for (path, field) in fixed {
+        let value = str_at(new, path);
+        if value != str_at(old, path) {
+            errors.push(FieldError::invalid(&field, value, IMMUTABLE));
+        }
+    }
+}
+
+fn check_group(group: &str, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {
+    if group.is_empty() {
+        errors.push(FieldError::required(path, ""));
+    } else if let Some(wrong) = names::dns1123_subdomain(group).first() {
+        errors.push(FieldError::invalid(path, group, wrong));
+    } else if !group.contains('.') {
+        errors.push(FieldError::invalid(path, group, "should be a domain with at least one dot"));
+    }
+}
+
+fn check_scope(scope: &str, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {
+    match scope {
+        "Cluster" | "Namespaced" => {}
+        "" => errors.push(FieldError::required(path, "")),
+        other => errors.push(FieldError::not_supported(path, other, &["Cluster", "Namespaced"])),
+    }
+}
+
+fn check_versions(versions: &[Value], path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {
+    let mut seen = Vec::new();
+    for (index, version) in versions.iter().enumerate() {
+        let path = path.index(index);
+        let name = str_at(version, &["name"]);
+        if let Some(wrong) = names::dns1035_label(name).first() {
+            errors.push(FieldError::invalid(&path.child("name"), name, wrong));
+        }
+        if seen.contains(&name) {
+            errors.push(FieldError::invalid(&path.child("name"), name, "must be unique"));
+        }
+        seen.push(name);
+        check_schema(version, &path, errors);
+        check_subresources(version, &path, errors);
+        check_columns(version, &path, errors);
+    }
+    let storage = versions.iter().filter(|version| bool_at(version, &["storage"]) == Some(true)).count();
+    if storage != 1 {
+        let names: Value = versions.iter().map(|version| Value::from(str_at(version, &["name"]))).collect();
+        errors.push(FieldError::invalid(path, &names, "must have exactly one version marked as storage version"));
+    }
+}
+
+fn check_schema(version: &Value, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {
+    let path = path.child("schema");
+    let path = path.child("openAPIV3Schema");
+    match at(version, &["schema", "openAPIV3Schema"]) {
+        None => errors.push(FieldError::required(&path, "")),
+        Some(schema) => structural_errors(schema, &path, errors),
+    }
+}
+
+fn check_subresources(version: &Value, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {
+    let Some(scale) = at(version, &["subresources", "scale"]) else { return };
+    let path = path.child("subresources");
+    let path = path.child("scale");
+    let required = [("specReplicasPath", ".spec."), ("statusReplicasPath", ".status.")];
+    for (name, prefix) in required {
+        let value = str_at(scale, &[name]);
+        if value.is_empty() {
+            errors.push(FieldError::required(&path.child(name), ""));
+        } else if !value.starts_with(prefix) {
+            let why = format!("should be a json path under {}", prefix.trim_end_matches('.'));
+            errors.push(FieldError::invalid(&path.child(name), value, &why));
+        }
+    }
+}
+
+fn check_columns(version: &Value, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {
+    const TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
+    let path = path.child("additionalPrinterColumns");
+    for (index, column) in list_at(version, &["additionalPrinterColumns"]).iter().enumerate() {
+        let path = path.index(index);
+        for name in ["name", "jsonPath"] {
+            if str_at(column, &[name]).is_empty() {
+                errors.push(FieldError::required(&path.child(name), ""));
+            }
+        }
+        match str_at(column, &["type"]) {
+            "" => {
+                errors.push(FieldError::required(&path.child("type"), &format!("must be one of {}", TYPES.join(","))))
+            }
+            kind if TYPES.contains(&kind) => {}
+            kind => {
+                let why = format!("must be one of {}", TYPES.join(","));
+                errors.push(FieldError::invalid(&path.child("type"), kind, &why));
+            }
+        }
+    }
+}
+
+fn check_conversion(conversion: &Value, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {
+    match str_at(conversion, &["strategy"]) {
+        "None" | "Webhook" => {}
+        "" => errors.push(FieldError::required(&path.child("strategy"), "")),
+        other => errors.push(FieldError::not_supported(&path.child("strategy"), other, &["None", "Webhook"])),
+    }
+}
+
+fn check_names(given: &Value, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {
+    let lower = ["plural", "singular"];
+    for name in ["plural", "singular", "kind", "listKind"] {
+        let value = str_at(given, &[name]);
+        if value.is_empty() {
+            errors.push(FieldError::required(&path.child(name), ""));
+            continue;
+        }
+        let form = if lower.contains(&name) { value.to_owned() } else { value.to_lowercase() };
+        if let Some(wrong) = names::dns1035_label(&form).first() {
+            errors.push(FieldError::invalid(&path.child(name), value, wrong));
+        }
+    }
+    let shorts = path.child("shortNames");
+    for (index, short) in strings_at(given, &["shortNames"]).into_iter().enumerate() {
+        if let Some(wrong) = names::dns1035_label(short).first() {
+            errors.push(FieldError::invalid(&shorts.index(index), short, wrong));
+        }
+    }
+    let (kind, list_kind) = (str_at(given, &["kind"]), str_at(given, &["listKind"]));
+    if !kind.is_empty() && kind == list_kind {
+        errors.push(FieldError::invalid(&path.child("listKind"), list_kind, "kind and listKind may not be the same"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_recorded_refusal() {
+        let crd = json!({"metadata": {"name": "wrong.g.io"}, "spec": {
+            "group": "g.io", "scope": "Namespaced", "conversion": {"strategy": "None"},
+            "names": {"plural": "bars", "kind": "Bar", "singular": "bar", "listKind": "BarList"},
+            "versions": [{"name": "v1", "served": true, "storage": true}],
+        }});
+        let mut errors = Vec::new();
+        definition(&crd, &mut errors);
+        assert_eq!(
+            errors.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            [
+                "metadata.name: Invalid value: \"wrong.g.io\": must be spec.names.plural+\".\"+spec.group",
+                "spec.versions[0].schema.openAPIV3Schema: Required value",
+            ]
+        );
+    }
+
+    #[test]
+    fn nothing_that_instances_depend_on_may_change() {
+        let old = json!({"spec": {"group": "g.io", "scope": "Namespaced", "names": {"plural": "a", "kind": "A"}},
+            "status": {"conditions": [{"type": "Established", "status": "True"}]}});
+        let mut new = old.clone();
+        new["spec"]["scope"] = json!("Cluster");
+        let mut errors = Vec::new();
+        change(&new, &old, &mut errors);
+        assert_eq!(errors[0].to_string(), "spec.scope: Invalid value: \"Cluster\": field is immutable");
+    }
+}

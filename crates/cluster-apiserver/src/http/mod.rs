@@ -1,0 +1,9 @@
+//! HTTP: from a request to a verb, and from its outcome to an answer.
+
+pub mod body;
+pub mod limits;
+pub(crate) mod path;
+pub(crate) mod query;
+pub(crate) mod respond;
+pub mod routes;
+pub mod service;

@@ -1,0 +1,331 @@
+//! The server as one tower service: a request in, an answer out, whatever it came through.
+//!
+//! ```text
+//! request → who (certificate, token) → as whom → may they → resource, verb → verb's function → answer in the form the client takes
+//! ```
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::FutureExt;
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+use tokio::time::Instant;
+
+use super::body::{Body, BodyError};
+use super::limits::{MAX_BODY_BYTES, Sort, Ticket};
+use super::path::{RequestPath, ResourcePath};
+use super::query::Query;
+use super::respond;
+use crate::authn::impersonate;
+use crate::authz::Attributes;
+use crate::core::Core;
+use crate::identity::{Caller, Identity};
+use crate::metrics::{AnswerLabels, RequestLabels};
+use crate::negotiate::accept::{self, Shapes};
+use crate::registry::Resource;
+use crate::status::{Result, StatusError};
+use crate::verbs::{self, Ask};
+
+/// A request's body, boxed.
+pub type RequestBody = UnsyncBoxBody<Bytes, BodyError>;
+
+/// Who the client's certificate names; put into a request by whoever ended its TLS.
+#[derive(Clone, Debug)]
+pub(crate) struct PeerIdentity(pub(crate) Identity);
+
+/// The API. Clones share everything.
+#[derive(Clone)]
+pub struct ApiService {
+    core: Arc<Core>,
+    /// Set for clients of this process, which need no proof.
+    caller: Option<Caller>,
+}
+
+impl ApiService {
+    pub(crate) fn new(core: Arc<Core>, caller: Option<Caller>) -> Self {
+        Self { core, caller }
+    }
+
+    /// Answers one request.
+    pub async fn handle(&self, request: Request<RequestBody>) -> Response<Body> {
+        let core = &self.core;
+        let started = Instant::now();
+        let wanted = accept::negotiate(header(request.headers(), ACCEPT), Shapes::ObjectOnly).unwrap_or_default();
+        let mut labels = RequestLabels::default();
+        let answer = AssertUnwindSafe(self.answer(request, &mut labels)).catch_unwind().await;
+        let answer = answer.unwrap_or_else(|_| {
+            core.metrics.panics.inc();
+            Err(StatusError::internal("the server panicked while it handled the request"))
+        });
+        let response = answer.unwrap_or_else(|error| respond::error(&error, wanted.syntax));
+        let RequestLabels { verb, group, version, resource, subresource } = labels.clone();
+        let code = response.status().as_u16();
+        core.metrics.requests.get_or_create(&AnswerLabels { verb, group, version, resource, subresource, code }).inc();
+        core.metrics.duration_s.get_or_create(&labels).observe(started.elapsed().as_secs_f64());
+        response
+    }
+
+    async fn answer(&self, request: Request<RequestBody>, labels: &mut RequestLabels) -> Result<Response<Body>> {
+        let core = &self.core;
+        let mut caller = self.caller(&request)?;
+        if let Some(identity) = impersonate::impersonated(request.headers(), &caller.identity, &core.rbac)? {
+            caller.identity = identity;
+        }
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        match RequestPath::parse(request.uri().path()) {
+            RequestPath::Other => {
+                labels.verb = request.method().as_str().to_owned();
+                self.other(request, caller, &query).await
+            }
+            RequestPath::Resource(path) => {
+                let verb = verb(request.method(), &path, &query);
+                labels.verb = verb.to_uppercase();
+                authorize(core, &caller, verb, &path, &query)?;
+                let resource = find(core, &path)?;
+                match resource {
+                    Some(resource) => {
+                        labels.group.clone_from(&path.group);
+                        labels.version.clone_from(&path.version);
+                        labels.resource.clone_from(&path.plural);
+                        labels.subresource.clone_from(&path.subresource);
+                        self.resource(request, caller, query, path, resource, verb).await
+                    }
+                    None => Ok(respond::page_not_found()),
+                }
+            }
+        }
+    }
+
+    fn caller(&self, request: &Request<RequestBody>) -> Result<Caller> {
+        if let Some(caller) = &self.caller {
+            return Ok(caller.clone());
+        }
+        let peer = request.extensions().get::<PeerIdentity>().map(|peer| &peer.0);
+        let identity = self.core.authenticator.authenticate(request.headers(), peer, self.core.clock.now())?;
+        Ok(Caller { identity, is_in_process: false })
+    }
+
+    /// Discovery, health, and the routes of the embedding program.
+    async fn other(&self, request: Request<RequestBody>, caller: Caller, query: &Query) -> Result<Response<Body>> {
+        let path = request.uri().path().to_owned();
+        let verb = request.method().as_str().to_ascii_lowercase();
+        let ask = Attributes { verb: &verb, path: &path, ..Attributes::default() };
+        self.core.rbac.authorize(&caller.identity, &ask)?;
+        if let Some(route) = self.core.routes.iter().find(|route| route.matches(&path)) {
+            return Ok(route.handler.call(request, &caller.identity).await);
+        }
+        let _ticket = match caller.is_in_process {
+            true => None,
+            false => Some(self.core.limits.enter(Sort::Read, &self.core.metrics)?),
+        };
+        crate::discovery::answer(&self.core, &request, query)
+    }
+
+    async fn resource(
+        &self,
+        request: Request<RequestBody>,
+        caller: Caller,
+        query: Query,
+        path: ResourcePath,
+        resource: Arc<Resource>,
+        verb: &'static str,
+    ) -> Result<Response<Body>> {
+        let core = &self.core;
+        check_verb(&resource, &path, request.method(), verb)?;
+        let ticket = self.ticket(&caller, verb, &path, &query)?;
+        let (parts, body) = request.into_parts();
+        let shapes =
+            if path.subresource.is_empty() || path.subresource == "status" { Shapes::All } else { Shapes::ObjectOnly };
+        let accepted = match path.subresource.as_str() {
+            // Logs are text, whatever a client says.
+            "log" => accept::Accepted::default(),
+            _ => accept::negotiate(header(&parts.headers, ACCEPT), shapes)?,
+        };
+        let body = match parts.method {
+            Method::GET => Bytes::new(),
+            _ => self.read(&caller, &parts.headers, body).await?,
+        };
+        let ask = Ask {
+            core: Arc::clone(core),
+            caller,
+            namespace: if resource.is_namespaced { path.namespace } else { String::new() },
+            resource,
+            name: path.name,
+            subresource: path.subresource,
+            query,
+            accepted,
+            content_type: header(&parts.headers, CONTENT_TYPE).unwrap_or_default().to_owned(),
+            takes_gzip: respond::takes_gzip(&parts.headers),
+            body,
+            verb,
+        };
+        verbs::answer(ask, ticket).await
+    }
+
+    fn ticket(&self, caller: &Caller, verb: &str, path: &ResourcePath, query: &Query) -> Result<Option<Ticket>> {
+        if caller.is_in_process {
+            return Ok(None);
+        }
+        let sort = match verb {
+            "watch" => Sort::LongRunning,
+            "get" if path.subresource == "log" && query.flag("follow") => Sort::LongRunning,
+            "get" | "list" => Sort::Read,
+            _ => Sort::Write,
+        };
+        self.core.limits.enter(sort, &self.core.metrics).map(Some)
+    }
+
+    async fn read(&self, caller: &Caller, headers: &HeaderMap, body: RequestBody) -> Result<Bytes> {
+        let length = header(headers, CONTENT_LENGTH).and_then(|text| text.parse::<usize>().ok());
+        if length.is_some_and(|length| length > MAX_BODY_BYTES) {
+            return Err(StatusError::too_large(MAX_BODY_BYTES));
+        }
+        let _room = match caller.is_in_process {
+            true => None,
+            false => self.core.limits.body(length.unwrap_or(MAX_BODY_BYTES)).await,
+        };
+        collect(body).await
+    }
+}
+
+/// Reads a whole body, as far as it is allowed to go.
+async fn collect(mut body: RequestBody) -> Result<Bytes> {
+    let mut first: Option<Bytes> = None;
+    let mut rest: Vec<u8> = Vec::new();
+    let mut total = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| StatusError::bad_request(format!("the body broke off: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        total += data.len();
+        if total > MAX_BODY_BYTES {
+            return Err(StatusError::too_large(MAX_BODY_BYTES));
+        }
+        // Most bodies come in one piece, which is not copied.
+        match &first {
+            None => first = Some(data),
+            Some(begun) => {
+                if rest.is_empty() {
+                    rest.extend_from_slice(begun);
+                }
+                rest.extend_from_slice(&data);
+            }
+        }
+    }
+    Ok(if rest.is_empty() { first.unwrap_or_default() } else { rest.into() })
+}
+
+fn header(headers: &HeaderMap, name: http::HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// The verb that the rules know a request by.
+fn verb(method: &Method, path: &ResourcePath, query: &Query) -> &'static str {
+    let is_collection = path.name.is_empty();
+    match *method {
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE if is_collection => "deletecollection",
+        Method::DELETE => "delete",
+        Method::GET | Method::HEAD if path.is_watch => "watch",
+        Method::GET | Method::HEAD if is_collection && query.flag("watch") => "watch",
+        Method::GET | Method::HEAD if is_collection => "list",
+        Method::GET | Method::HEAD => "get",
+        _ => "",
+    }
+}
+
+fn authorize(core: &Core, caller: &Caller, verb: &str, path: &ResourcePath, query: &Query) -> Result<()> {
+    // A list or watch of one name is allowed to whoever may read that name.
+    let named = query.get("fieldSelector").and_then(|selector| selector.strip_prefix("metadata.name="));
+    let name = match named {
+        Some(name) if path.name.is_empty() && !name.contains([',', '=', '!']) => name,
+        _ => &path.name,
+    };
+    let ask = Attributes {
+        verb,
+        group: &path.group,
+        resource: &path.plural,
+        subresource: &path.subresource,
+        namespace: &path.namespace,
+        name,
+        path: "",
+    };
+    if core.rbac.allows(&caller.identity, &ask) {
+        return Ok(());
+    }
+    Err(Attributes { name: &path.name, ..ask }.forbidden(&caller.identity))
+}
+
+/// The resource of a path; `None` if there is not even such a group and version.
+fn find(core: &Core, path: &ResourcePath) -> Result<Option<Arc<Resource>>> {
+    let catalogue = core.registry.catalogue();
+    let Some(resource) = catalogue.find(&path.group, &path.version, &path.plural) else {
+        return match catalogue.version(&path.group, &path.version) {
+            Some(_) => Err(StatusError::no_such_resource()),
+            None => Ok(None),
+        };
+    };
+    let is_of_namespace = !path.namespace.is_empty() && !resource.is("", "namespaces");
+    let is_misplaced = match resource.is_namespaced {
+        true => path.namespace.is_empty() && !path.name.is_empty(),
+        false => is_of_namespace,
+    };
+    if is_misplaced || path.has_more && path.subresource != "proxy" {
+        return Err(StatusError::no_such_resource());
+    }
+    Ok(Some(Arc::clone(resource)))
+}
+
+fn check_verb(resource: &Resource, path: &ResourcePath, method: &Method, verb: &str) -> Result<()> {
+    if matches!(*method, Method::HEAD | Method::OPTIONS) {
+        return Err(StatusError::method_not_allowed());
+    }
+    if !path.subresource.is_empty() {
+        let Some(sub) = resource.subresource(&path.subresource) else { return Err(StatusError::no_such_resource()) };
+        return if sub.verbs.contains(&verb) { Ok(()) } else { Err(StatusError::method_not_allowed()) };
+    }
+    let is_on_collection = matches!(verb, "create" | "list" | "watch" | "deletecollection");
+    let fits = match path.name.is_empty() {
+        true => is_on_collection && (verb != "create" || path.namespace.is_empty() != resource.is_namespaced),
+        false => !is_on_collection || path.is_watch,
+    };
+    // Collections over all namespaces can be read, not written.
+    let is_everywhere = resource.is_namespaced && path.namespace.is_empty();
+    if !fits || (is_everywhere && verb == "deletecollection") || !resource.verbs.contains(&verb) {
+        return Err(StatusError::method_not_allowed());
+    }
+    Ok(())
+}
+
+impl<B> tower_service::Service<Request<B>> for ApiService
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BodyError>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = std::result::Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<std::result::Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let service = self.clone();
+        let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        Box::pin(async move { Ok(service.handle(request).await) })
+    }
+}
+
+impl std::fmt::Debug for ApiService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ApiService").field("caller", &self.caller).finish_non_exhaustive()
+    }
+}

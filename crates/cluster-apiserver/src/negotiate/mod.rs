@@ -1,0 +1,8 @@
+//! Forms of bodies: what a client takes, what it sends.
+
+pub(crate) mod accept;
+pub(crate) mod decode;
+mod go_json;
+pub(crate) mod yaml;
+
+pub(crate) use go_json::syntax_error as json_syntax_error;

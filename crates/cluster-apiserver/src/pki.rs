@@ -1,0 +1,238 @@
+//! The server's own certificates: an authority, serving certificates, client certificates.
+//!
+//! The authority is kept in a directory that the embedding program gives (`ca.crt`, `ca.key`, readable by the owner alone) and made at first
+//! start. Serving and client certificates are cheap: they are made when they are needed and signed by it.
+
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use base_rt::Timestamp;
+use jiff::tz::TimeZone;
+use jiff::{Span, civil::Date};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
+};
+
+const AUTHORITY_YEARS: i64 = 10;
+const LEAF_YEARS: i64 = 1;
+
+/// Why there is no certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    /// A certificate or key could not be made.
+    #[error("make a certificate for {name}")]
+    Make {
+        /// Whom it was for.
+        name: String,
+        /// Why it failed.
+        #[source]
+        source: rcgen::Error,
+    },
+    /// A file could not be read or written.
+    #[error("{action} {path}")]
+    File {
+        /// What was attempted.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Only one of the two files of an authority is there.
+    #[error("{path} is missing although its counterpart is there; restore it, or remove both to get a new authority")]
+    Half {
+        /// The missing file.
+        path: PathBuf,
+    },
+}
+
+/// A certificate and its key, as PEM texts.
+#[derive(Clone)]
+pub struct Credentials {
+    /// The certificate.
+    pub certificate_pem: String,
+    /// Its key; secret.
+    pub key_pem: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("certificate_pem", &self.certificate_pem).finish_non_exhaustive()
+    }
+}
+
+/// Signs certificates.
+#[derive(Debug)]
+pub struct Authority {
+    credentials: Credentials,
+}
+
+impl Authority {
+    /// Makes a new authority.
+    ///
+    /// # Errors
+    /// The system gives no random numbers.
+    pub fn generate(now: Timestamp) -> Result<Self, PkiError> {
+        let make = |source| PkiError::Make { name: AUTHORITY_NAME.to_owned(), source };
+        let key = KeyPair::generate().map_err(make)?;
+        let mut params = authority_params();
+        set_validity(&mut params, now, AUTHORITY_YEARS);
+        let certificate = params.self_signed(&key).map_err(make)?;
+        Ok(Self { credentials: Credentials { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() } })
+    }
+
+    /// The authority kept in `directory`; made and kept there if there is none.
+    ///
+    /// # Errors
+    /// The files cannot be read or written, or are not a pair.
+    pub fn load_or_generate(directory: &Path, now: Timestamp) -> Result<Self, PkiError> {
+        let (certificate, key) = (directory.join("ca.crt"), directory.join("ca.key"));
+        match (read(&certificate)?, read(&key)?) {
+            (Some(certificate_pem), Some(key_pem)) => {
+                Ok(Self { credentials: Credentials { certificate_pem, key_pem } })
+            }
+            (Some(_), None) => Err(PkiError::Half { path: key }),
+            // A start that died between the two files left only the key, with which nothing was signed yet.
+            (None, _) => {
+                let authority = Self::generate(now)?;
+                write_secret(&key, &authority.credentials.key_pem)?;
+                write_secret(&certificate, &authority.credentials.certificate_pem)?;
+                Ok(authority)
+            }
+        }
+    }
+
+    /// The authority's certificate, for clients to trust.
+    pub fn certificate_pem(&self) -> &str {
+        &self.credentials.certificate_pem
+    }
+
+    /// A serving certificate for host names and addresses.
+    ///
+    /// # Errors
+    /// A name is not one, or the authority's key cannot be read.
+    pub fn server(&self, names: &[String], now: Timestamp) -> Result<Credentials, PkiError> {
+        let name = names.first().cloned().unwrap_or_default();
+        let params = CertificateParams::new(names).map_err(|source| PkiError::Make { name: name.clone(), source })?;
+        self.sign(params, ("kube-apiserver", ""), ExtendedKeyUsagePurpose::ServerAuth, now)
+    }
+
+    /// A client certificate for a user in a group (empty: in none).
+    ///
+    /// # Errors
+    /// The authority's key cannot be read.
+    pub fn client(&self, user: &str, group: &str, now: Timestamp) -> Result<Credentials, PkiError> {
+        self.sign(CertificateParams::default(), (user, group), ExtendedKeyUsagePurpose::ClientAuth, now)
+    }
+
+    fn sign(
+        &self,
+        mut params: CertificateParams,
+        (name, group): (&str, &str),
+        purpose: ExtendedKeyUsagePurpose,
+        now: Timestamp,
+    ) -> Result<Credentials, PkiError> {
+        let make = |source| PkiError::Make { name: name.to_owned(), source };
+        let authority_key = KeyPair::from_pem(&self.credentials.key_pem).map_err(make)?;
+        let issuer = Issuer::new(authority_params(), authority_key);
+        params.distinguished_name = distinguished_name(name, group);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![purpose];
+        params.use_authority_key_identifier_extension = true;
+        set_validity(&mut params, now, LEAF_YEARS);
+        let key = KeyPair::generate().map_err(make)?;
+        let certificate = params.signed_by(&key, &issuer).map_err(make)?;
+        Ok(Credentials { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
+    }
+}
+
+const AUTHORITY_NAME: &str = "kwick-ca";
+
+fn authority_params() -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = distinguished_name(AUTHORITY_NAME, "");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+    params
+}
+
+fn distinguished_name(name: &str, group: &str) -> DistinguishedName {
+    let mut full = DistinguishedName::new();
+    if !group.is_empty() {
+        full.push(DnType::OrganizationName, group);
+    }
+    full.push(DnType::CommonName, name);
+    full
+}
+
+/// From the day before, because clocks differ, for so many years.
+fn set_validity(params: &mut CertificateParams, now: Timestamp, years: i64) {
+    let today = now.to_zoned(TimeZone::UTC).date();
+    let first = today.yesterday().unwrap_or(today);
+    let last = today.checked_add(Span::new().years(years)).unwrap_or(today);
+    let time = |date: Date| {
+        let part = |number: i8| u8::try_from(number).unwrap_or(1);
+        date_time_ymd(i32::from(date.year()), part(date.month()), part(date.day()))
+    };
+    params.not_before = time(first);
+    params.not_after = time(last);
+}
+
+fn read(path: &Path) -> Result<Option<String>, PkiError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(PkiError::File { action: "read", path: path.to_owned(), source }),
+    }
+}
+
+/// Writes a file for the owner alone, whole or not at all.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_secret(path: &Path, text: &str) -> Result<(), PkiError> {
+    let write = || -> std::io::Result<()> {
+        let temporary = path.with_extension("new");
+        let mut file =
+            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)?;
+        match path.parent() {
+            Some(directory) => std::fs::File::open(directory)?.sync_all(),
+            None => Ok(()),
+        }
+    };
+    write().map_err(|source| PkiError::File { action: "write", path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls_pki_types::CertificateDer;
+    use rustls_pki_types::pem::PemObject as _;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn an_authority_is_kept_and_signs() {
+        let dir = tempfile::tempdir().expect("directory");
+        let now: Timestamp = "2024-02-29T12:00:00Z".parse().expect("time");
+        let first = Authority::load_or_generate(dir.path(), now).expect("authority");
+        let again = Authority::load_or_generate(dir.path(), now).expect("authority");
+        assert_eq!(first.certificate_pem(), again.certificate_pem());
+        let mode = std::fs::metadata(dir.path().join("ca.key")).expect("key").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        std::fs::remove_file(dir.path().join("ca.key")).expect("remove");
+        assert!(matches!(Authority::load_or_generate(dir.path(), now), Err(PkiError::Half { .. })));
+        let client = again.client("eve", "g1", now).expect("client");
+        let der = CertificateDer::from_pem_slice(client.certificate_pem.as_bytes()).expect("pem");
+        let identity = crate::authn::certificate::identity(&der).expect("identity");
+        assert_eq!(identity.username, "eve");
+        assert_eq!(identity.groups, ["g1", "system:authenticated"]);
+        assert!(again.server(&["localhost".to_owned(), "127.0.0.1".to_owned()], now).is_ok());
+        assert!(again.server(&["\u{e9}".to_owned()], now).is_err());
+    }
+}

@@ -1,0 +1,270 @@
+//! Structural schemas of custom resources: what a CRD's `openAPIV3Schema` means for an object.
+//!
+//! ```text
+//! decode → prune (unknown fields) → default → drop nulls → … → validate
+//! ```
+//! [`Schema::parse`] compiles a version's schema once; everything else is a walk over a value with it. Texts of refusals are those of
+//! Kubernetes (`spec.n in body should be less than or equal to 5`). Rules in CEL (`x-kubernetes-validations`) are known to be there and not
+//! evaluated.
+
+mod default;
+mod format;
+mod prune;
+mod structural;
+mod validate;
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use regex::Regex;
+use serde_json::Value;
+
+pub use structural::structural_errors;
+pub use validate::validate;
+
+/// A compiled schema node.
+#[derive(Debug, Default)]
+pub struct Schema {
+    kind: Option<Type>,
+    is_nullable: bool,
+    is_int_or_string: bool,
+    preserves_unknown: bool,
+    is_embedded_resource: bool,
+    has_cel_rules: bool,
+    default: Option<Box<Value>>,
+    properties: BTreeMap<Box<str>, Schema>,
+    additional: Additional,
+    items: Option<Box<Schema>>,
+    list: ListType,
+    rules: Option<Box<Rules>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Type {
+    Object,
+    Array,
+    String,
+    Integer,
+    Number,
+    Boolean,
+}
+
+/// What is known of fields that are not named.
+#[derive(Debug, Default)]
+enum Additional {
+    /// Nothing: they are unknown.
+    #[default]
+    None,
+    /// They may be anything.
+    Any,
+    /// They follow a schema.
+    Schema(Box<Schema>),
+}
+
+#[derive(Debug, Default)]
+enum ListType {
+    #[default]
+    Atomic,
+    Set,
+    Map(Vec<Box<str>>),
+}
+
+/// Bounds on a value, present on few nodes.
+#[derive(Debug, Default)]
+struct Rules {
+    required: Vec<Box<str>>,
+    allowed: Vec<Value>,
+    minimum: Option<Bound>,
+    maximum: Option<Bound>,
+    multiple_of: Option<f64>,
+    min_length: Option<u64>,
+    max_length: Option<u64>,
+    pattern: Option<Pattern>,
+    format: Option<Box<str>>,
+    min_items: Option<u64>,
+    max_items: Option<u64>,
+    has_unique_items: bool,
+    min_properties: Option<u64>,
+    max_properties: Option<u64>,
+    all_of: Vec<Schema>,
+    any_of: Vec<Schema>,
+    one_of: Vec<Schema>,
+    not: Option<Schema>,
+}
+
+#[derive(Debug)]
+struct Bound {
+    value: serde_json::Number,
+    is_exclusive: bool,
+}
+
+/// A regular expression, compiled when it is first needed: compiled ones are large and most are never asked.
+#[derive(Debug)]
+struct Pattern {
+    text: Box<str>,
+    compiled: OnceLock<Option<Regex>>,
+}
+
+/// A compiled expression may take so many bytes.
+const PATTERN_MAX_BYTES: usize = 1 << 20;
+
+impl Pattern {
+    fn new(text: &str) -> Self {
+        Self { text: text.into(), compiled: OnceLock::new() }
+    }
+
+    /// Whether it matches; an expression that does not compile matches everything.
+    fn matches(&self, value: &str) -> bool {
+        let compile = || regex::RegexBuilder::new(&self.text).size_limit(PATTERN_MAX_BYTES).build().ok();
+        self.compiled.get_or_init(compile).as_ref().is_none_or(|regex| regex.is_match(value))
+    }
+}
+
+impl Schema {
+    /// Compiles the JSON form of a schema. Keywords that cannot be read are as if absent; see [`structural_errors`] for what is refused.
+    pub fn parse(schema: &Value) -> Self {
+        let flag = |name: &str| schema.get(name).and_then(Value::as_bool).unwrap_or_default();
+        let text = |name: &str| schema.get(name).and_then(Value::as_str).unwrap_or_default();
+        let kind = match text("type") {
+            "object" => Some(Type::Object),
+            "array" => Some(Type::Array),
+            "string" => Some(Type::String),
+            "integer" => Some(Type::Integer),
+            "number" => Some(Type::Number),
+            "boolean" => Some(Type::Boolean),
+            _ => None,
+        };
+        let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+        let items = schema.get("items").filter(|items| items.is_object());
+        let mut parsed = Self {
+            kind,
+            is_nullable: flag("nullable"),
+            is_int_or_string: flag("x-kubernetes-int-or-string"),
+            preserves_unknown: flag("x-kubernetes-preserve-unknown-fields"),
+            is_embedded_resource: flag("x-kubernetes-embedded-resource"),
+            has_cel_rules: schema
+                .get("x-kubernetes-validations")
+                .and_then(Value::as_array)
+                .is_some_and(|a| !a.is_empty()),
+            default: schema.get("default").map(|value| Box::new(value.clone())),
+            properties: properties.map(|(name, schema)| (name.as_str().into(), Self::parse(schema))).collect(),
+            additional: Additional::parse(schema.get("additionalProperties")),
+            items: items.map(|items| Box::new(Self::parse(items))),
+            list: ListType::parse(schema),
+            rules: Rules::parse(schema).map(Box::new),
+        };
+        let rules = parsed.rules.iter().flat_map(|rules| rules.branches());
+        let has_below = rules.chain(parsed.children()).any(|child| child.has_cel_rules);
+        parsed.has_cel_rules |= has_below;
+        parsed
+    }
+
+    /// The schema of values that may be anything.
+    pub fn anything() -> Self {
+        Self { preserves_unknown: true, ..Self::default() }
+    }
+
+    /// Whether rules in CEL stand anywhere in it.
+    pub fn has_cel_rules(&self) -> bool {
+        self.has_cel_rules
+    }
+
+    fn children(&self) -> impl Iterator<Item = &Self> {
+        let additional = match &self.additional {
+            Additional::Schema(schema) => Some(schema.as_ref()),
+            _ => None,
+        };
+        self.properties.values().chain(self.items.as_deref()).chain(additional)
+    }
+
+    /// The schema of a field that is not named, if such fields are known.
+    fn additional(&self) -> Option<&Self> {
+        match &self.additional {
+            Additional::Schema(schema) => Some(schema),
+            _ => None,
+        }
+    }
+}
+
+impl Additional {
+    fn parse(value: Option<&Value>) -> Self {
+        match value {
+            Some(Value::Bool(true)) => Self::Any,
+            Some(schema @ Value::Object(_)) => Self::Schema(Box::new(Schema::parse(schema))),
+            _ => Self::None,
+        }
+    }
+}
+
+impl ListType {
+    fn parse(schema: &Value) -> Self {
+        match schema.get("x-kubernetes-list-type").and_then(Value::as_str) {
+            Some("set") => Self::Set,
+            Some("map") => {
+                let keys = schema.get("x-kubernetes-list-map-keys").and_then(Value::as_array).into_iter().flatten();
+                Self::Map(keys.filter_map(Value::as_str).map(Into::into).collect())
+            }
+            _ => Self::Atomic,
+        }
+    }
+}
+
+impl Rules {
+    /// The rules of a schema, `None` if it has none.
+    fn parse(schema: &Value) -> Option<Self> {
+        const NAMES: [&str; 18] = [
+            "required",
+            "enum",
+            "minimum",
+            "maximum",
+            "multipleOf",
+            "minLength",
+            "maxLength",
+            "pattern",
+            "format",
+            "minItems",
+            "maxItems",
+            "uniqueItems",
+            "minProperties",
+            "maxProperties",
+            "allOf",
+            "anyOf",
+            "oneOf",
+            "not",
+        ];
+        if !NAMES.iter().any(|name| schema.get(name).is_some()) {
+            return None;
+        }
+        let count = |name: &str| schema.get(name).and_then(Value::as_u64);
+        let text = |name: &str| schema.get(name).and_then(Value::as_str);
+        let list = |name: &str| schema.get(name).and_then(Value::as_array).into_iter().flatten();
+        let bound = |name: &str, exclusive: &str| {
+            let value = schema.get(name)?.as_number()?.clone();
+            Some(Bound { value, is_exclusive: schema.get(exclusive).and_then(Value::as_bool).unwrap_or_default() })
+        };
+        Some(Self {
+            required: list("required").filter_map(Value::as_str).map(Into::into).collect(),
+            allowed: list("enum").cloned().collect(),
+            minimum: bound("minimum", "exclusiveMinimum"),
+            maximum: bound("maximum", "exclusiveMaximum"),
+            multiple_of: schema.get("multipleOf").and_then(Value::as_f64),
+            min_length: count("minLength"),
+            max_length: count("maxLength"),
+            pattern: text("pattern").map(Pattern::new),
+            format: text("format").map(Into::into),
+            min_items: count("minItems"),
+            max_items: count("maxItems"),
+            has_unique_items: schema.get("uniqueItems").and_then(Value::as_bool).unwrap_or_default(),
+            min_properties: count("minProperties"),
+            max_properties: count("maxProperties"),
+            all_of: list("allOf").map(Schema::parse).collect(),
+            any_of: list("anyOf").map(Schema::parse).collect(),
+            one_of: list("oneOf").map(Schema::parse).collect(),
+            not: schema.get("not").map(Schema::parse),
+        })
+    }
+
+    fn branches(&self) -> impl Iterator<Item = &Schema> {
+        self.all_of.iter().chain(&self.any_of).chain(&self.one_of).chain(self.not.as_ref())
+    }
+}

@@ -1,0 +1,377 @@
+//! Validation of a value against a schema, in the words of Kubernetes' OpenAPI validator.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{Additional, Bound, ListType, Rules, Schema, Type, format};
+use crate::field_error::{FieldError, FieldPath, FieldReason, go_json};
+
+/// Collecting ends here: an answer with more is of no use to anybody.
+const MAX_ERRORS: usize = 100;
+
+/// The text that stands in an answer when rules in CEL could not be looked at.
+const CEL_SKIPPED: &str = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+
+/// What is wrong with a whole object.
+pub fn validate(schema: &Schema, object: &Value, errors: &mut Vec<FieldError>) {
+    let before = errors.len();
+    check(schema, object, &FieldPath::Root, errors);
+    check_lists(schema, object, &FieldPath::Root, errors);
+    if errors.len() > before && schema.has_cel_rules() {
+        errors.push(FieldError::invalid(&FieldPath::Root, &Value::Null, CEL_SKIPPED));
+    }
+}
+
+fn check(schema: &Schema, value: &Value, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {
+    if errors.len() >= MAX_ERRORS || (value.is_null() && schema.is_nullable) {
+        return;
+    }
+    if !has_type(schema, value) {
+        errors.push(wrong_type(schema, value, path));
+        return;
+    }
+    if let Some(rules) = &schema.rules {
+        check_rules(schema, rules, value, path, errors);
+    }
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let path = path.child(name);
+                match (schema.properties.get(name.as_str()), &schema.additional) {
+                    (Some(property), _) => check(property, value, &path, errors),
+                    (None, Additional::Schema(additional)) => check(additional, value, &path, errors),
+                    (None, _) => {}
+                }
+            }
+        }
+        Value::Array(items) => {
+            let Some(schema) = &schema.items else { return };
+            for (index, item) in items.iter().enumerate() {
+                check(schema, item, &path.index(index), errors);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn has_type(schema: &Schema, value: &Value) -> bool {
+    if schema.is_int_or_string {
+        return value.is_string() || is_integer(value);
+    }
+    match schema.kind {
+        None => true,
+        Some(Type::Object) => value.is_object(),
+        Some(Type::Array) => value.is_array(),
+        Some(Type::String) => value.is_string(),
+        Some(Type::Integer) => is_integer(value),
+        Some(Type::Number) => value.is_number(),
+        Some(Type::Boolean) => value.is_boolean(),
+    }
+}
+
+fn is_integer(value: &Value) -> bool {
+    value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|number| number.fract() == 0.0)
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) if is_integer(value) => "integer",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+fn wrong_type(schema: &Schema, value: &Value, path: &FieldPath<'_>) -> FieldError {
+    let wanted = match schema.kind {
+        _ if schema.is_int_or_string => "integer,string",
+        Some(Type::Object) => "object",
+        Some(Type::Array) => "array",
+        Some(Type::String) => "string",
+        Some(Type::Integer) => "integer",
+        Some(Type::Number) => "number",
+        Some(Type::Boolean) | None => "boolean",
+    };
+    let found = type_name(value);
+    FieldError::type_invalid(path, found, &format!("{} must be of type {wanted}: \"{found}\"", in_body(path)))
+}
+
+/// `spec.n in body`, as the validator names places.
+fn in_body(path: &FieldPath<'_>) -> String {
+    match path {
+        FieldPath::Root => "in body".to_owned(),
+        _ => format!("{path} in body"),
+    }
+}
+
+fn check_rules(schema: &Schema, rules: &Rules, value: &Value, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {
+    let mut wrong =
+        |detail: String| errors.push(FieldError::invalid(path, value, &format!("{} {detail}", in_body(path))));
+    match value {
+        Value::Number(number) => {
+            let number = number.as_f64().unwrap_or_default();
+            if let Some(bound) = rules.maximum.as_ref().filter(|bound| exceeds(number, bound)) {
+                let relation = if bound.is_exclusive { "less than" } else { "less than or equal to" };
+                wrong(format!("should be {relation} {}", bound.value));
+            }
+            if let Some(bound) = rules.minimum.as_ref().filter(|bound| falls_below(number, bound)) {
+                let relation = if bound.is_exclusive { "greater than" } else { "greater than or equal to" };
+                wrong(format!("should be {relation} {}", bound.value));
+            }
+            if let Some(step) = rules.multiple_of.filter(|step| *step != 0.0 && (number / step).fract() != 0.0) {
+                wrong(format!("should be a multiple of {step}"));
+            }
+        }
+        Value::String(text) => {
+            let length = text.chars().count() as u64;
+            if let Some(least) = rules.min_length.filter(|least| length < *least) {
+                wrong(format!("should be at least {least} chars long"));
+            }
+            if let Some(pattern) = rules.pattern.as_ref().filter(|pattern| !pattern.matches(text)) {
+                wrong(format!("should match '{}'", pattern.text));
+            }
+            if let Some(most) = rules.max_length.filter(|most| length > *most) {
+                errors.push(FieldError::too_long(path, usize::try_from(most).unwrap_or(usize::MAX)));
+            }
+            if let Some(name) = rules.format.as_deref().filter(|name| !format::holds(name, text)) {
+                let detail = format!("{} must be of type {name}: {}", in_body(path), crate::field_error::quote(text));
+                errors.push(FieldError::type_invalid(path, value, &detail));
+            }
+        }
+        Value::Array(items) => {
+            let length = items.len() as u64;
+            if let Some(least) = rules.min_items.filter(|least| length < *least) {
+                wrong(format!("should have at least {least} items"));
+            }
+            if rules.has_unique_items && has_duplicates(items) {
+                wrong("shouldn't contain duplicates".to_owned());
+            }
+            if let Some(most) = rules.max_items.filter(|most| length > *most) {
+                errors.push(FieldError::too_many(path, items.len(), usize::try_from(most).unwrap_or(usize::MAX)));
+            }
+        }
+        Value::Object(fields) => {
+            let length = fields.len() as u64;
+            if let Some(least) = rules.min_properties.filter(|least| length < *least) {
+                wrong(format!("should have at least {least} properties"));
+            }
+            if let Some(most) = rules.max_properties.filter(|most| length > *most) {
+                errors.push(FieldError::too_many(path, fields.len(), usize::try_from(most).unwrap_or(usize::MAX)));
+            }
+            for name in rules.required.iter().filter(|name| !fields.contains_key(name.as_ref())) {
+                errors.push(FieldError::required(&path.child(name), ""));
+            }
+        }
+        Value::Null | Value::Bool(_) => {}
+    }
+    if !rules.allowed.is_empty() && !rules.allowed.contains(value) {
+        errors.push(not_allowed(rules, value, path));
+    }
+    check_branches(schema, rules, value, path, errors);
+}
+
+fn exceeds(number: f64, bound: &Bound) -> bool {
+    let limit = bound.value.as_f64().unwrap_or(f64::MAX);
+    number > limit || (bound.is_exclusive && number >= limit)
+}
+
+fn falls_below(number: f64, bound: &Bound) -> bool {
+    let limit = bound.value.as_f64().unwrap_or(f64::MIN);
+    number < limit || (bound.is_exclusive && number <= limit)
+}
+
+fn has_duplicates(items: &[Value]) -> bool {
+    let mut seen = BTreeSet::new();
+    !items.iter().all(|item| seen.insert(item.to_string()))
+}
+
+fn not_allowed(rules: &Rules, value: &Value, path: &FieldPath<'_>) -> FieldError {
+    let shown = |value: &Value| value.as_str().map_or_else(|| go_json(value), str::to_owned);
+    let allowed: Vec<String> = rules.allowed.iter().map(shown).collect();
+    let allowed: Vec<&str> = allowed.iter().map(String::as_str).collect();
+    FieldError::not_supported(path, value, &allowed)
+}
+
+/// `allOf`, `anyOf`, `oneOf` and `not`.
+fn check_branches(schema: &Schema, rules: &Rules, value: &Value, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {
+    // What an alternative says of a value is said of the same value: types were checked above.
+    let errors_of = |branch: &Schema| {
+        let mut errors = Vec::new();
+        check(branch, value, path, &mut errors);
+        errors
+    };
+    let name = match path {
+        FieldPath::Root => String::new(),
+        _ => path.to_string(),
+    };
+    let mut wrong = |detail: String| {
+        let message = format!("Invalid value: \"\": \"{name}\" {detail}");
+        errors.push(FieldError { reason: FieldReason::Invalid, field: path.to_string(), message });
+    };
+    if !rules.any_of.is_empty() && !schema.is_int_or_string && rules.any_of.iter().all(|b| !errors_of(b).is_empty()) {
+        wrong("must validate at least one schema (anyOf)".to_owned());
+    }
+    let valid = rules.one_of.iter().filter(|branch| errors_of(branch).is_empty()).count();
+    if !rules.one_of.is_empty() && valid != 1 {
+        let found =
+            if valid == 0 { "Found none valid".to_owned() } else { format!("Found {valid} valid alternatives") };
+        wrong(format!("must validate one and only one schema (oneOf). {found}"));
+    }
+    if rules.not.as_ref().is_some_and(|branch| errors_of(branch).is_empty()) {
+        wrong("must not validate the schema (not)".to_owned());
+    }
+    let failed: Vec<FieldError> = rules.all_of.iter().flat_map(errors_of).collect();
+    if !failed.is_empty() {
+        wrong("must validate all the schemas (allOf)".to_owned());
+        errors.extend(failed);
+    }
+}
+
+/// Lists that are sets or maps: no item twice.
+fn check_lists(schema: &Schema, value: &Value, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {
+    if errors.len() >= MAX_ERRORS {
+        return;
+    }
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                if let Some(schema) = schema.properties.get(name.as_str()).or(schema.additional()) {
+                    check_lists(schema, value, &path.child(name), errors);
+                }
+            }
+        }
+        Value::Array(items) => {
+            let mut seen = BTreeSet::new();
+            for (index, item) in items.iter().enumerate() {
+                let Some(key) = item_key(schema, item) else { continue };
+                if !seen.insert(key.to_string()) {
+                    errors.push(FieldError::duplicate(&path.index(index), &key));
+                }
+            }
+            let Some(schema) = &schema.items else { return };
+            for (index, item) in items.iter().enumerate() {
+                check_lists(schema, item, &path.index(index), errors);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What identifies an item in its list; `None` in lists where items need no identity.
+fn item_key(schema: &Schema, item: &Value) -> Option<Value> {
+    match &schema.list {
+        ListType::Atomic => None,
+        ListType::Set => Some(item.clone()),
+        ListType::Map(keys) => {
+            let key = |name: &str| item.get(name).map(|value| (name.to_owned(), value.clone()));
+            Some(Value::Object(keys.iter().filter_map(|name| key(name)).collect()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn errors(schema: Value, object: Value) -> Vec<String> {
+        let mut errors = Vec::new();
+        validate(&Schema::parse(&schema), &object, &mut errors);
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_recorded_texts() {
+        let schema = json!({"type": "object", "required": ["spec"], "properties": {"spec": {"type": "object", "required": ["req"], "properties": {
+            "req": {"type": "string", "minLength": 2}, "n": {"type": "integer", "maximum": 5}, "e": {"type": "string", "enum": ["a", "b"]},
+            "cel": {"type": "integer", "x-kubernetes-validations": [{"rule": "self > 0"}]},
+            "list": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
+                     "items": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}}},
+        }}}});
+        assert_eq!(
+            errors(
+                schema.clone(),
+                json!({"spec": {"req": "x", "n": 9, "e": "zz", "cel": -1, "list": [{"name": "a"}, {"name": "a"}]}})
+            ),
+            [
+                "spec.e: Unsupported value: \"zz\": supported values: \"a\", \"b\"",
+                "spec.n: Invalid value: 9: spec.n in body should be less than or equal to 5",
+                "spec.req: Invalid value: \"x\": spec.req in body should be at least 2 chars long",
+                "spec.list[1]: Duplicate value: {\"name\":\"a\"}",
+                "<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation",
+            ]
+        );
+        assert_eq!(errors(schema.clone(), json!({}))[0], "spec: Required value");
+        assert_eq!(
+            errors(schema, json!({"spec": {"req": "xx", "n": "str"}}))[0],
+            "spec.n: Invalid value: \"string\": spec.n in body must be of type integer: \"string\""
+        );
+    }
+
+    #[test]
+    fn bounds_formats_and_branches() {
+        let one = |schema: Value, value: Value| {
+            errors(json!({"type": "object", "properties": {"v": schema}}), json!({"v": value})).join("; ")
+        };
+        assert_eq!(
+            one(json!({"type": "number", "minimum": 1, "exclusiveMinimum": true}), json!(1)),
+            "v: Invalid value: 1: v in body should be greater than 1"
+        );
+        assert_eq!(
+            one(json!({"type": "string", "maxLength": 1}), json!("ab")),
+            "v: Too long: may not be more than 1 bytes".replace("1 bytes", "1 byte")
+        );
+        assert_eq!(
+            one(json!({"type": "string", "pattern": "^a+$"}), json!("b")),
+            "v: Invalid value: \"b\": v in body should match '^a+$'"
+        );
+        assert_eq!(
+            one(json!({"type": "array", "maxItems": 1}), json!([1, 2])),
+            "v: Too many: 2: must have at most 1 item"
+        );
+        assert_eq!(
+            one(json!({"type": "string", "format": "ipv4"}), json!("x")),
+            "v: Invalid value: \"x\": v in body must be of type ipv4: \"x\""
+        );
+        assert_eq!(
+            one(json!({"x-kubernetes-int-or-string": true}), json!(true)),
+            "v: Invalid value: \"boolean\": v in body must be of type integer,string: \"boolean\""
+        );
+        assert_eq!(
+            one(
+                json!({"x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}]}),
+                json!("5")
+            ),
+            ""
+        );
+        assert_eq!(
+            one(json!({"type": "object", "oneOf": [{"required": ["a"]}, {"required": ["b"]}]}), json!({"a": 1})),
+            ""
+        );
+        assert_eq!(
+            one(
+                json!({"type": "object", "oneOf": [{"required": ["a"]}, {"required": ["b"]}]}),
+                json!({"a": 1, "b": 1})
+            ),
+            "v: Invalid value: \"\": \"v\" must validate one and only one schema (oneOf). Found 2 valid alternatives"
+        );
+        assert_eq!(
+            one(json!({"not": {"required": ["a"]}}), json!({"a": 1})),
+            "v: Invalid value: \"\": \"v\" must not validate the schema (not)"
+        );
+        assert_eq!(one(json!({"type": "string", "nullable": true}), json!(null)), "");
+        assert_eq!(
+            one(json!({"type": "string"}), json!(null)),
+            "v: Invalid value: \"null\": v in body must be of type string: \"null\""
+        );
+        assert_eq!(
+            one(json!({"type": "array", "x-kubernetes-list-type": "set"}), json!(["a", "b", "a"])),
+            "v[2]: Duplicate value: \"a\""
+        );
+        assert_eq!(one(json!({"type": "string", "pattern": "("}), json!("b")), "");
+    }
+}

@@ -1,0 +1,258 @@
+//! [`ApiServer`]: how the API is built, and the three ways to reach it: a service, a client of this process, HTTPS.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use base_rt::metrics::Scope;
+use base_rt::{Clock, Phase, Tasks};
+
+use crate::admit::Admission;
+use crate::admit::service_ip::{ServiceIps, ServiceRange};
+use crate::authn::{Authenticator, ServiceAccountKey};
+use crate::authz::Rbac;
+use crate::bootstrap;
+use crate::core::Core;
+use crate::crd::controller;
+use crate::discovery::Discovery;
+use crate::entropy::Entropy;
+use crate::http::limits::Limits;
+use crate::http::routes::Route;
+use crate::http::service::ApiService;
+use crate::identity::{Caller, Identity};
+use crate::metrics::Metrics;
+use crate::registry::Registry;
+use crate::serve::{self, ServeError, TlsFiles};
+use crate::store::durability::LazyTable;
+use crate::store::{Journal, JournalError, Revision, Store};
+use crate::subresource::log::PodLogs;
+
+/// Lazy writes reach a journal in memory after this time, if nothing durable takes them along.
+const LAZY_FLUSH_INTERVAL: Duration = Duration::from_millis(250);
+/// History is kept at least so long, as far as its bounds allow, and at most twice as long.
+const HISTORY_INTERVAL: Duration = Duration::from_secs(300);
+/// The issuer of ServiceAccount tokens, and the audience of those that are for this server.
+const DEFAULT_ISSUER: &str = "https://kubernetes.default.svc";
+
+/// What a server is made of.
+pub struct ApiServerConfig {
+    /// What makes writes durable.
+    pub journal: Box<dyn Journal>,
+    /// Where the time comes from.
+    pub clock: Clock,
+    /// Who owns the server's tasks.
+    pub tasks: Tasks,
+    /// Where its metrics are registered.
+    pub metrics: Scope,
+    /// Where uids and generated names come from.
+    pub entropy: Entropy,
+    /// Which writes may be lost in a crash.
+    pub lazy: LazyTable,
+    /// In-process admission, in order.
+    pub admissions: Vec<Arc<dyn Admission>>,
+    /// The addresses of Services.
+    pub services: ServiceRange,
+    /// Signs ServiceAccount tokens.
+    pub service_account_key: ServiceAccountKey,
+    /// Who signs them, as tokens say.
+    pub issuer: String,
+    /// Tokens that stand for users.
+    pub tokens: Vec<(String, Identity)>,
+    /// `host:port` as clients reach the server.
+    pub address: String,
+    /// Knows the logs of Pods, once there is a node.
+    pub logs: Option<Arc<dyn PodLogs>>,
+    /// Routes beside the API.
+    pub routes: Vec<Route>,
+}
+
+impl ApiServerConfig {
+    /// A server over a journal, with defaults for everything else.
+    pub fn new(journal: Box<dyn Journal>, clock: Clock, tasks: Tasks, service_account_key: ServiceAccountKey) -> Self {
+        Self {
+            journal,
+            clock,
+            tasks,
+            service_account_key,
+            metrics: Scope::root(),
+            entropy: Entropy::from_os(),
+            lazy: LazyTable::default(),
+            admissions: Vec::new(),
+            services: ServiceRange::default(),
+            issuer: DEFAULT_ISSUER.to_owned(),
+            tokens: Vec::new(),
+            address: "localhost:6443".to_owned(),
+            logs: None,
+            routes: Vec::new(),
+        }
+    }
+}
+
+impl std::fmt::Debug for ApiServerConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ApiServerConfig")
+            .field("address", &self.address)
+            .field("services", &self.services)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The journal cannot be read.
+    #[error("open the store")]
+    Store(#[source] JournalError),
+    /// An object that every cluster begins with was refused.
+    #[error("create {what}")]
+    Bootstrap {
+        /// Which object.
+        what: String,
+        /// Why it was refused.
+        #[source]
+        source: crate::status::StatusError,
+    },
+}
+
+/// A Kubernetes API. Clones are the same server.
+#[derive(Clone)]
+pub struct ApiServer {
+    core: Arc<Core>,
+}
+
+impl ApiServer {
+    /// Opens the store, creates what every cluster begins with, and starts the server's own tasks.
+    ///
+    /// # Errors
+    /// The journal cannot be read, or does not take the first objects.
+    pub async fn start(config: ApiServerConfig) -> Result<Self, StartError> {
+        let ApiServerConfig { journal, clock, tasks, metrics, entropy, lazy, admissions, services, .. } = config;
+        let store = Store::open(journal, &metrics).map_err(StartError::Store)?;
+        let core = Arc::new(Core {
+            registry: Registry::new(store.clone()),
+            rbac: Rbac::new(store.clone()),
+            service_ips: ServiceIps::new(services, store.clone()),
+            authenticator: Authenticator::new(config.tokens, config.service_account_key, config.issuer, store.clone()),
+            discovery: Discovery {
+                is_ready: AtomicBool::new(false),
+                address: config.address,
+                metrics: metrics.clone(),
+            },
+            limits: Limits::default(),
+            metrics: Metrics::new(&metrics),
+            logs: config.logs,
+            routes: config.routes,
+            store,
+            clock,
+            tasks,
+            entropy,
+            lazy,
+            admissions,
+        });
+        bootstrap::create(&core).await?;
+        start_tasks(&core);
+        core.discovery.is_ready.store(true, Ordering::Release);
+        Ok(Self { core })
+    }
+
+    /// The API as a tower service; callers prove who they are by what is in the request.
+    pub fn service(&self) -> ApiService {
+        ApiService::new(Arc::clone(&self.core), None)
+    }
+
+    /// The API as a tower service for code of this process, which is `identity` without proof.
+    pub fn service_as(&self, identity: &Identity) -> ApiService {
+        let caller = Caller { identity: identity.clone(), is_in_process: true };
+        ApiService::new(Arc::clone(&self.core), Some(caller))
+    }
+
+    /// A client for code of this process: no socket, no TLS. Give each role its own, because a client works through one queue.
+    pub fn client_as(&self, identity: &Identity) -> kube::Client {
+        kube::Client::new(self.service_as(identity), "default")
+    }
+
+    /// Serves HTTPS on listeners until the shutdown; returns once they accept.
+    ///
+    /// # Errors
+    /// The certificates or a listener cannot be used.
+    pub fn serve(&self, listeners: Vec<TcpListener>, files: &TlsFiles) -> Result<(), ServeError> {
+        serve::start(&self.core, listeners, files)
+    }
+
+    /// The store, for what must be as cheap as a look: its revision, its size.
+    pub fn store(&self) -> &Store {
+        &self.core.store
+    }
+
+    /// The address of the Service `kubernetes`.
+    pub fn service_address(&self) -> std::net::Ipv4Addr {
+        self.core.service_ips.range().api_address()
+    }
+
+    /// Waits until every CRD is served or has been refused its names.
+    pub async fn crds_settled(&self) {
+        let table = crate::store::TableName::from(crate::registry::CRD_TABLE);
+        let (_, mut watcher) = self.core.store.list_and_watch(&table, "");
+        while !controller::has_settled(&self.core) {
+            if !watcher.changed().await {
+                return;
+            }
+            // What happened is looked at by `has_settled`; falling behind is no loss.
+            let _ = watcher.poll();
+        }
+    }
+
+    /// Brings everything to disk. Call it when nothing writes any more.
+    pub fn close(&self) {
+        self.core.store.close();
+    }
+}
+
+impl std::fmt::Debug for ApiServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ApiServer").field("store", &self.core.store).finish_non_exhaustive()
+    }
+}
+
+fn start_tasks(core: &Arc<Core>) {
+    core.tasks.spawn("apiserver/crds", controller::run(Arc::clone(core)));
+    let failing = core.store.clone();
+    let shutdown = core.tasks.shutdown().clone();
+    core.tasks.spawn("apiserver/store", async move {
+        tokio::select! {
+            biased;
+            () = shutdown.reached(Phase::Stopped) => Ok(()),
+            why = failing.failed() => Err(format!("the store has failed: {why}").into()),
+        }
+    });
+    let flushing = core.store.clone();
+    let shutdown = core.tasks.shutdown().clone();
+    core.tasks.spawn("apiserver/lazy-writes", async move {
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.reached(Phase::Stopped) => return Ok(()),
+                () = flushing.lazy_backlog() => {}
+            }
+            tokio::time::sleep(LAZY_FLUSH_INTERVAL).await;
+            flushing.flush_inline();
+        }
+    });
+    core.tasks.spawn("apiserver/history", forget_history(core.store.clone(), core.tasks.clone()));
+}
+
+/// Forgets history that nobody should still ask for.
+async fn forget_history(store: Store, tasks: Tasks) -> Result<(), base_rt::TaskError> {
+    let mut before = Revision(0);
+    loop {
+        let now = store.revision();
+        tokio::select! {
+            biased;
+            () = tasks.shutdown().reached(Phase::Drained) => return Ok(()),
+            () = tokio::time::sleep(HISTORY_INTERVAL) => {}
+        }
+        store.compact(before);
+        before = now;
+    }
+}

@@ -1,0 +1,141 @@
+//! The `scale` subresource: replicas alone, under one kind, whatever is scaled.
+//!
+//! Built-in kinds have `spec.replicas`; CRDs say where theirs is.
+
+use serde_json::{Value, json};
+
+use crate::crd::json_path;
+use crate::facts;
+use crate::field_error::FieldError;
+use crate::http::query::WriteOptions;
+use crate::kinds::selector;
+use crate::negotiate::decode;
+use crate::registry::{Behaviour, Resource};
+use crate::status::{Result, StatusError, top};
+use crate::store::ObjectKey;
+use crate::value::{at, i64_at, object_at, str_at};
+use crate::verbs::patch::{self, Patch};
+use crate::verbs::{Answer, Ask, Content};
+use crate::writes;
+
+pub(super) fn get(ask: &Ask) -> Result<Answer> {
+    let key = ObjectKey::new(&ask.namespace, &ask.name);
+    let stored = ask.core.store.get(&ask.resource.table, &key).ok_or_else(|| ask.resource.not_found(&ask.name))?;
+    let object = ask.resource.load(&stored)?;
+    Ok(Answer::ok(Content::Other(scale_of(&ask.resource, &object))))
+}
+
+/// The scale of an object.
+fn scale_of(resource: &Resource, object: &Value) -> Value {
+    let meta = &object["metadata"];
+    let mut metadata = json!({});
+    for name in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = at(meta, &[name]) {
+            metadata[name] = value.clone();
+        }
+    }
+    let number = |path: &str| json_path::find(object, path).first().and_then(|value| value.as_i64());
+    let (wanted, present, selector) = match &resource.behaviour {
+        Behaviour::Builtin(_) => {
+            let selector = selector_text(&object["spec"]["selector"]);
+            (i64_at(object, &["spec", "replicas"]), i64_at(object, &["status", "replicas"]), selector)
+        }
+        Behaviour::Custom(custom) => match &custom.scale {
+            Some(paths) => {
+                let selector = json_path::find(object, &paths.selector);
+                let selector = selector.first().and_then(|value| value.as_str()).unwrap_or_default().to_owned();
+                (number(&paths.spec_replicas), number(&paths.status_replicas), selector)
+            }
+            None => (None, None, String::new()),
+        },
+    };
+    let mut scale = json!({
+        "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
+        "spec": {}, "status": {"replicas": present.unwrap_or_default()},
+    });
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != 0) {
+        scale["spec"]["replicas"] = wanted.into();
+    }
+    if !matches!(selector.as_str(), "" | "<none>") {
+        scale["status"]["selector"] = selector.into();
+    }
+    scale
+}
+
+/// A selector of an object as text; ReplicationControllers select by a plain map.
+fn selector_text(selector: &Value) -> String {
+    let is_plain = selector.get("matchLabels").is_none() && selector.get("matchExpressions").is_none();
+    if is_plain { selector::labels_text(selector) } else { selector::text(selector) }
+}
+
+pub(super) async fn write(ask: &Ask) -> Result<Answer> {
+    let is_patch = ask.verb == "patch";
+    let options = if is_patch { patch::options(ask)? } else { WriteOptions::parse(&ask.query, "UpdateOptions")? };
+    let change = if is_patch { Change::Patch(Patch::of(ask)?) } else { Change::Replace(body(ask, options)?) };
+    let resource = &ask.resource;
+    let scale_type = facts::type_of_kind("autoscaling", "v1", "Scale");
+    let written = writes::update(&ask.context(options.is_dry_run), &ask.name, |old| {
+        let scale = match &change {
+            Change::Replace(scale) => scale.clone(),
+            Change::Patch(patch) => patch.apply(scale_type, &scale_of(resource, old))?,
+        };
+        check(&ask.name, &scale)?;
+        lay_over(resource, old, &scale)
+    })
+    .await?;
+    let object = written.value(resource)?;
+    let warnings = written.warnings.clone();
+    Ok(Answer { warnings, ..Answer::ok(Content::Other(scale_of(resource, &object))) })
+}
+
+enum Change {
+    Replace(Value),
+    Patch(Patch),
+}
+
+fn body(ask: &Ask, options: WriteOptions) -> Result<Value> {
+    let decoded = decode::body_of("autoscaling", "v1", "Scale", &ask.content_type, &ask.body)?;
+    decode::settle_strictness("Scale", "v1", &decoded.strict_errors, options.field_validation)?;
+    Ok(decoded.value)
+}
+
+/// # Errors
+/// 422 or 400 for a scale that cannot be.
+fn check(name: &str, scale: &Value) -> Result<()> {
+    let given = str_at(scale, &["metadata", "name"]);
+    if !given.is_empty() && given != name {
+        let message = format!("the name of the object ({given}) does not match the name on the URL ({name})");
+        return Err(StatusError::bad_request(message));
+    }
+    let replicas = at(scale, &["spec", "replicas"]);
+    if replicas.is_some_and(|value| !value.is_i64()) {
+        return Err(StatusError::bad_request("spec.replicas must be an integer"));
+    }
+    let replicas = replicas.and_then(Value::as_i64).unwrap_or_default();
+    if replicas < 0 {
+        let spec = top("spec");
+        let error = FieldError::invalid(&spec.child("replicas"), replicas, crate::names::NEGATIVE);
+        return Err(StatusError::invalid("autoscaling", "Scale", name, &[error]));
+    }
+    Ok(())
+}
+
+/// The object with the scale's replicas, meant for the scale's revision.
+fn lay_over(resource: &Resource, old: &Value, scale: &Value) -> Result<Value> {
+    let replicas = i64_at(scale, &["spec", "replicas"]).unwrap_or_default();
+    let mut new = old.clone();
+    for name in ["resourceVersion", "uid"] {
+        if let Some(value) = at(scale, &["metadata", name]) {
+            object_at(&mut new, &["metadata"]).insert(name.to_owned(), value.clone());
+        }
+    }
+    let path = match &resource.behaviour {
+        Behaviour::Builtin(_) => Some(vec!["spec".to_owned(), "replicas".to_owned()]),
+        Behaviour::Custom(custom) => custom.scale.as_ref().and_then(|paths| json_path::fields(&paths.spec_replicas)),
+    };
+    let path = path.ok_or_else(|| StatusError::internal("the path of the replicas cannot be written"))?;
+    let Some((last, parents)) = path.split_last() else { return Ok(new) };
+    let parents: Vec<&str> = parents.iter().map(String::as_str).collect();
+    object_at(&mut new, &parents).insert(last.clone(), replicas.into());
+    Ok(new)
+}

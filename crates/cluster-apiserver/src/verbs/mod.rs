@@ -1,0 +1,162 @@
+//! The verbs: one function each, for every resource alike.
+
+mod get;
+mod list;
+mod options;
+pub(crate) mod patch;
+mod show;
+mod watch;
+mod write;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Response;
+use serde_json::Value;
+
+use crate::core::Core;
+use crate::http::body::Body;
+use crate::http::limits::Ticket;
+use crate::http::query::Query;
+use crate::http::respond;
+use crate::identity::Caller;
+use crate::negotiate::accept::{Accepted, Shape};
+use crate::registry::Resource;
+use crate::status::{Result, StatusError};
+use crate::store::{Revision, Stored};
+use crate::subresource;
+use crate::writes::{Context, Outcome, Written};
+
+pub(crate) use show::Rows;
+
+/// A request for a resource: authenticated, authorised, read.
+pub(crate) struct Ask {
+    pub(crate) core: Arc<Core>,
+    pub(crate) caller: Caller,
+    pub(crate) resource: Arc<Resource>,
+    /// Empty for cluster scope and for all namespaces.
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) subresource: String,
+    pub(crate) query: Query,
+    pub(crate) accepted: Accepted,
+    pub(crate) content_type: String,
+    pub(crate) takes_gzip: bool,
+    pub(crate) body: Bytes,
+    pub(crate) verb: &'static str,
+}
+
+/// What is answered.
+pub(crate) enum Content {
+    /// An object in the store.
+    Stored(Arc<Stored>),
+    /// An object of the resource that is not in the store.
+    Object(Value),
+    /// Anything else: a `Status`, a `Scale`, the answer to a review. It has one shape only.
+    Other(Value),
+    /// Objects.
+    List(List),
+}
+
+/// Objects of the resource, as a list.
+pub(crate) struct List {
+    pub(crate) objects: Vec<Arc<Stored>>,
+    pub(crate) revision: Revision,
+    /// Where the next page begins.
+    pub(crate) next: Option<String>,
+    /// How many objects follow, if that is known.
+    pub(crate) remaining: Option<usize>,
+}
+
+/// An answer before it has a form.
+pub(crate) struct Answer {
+    pub(crate) code: u16,
+    pub(crate) content: Content,
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Answer {
+    pub(crate) fn ok(content: Content) -> Self {
+        Self { code: 200, content, warnings: Vec::new() }
+    }
+
+    pub(crate) fn created(content: Content) -> Self {
+        Self { code: 201, ..Self::ok(content) }
+    }
+}
+
+impl From<Written> for Answer {
+    fn from(written: Written) -> Self {
+        let content = match written.outcome {
+            Outcome::Stored(stored) => Content::Stored(stored),
+            Outcome::Loose(object) => Content::Object(object),
+        };
+        Self { code: if written.is_created { 201 } else { 200 }, content, warnings: written.warnings }
+    }
+}
+
+impl Ask {
+    /// The context of a write of this request.
+    pub(crate) fn context(&self, is_dry_run: bool) -> Context<'_> {
+        Context {
+            core: &self.core,
+            caller: &self.caller,
+            resource: &self.resource,
+            namespace: &self.namespace,
+            subresource: &self.subresource,
+            is_dry_run,
+        }
+    }
+
+    /// Where the asked-for objects are in their table.
+    pub(crate) fn prefix(&self) -> String {
+        if self.namespace.is_empty() { String::new() } else { format!("{}/", self.namespace) }
+    }
+}
+
+/// Answers a request for a resource.
+pub(crate) async fn answer(ask: Ask, ticket: Option<Ticket>) -> Result<Response<Body>> {
+    if ask.verb == "watch" {
+        return watch::answer(ask, ticket);
+    }
+    if ask.verb == "get" && ask.subresource == "log" {
+        return subresource::log::answer(ask, ticket).await;
+    }
+    let answer = match (ask.verb, ask.subresource.as_str()) {
+        ("create", "") if ask.resource.is_virtual() => subresource::virtual_kinds::create(&ask).await?,
+        ("get", "" | "status") => get::get(&ask).await?,
+        ("list", "") => list::list(&ask)?,
+        ("create", "") => write::create(&ask).await?,
+        ("update", "" | "status") => write::update(&ask).await?,
+        ("patch", "" | "status") => patch::patch(&ask).await?,
+        ("delete", "") => write::delete(&ask).await?,
+        ("deletecollection", "") => write::delete_collection(&ask).await?,
+        (_, "") => return Err(StatusError::method_not_allowed()),
+        (_, _) => subresource::answer(&ask).await?,
+    };
+    let mut response = form(&ask, answer.code, answer.content)?;
+    respond::warn(&mut response, &answer.warnings);
+    Ok(response)
+}
+
+/// Gives an answer the form that the client takes.
+fn form(ask: &Ask, code: u16, content: Content) -> Result<Response<Body>> {
+    let syntax = ask.accepted.syntax;
+    if let Content::Other(value) = &content {
+        return respond::value(code, value, syntax);
+    }
+    let is_plain_json = ask.accepted.shape == Shape::Object
+        && syntax == crate::negotiate::accept::Syntax::Json
+        && !ask.query.flag("pretty");
+    if is_plain_json {
+        let body = show::plain_json(&ask.resource, &content)?;
+        return Ok(respond::bytes(code, "application/json", body, ask.takes_gzip));
+    }
+    let value = show::value(ask, &content)?;
+    if ask.query.flag("pretty") && syntax == crate::negotiate::accept::Syntax::Json {
+        let text = serde_json::to_vec_pretty(&value).map_err(|error| StatusError::internal(&error.to_string()))?;
+        return Ok(respond::bytes(code, "application/json", text, ask.takes_gzip));
+    }
+    let body = respond::encode(&value, syntax)?;
+    Ok(respond::bytes(code, syntax.content_type(), body, ask.takes_gzip))
+}

@@ -1,0 +1,197 @@
+//! Patches: JSON patch, merge patch, strategic merge patch. Server-side apply is refused with 415 until this server keeps managed fields.
+//!
+//! A patch is laid over the newest object, again if somebody else was faster, unless it names a revision itself.
+
+use serde_json::Value;
+
+use super::{Answer, Ask};
+use crate::facts;
+use crate::field_error::{FieldError, quote};
+use crate::http::query::{FieldValidation, WriteOptions};
+use crate::negotiate::decode;
+use crate::patch::strategic;
+use crate::registry::Resource;
+use crate::status::{Result, StatusError, top};
+use crate::strict::{self, DecodeError};
+use crate::value::{at, str_at};
+use crate::writes;
+
+/// A JSON patch may have so many operations, as in Kubernetes.
+const MAX_OPERATIONS: usize = 10_000;
+
+/// A patch, read.
+pub(crate) enum Patch {
+    Json(json_patch::Patch),
+    Merge(Value),
+    Strategic(Value),
+}
+
+impl Patch {
+    /// Reads the patch of a request.
+    ///
+    /// # Errors
+    /// 415 for a kind of patch that the resource does not take, 400 for one that cannot be read.
+    pub(crate) fn of(ask: &Ask) -> Result<Self> {
+        let is_custom = ask.resource.is_custom() && ask.subresource != "scale";
+        let bad = |error: &dyn std::fmt::Display| StatusError::bad_request(format!("error decoding patch: {error}"));
+        let value = || {
+            let parsed = strict::parse_json(&ask.body);
+            parsed.map(|decoded| decoded.value).map_err(|_| {
+                StatusError::bad_request(format!(
+                    "error decoding patch: {}",
+                    crate::negotiate::json_syntax_error(&ask.body)
+                ))
+            })
+        };
+        match decode::media_type(&ask.content_type) {
+            "application/json-patch+json" => {
+                let operations = value()?;
+                let Some(list) = operations.as_array() else {
+                    let of = if operations.is_object() { "object" } else { "value" };
+                    return Err(bad(&format!(
+                        "json: cannot unmarshal {of} into Go value of type []handlers.jsonPatchOp"
+                    )));
+                };
+                if list.len() > MAX_OPERATIONS {
+                    let found = list.len();
+                    let message =
+                        format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {found}");
+                    return Err(StatusError::new(413, "RequestEntityTooLarge", message));
+                }
+                serde_json::from_value(operations).map(Self::Json).map_err(|_| StatusError::unprocessable())
+            }
+            "application/merge-patch+json" => object_only(value()?).map(Self::Merge),
+            "application/strategic-merge-patch+json" if !is_custom => object_only(value()?).map(Self::Strategic),
+            "application/strategic-merge-patch+json" => {
+                let accepted =
+                    "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+                Err(StatusError::unsupported_media_type(accepted))
+            }
+            "application/apply-patch+yaml" => Err(refuse_apply(ask)),
+            _ => Err(StatusError::unsupported_patch()),
+        }
+    }
+
+    /// Lays the patch over an object.
+    ///
+    /// # Errors
+    /// 422 or 400 if it does not fit.
+    pub(crate) fn apply(&self, of: Option<facts::Type>, object: &Value) -> Result<Value> {
+        match self {
+            Self::Json(patch) => {
+                let mut new = object.clone();
+                json_patch::patch(&mut new, patch).map_err(|_| StatusError::unprocessable())?;
+                Ok(new)
+            }
+            Self::Merge(patch) => {
+                let mut new = object.clone();
+                json_patch::merge(&mut new, patch);
+                Ok(new)
+            }
+            Self::Strategic(patch) => {
+                let of = of.ok_or_else(StatusError::unsupported_patch)?;
+                strategic::apply(of, object, patch).map_err(|error| StatusError::bad_request(error.to_string()))
+            }
+        }
+    }
+}
+
+fn object_only(patch: Value) -> Result<Value> {
+    if patch.is_object() {
+        return Ok(patch);
+    }
+    Err(StatusError::bad_request(
+        "error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}",
+    ))
+}
+
+/// What an apply gets: the refusals that it would get anyway, else that this server does not do it.
+fn refuse_apply(ask: &Ask) -> StatusError {
+    if ask.query.text("fieldManager").is_empty() {
+        let error = FieldError::required(&top("fieldManager"), "is required for apply patch");
+        return StatusError::invalid_option("PatchOptions", &error);
+    }
+    let applied = std::str::from_utf8(&ask.body).ok().and_then(|text| strict::parse_yaml(text).ok());
+    let Some(applied) = applied.map(|decoded| decoded.value) else {
+        return StatusError::bad_request("error decoding YAML");
+    };
+    if at(&applied, &["metadata", "managedFields"]).is_some() {
+        return StatusError::bad_request("metadata.managedFields must be nil");
+    }
+    let (api_version, kind) = (str_at(&applied, &["apiVersion"]), str_at(&applied, &["kind"]));
+    if api_version.is_empty() || kind.is_empty() {
+        return StatusError::bad_request(format!("invalid object type: {api_version}/, Kind={kind}"));
+    }
+    let message = "this server does not support server-side apply yet; use client-side apply or another kind of patch";
+    StatusError::new(415, "UnsupportedMediaType", message)
+}
+
+/// Checks the options of a patch.
+pub(crate) fn options(ask: &Ask) -> Result<WriteOptions> {
+    let options = WriteOptions::parse(&ask.query, "PatchOptions")?;
+    let is_apply = decode::media_type(&ask.content_type) == "application/apply-patch+yaml";
+    if !is_apply && ask.query.flag("force") {
+        let error = FieldError::forbidden(&top("force"), "may not be specified for non-apply patch");
+        return Err(StatusError::invalid_option("PatchOptions", &error));
+    }
+    Ok(options)
+}
+
+pub(super) async fn patch(ask: &Ask) -> Result<Answer> {
+    let options = options(ask)?;
+    let patch = Patch::of(ask)?;
+    let resource = &ask.resource;
+    let of = type_of(resource);
+    let mut warnings = Vec::new();
+    let written = writes::update(&ask.context(options.is_dry_run), &ask.name, |old| {
+        let new = patch.apply(of, old)?;
+        check_type(resource, &new)?;
+        let decoded = decode::patched(resource, &new).map_err(|error| refuse_result(resource, &new, &error))?;
+        warnings.clear();
+        if !decoded.strict_errors.is_empty() {
+            match options.field_validation {
+                FieldValidation::Ignore => {}
+                FieldValidation::Warn => warnings.clone_from(&decoded.strict_errors),
+                FieldValidation::Strict => return Err(refuse_fields(&new, &decoded.strict_errors)),
+            }
+        }
+        Ok(decoded.value)
+    })
+    .await?;
+    warnings.extend(written.warnings.iter().cloned());
+    Ok(Answer { warnings, ..Answer::from(written) })
+}
+
+pub(crate) fn type_of(resource: &Resource) -> Option<facts::Type> {
+    if resource.is_custom() { None } else { facts::type_of_kind(&resource.group, &resource.version, &resource.kind) }
+}
+
+/// # Errors
+/// 400 if the patch made it something else.
+fn check_type(resource: &Resource, new: &Value) -> Result<()> {
+    let (api_version, kind) = (str_at(new, &["apiVersion"]), str_at(new, &["kind"]));
+    if api_version == resource.api_version && kind == resource.kind {
+        return Ok(());
+    }
+    Err(StatusError::bad_request(format!(
+        "the patched object is {kind} in version {api_version}, which cannot be handled as {} in version {}",
+        resource.kind, resource.api_version
+    )))
+}
+
+fn refuse_result(resource: &Resource, new: &Value, error: &DecodeError) -> StatusError {
+    if resource.is_custom() {
+        return StatusError::bad_request(error.to_string());
+    }
+    let message = format!("Invalid value: {}: {error}", quote(&new.to_string()));
+    refuse_patch(message)
+}
+
+fn refuse_fields(new: &Value, errors: &[String]) -> StatusError {
+    refuse_patch(format!("Invalid value: {}: {}", quote(&new.to_string()), strict::strict_error_text(errors)))
+}
+
+fn refuse_patch(message: String) -> StatusError {
+    let error = FieldError { reason: crate::field_error::FieldReason::Invalid, field: "patch".to_owned(), message };
+    StatusError::invalid("", "", "", &[error])
+}

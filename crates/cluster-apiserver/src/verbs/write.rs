@@ -1,0 +1,196 @@
+//! Create, update, delete: bodies in, the one way to the store, the outcome back.
+
+use serde_json::Value;
+
+use super::list::select;
+use super::{Answer, Ask, Content};
+use crate::authz::Attributes;
+use crate::field_error::FieldError;
+use crate::http::query::{WriteOptions, dry_run};
+use crate::negotiate::decode;
+use crate::registry::Resource;
+use crate::status::{Details, Result, StatusError, success, top};
+use crate::strict::Decoded;
+use crate::value::{at, bool_at, i64_at, str_at, strings_at};
+use crate::writes::{self, Context, DeleteOptions, Deleted, Propagation};
+
+/// Kinds whose delete answers with the object even when it is gone.
+const RETURN_DELETED: [&str; 7] = [
+    "persistentvolumeclaims",
+    "persistentvolumes",
+    "pods",
+    "podtemplates",
+    "resourcequotas",
+    "serviceaccounts",
+    "services",
+];
+
+pub(super) async fn create(ask: &Ask) -> Result<Answer> {
+    let options = WriteOptions::parse(&ask.query, "CreateOptions")?;
+    let (object, mut warnings) = body(ask, options)?;
+    let written = writes::create(&ask.context(options.is_dry_run), object).await?;
+    warnings.extend(written.warnings.iter().cloned());
+    Ok(Answer { warnings, ..Answer::from(written) })
+}
+
+pub(super) async fn update(ask: &Ask) -> Result<Answer> {
+    let options = WriteOptions::parse(&ask.query, "UpdateOptions")?;
+    let (object, mut warnings) = body(ask, options)?;
+    let context = ask.context(options.is_dry_run);
+    let given_uid = str_at(&object, &["metadata", "uid"]);
+    let replaced = writes::update(&context, &ask.name, |old| {
+        check_uid(&ask.resource, old, given_uid)?;
+        Ok(object.clone())
+    });
+    let written = match replaced.await {
+        Err(error) if error.code == 404 && may_create(ask) => create_at(ask, &context, object).await?,
+        written => written?,
+    };
+    warnings.extend(written.warnings.iter().cloned());
+    Ok(Answer { warnings, ..Answer::from(written) })
+}
+
+fn may_create(ask: &Ask) -> bool {
+    ask.subresource.is_empty() && ask.resource.allows_create_on_update()
+}
+
+/// A PUT to a name that does not exist, of a kind that is made so.
+async fn create_at(ask: &Ask, context: &Context<'_>, mut object: Value) -> Result<writes::Written> {
+    let resource = &ask.resource;
+    let (namespace, name) = (ask.namespace.as_str(), ask.name.as_str());
+    let wanted = Attributes {
+        verb: "create",
+        group: &resource.group,
+        resource: &resource.plural,
+        namespace,
+        name,
+        ..Attributes::default()
+    };
+    ask.core.rbac.authorize(&ask.caller.identity, &wanted)?;
+    if !str_at(&object, &["metadata", "resourceVersion"]).is_empty()
+        || !str_at(&object, &["metadata", "uid"]).is_empty()
+    {
+        return Err(resource.not_found(name));
+    }
+    let given = decode::name_of(&object);
+    if !given.is_empty() && given != name {
+        let message = format!("the name of the object ({given}) does not match the name on the URL ({name})");
+        return Err(StatusError::bad_request(message));
+    }
+    crate::value::object_at(&mut object, &["metadata"]).insert("name".to_owned(), name.into());
+    writes::create(context, object).await
+}
+
+/// # Errors
+/// 409 if a PUT is meant for an object that lived under this name before.
+fn check_uid(resource: &Resource, old: &Value, given: &str) -> Result<()> {
+    let (name, namespace) = (str_at(old, &["metadata", "name"]), str_at(old, &["metadata", "namespace"]));
+    let uid = str_at(old, &["metadata", "uid"]);
+    if given.is_empty() || given == uid {
+        return Ok(());
+    }
+    let place = if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") };
+    let group = if resource.group.is_empty() { String::new() } else { format!("{}/", resource.group) };
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: /registry/{group}{}/{place}, ResourceVersion: 0, AdditionalErrorMsg: \
+         Precondition failed: UID in precondition: {given}, UID in object meta: {uid}",
+        resource.plural
+    );
+    Err(StatusError::conflict(&resource.group, &resource.plural, name, &why))
+}
+
+fn body(ask: &Ask, options: WriteOptions) -> Result<(Value, Vec<String>)> {
+    let resource = &ask.resource;
+    let Decoded { value, strict_errors } = decode::object(resource, &ask.content_type, &ask.body)?;
+    let warnings =
+        decode::settle_strictness(&resource.kind, &resource.version, &strict_errors, options.field_validation)?;
+    Ok((value, warnings))
+}
+
+pub(super) async fn delete(ask: &Ask) -> Result<Answer> {
+    let (options, is_dry_run) = delete_options(ask)?;
+    let resource = &ask.resource;
+    let deleted = writes::delete(&ask.context(is_dry_run), &ask.name, &options).await?;
+    let Deleted { object, is_gone, warnings } = deleted;
+    let returns_object = resource.group.is_empty() && RETURN_DELETED.contains(&resource.plural.as_str());
+    let content = if !is_gone || returns_object {
+        Content::Object(object)
+    } else {
+        Content::Other(success(
+            Some(Details {
+                name: ask.name.clone(),
+                group: resource.group.clone(),
+                kind: resource.plural.clone(),
+                uid: str_at(&object, &["metadata", "uid"]).to_owned(),
+                ..Details::default()
+            }),
+            None,
+        ))
+    };
+    let code = if !is_gone && options.orphan_dependents == Some(false) { 202 } else { 200 };
+    Ok(Answer { code, content, warnings })
+}
+
+pub(super) async fn delete_collection(ask: &Ask) -> Result<Answer> {
+    let (options, is_dry_run) = delete_options(ask)?;
+    let list = select(ask)?;
+    let mut warnings = Vec::new();
+    for stored in &list.objects {
+        let context = Context { namespace: stored.key.namespace(), ..ask.context(is_dry_run) };
+        match writes::delete(&context, stored.key.name(), &options).await {
+            Ok(deleted) => warnings.extend(deleted.warnings),
+            // Somebody else was faster.
+            Err(error) if error.code == 404 => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Answer { warnings, ..Answer::ok(Content::List(list)) })
+}
+
+/// The options of a delete, from the body or, if there is none, from the query.
+fn delete_options(ask: &Ask) -> Result<(DeleteOptions, bool)> {
+    let body = decode::delete_options(&ask.content_type, &ask.body)?;
+    let query = &ask.query;
+    let is_dry_run = dry_run(query.all("dryRun"), "DeleteOptions")?;
+    let Some(body) = body else {
+        let text = |name: &str| query.get(name).filter(|text| !text.is_empty()).map(str::to_owned);
+        let options = DeleteOptions {
+            grace_period_s: query.number("gracePeriodSeconds")?,
+            propagation: propagation(query.text("propagationPolicy"), query.optional_flag("orphanDependents"))?,
+            orphan_dependents: query.optional_flag("orphanDependents"),
+            uid: text("preconditions.uid"),
+            resource_version: text("preconditions.resourceVersion"),
+        };
+        return Ok((options, is_dry_run));
+    };
+    let text = |name: &str| at(&body, &["preconditions", name]).and_then(Value::as_str).map(str::to_owned);
+    let orphan_dependents = bool_at(&body, &["orphanDependents"]);
+    let options = DeleteOptions {
+        grace_period_s: i64_at(&body, &["gracePeriodSeconds"]),
+        propagation: propagation(str_at(&body, &["propagationPolicy"]), orphan_dependents)?,
+        orphan_dependents,
+        uid: text("uid"),
+        resource_version: text("resourceVersion"),
+    };
+    let in_body = dry_run(strings_at(&body, &["dryRun"]).into_iter(), "DeleteOptions")?;
+    Ok((options, is_dry_run || in_body))
+}
+
+fn propagation(policy: &str, orphan_dependents: Option<bool>) -> Result<Option<Propagation>> {
+    let field = top("propagationPolicy");
+    let propagation = match policy {
+        "" => return Ok(None),
+        "Foreground" => Propagation::Foreground,
+        "Background" => Propagation::Background,
+        "Orphan" => Propagation::Orphan,
+        other => {
+            let error = FieldError::not_supported(&field, other, &["Foreground", "Background", "Orphan", "nil"]);
+            return Err(StatusError::invalid_option("DeleteOptions", &error));
+        }
+    };
+    if orphan_dependents.is_some() {
+        let error = FieldError::invalid(&field, policy, "orphanDependents and deletionPropagation cannot be both set");
+        return Err(StatusError::invalid_option("DeleteOptions", &error));
+    }
+    Ok(Some(propagation))
+}

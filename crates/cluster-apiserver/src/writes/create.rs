@@ -1,0 +1,107 @@
+//! Creating an object.
+
+use serde_json::Value;
+
+use super::{Context, Outcome, Written, drop_untracked, match_namespace};
+use crate::admit::Operation;
+use crate::admit::namespace;
+use crate::authz::escalation;
+use crate::status::{Result, StatusError};
+use crate::store::{CommitError, Expected};
+use crate::value::{as_object, child_mut, str_at};
+
+/// How often a name is generated anew when it is taken.
+const GENERATE_ATTEMPTS: usize = 8;
+
+/// Creates an object; `object` is a decoded body.
+///
+/// # Errors
+/// Whatever stands between a body and the store.
+pub(crate) async fn create(context: &Context<'_>, mut object: Value) -> Result<Written> {
+    let Context { core, resource, .. } = context;
+    match_namespace(resource, context.namespace, &mut object)?;
+    resource.set_type(&mut object);
+    drop_untracked(&mut object);
+    namespace::check_create(&core.store, resource, context.namespace, str_at(&object, &["metadata", "name"]))?;
+    resource.default(&mut object);
+    let mut warnings = Vec::new();
+    let mut object = context.mutate(object, None, &mut warnings)?;
+    let has_revision = !str_at(&object, &["metadata", "resourceVersion"]).is_empty();
+    let is_generated = fill_metadata(context, &mut object);
+    let _addresses = core.service_ips.allocate(context, &mut object, None).await?;
+    warnings.extend(resource.before_create(&mut object)?);
+    escalation::check(&core.rbac, &context.caller.identity, resource, &object, None)?;
+    context.validate(Operation::Create, &object, None, &mut warnings)?;
+    if has_revision {
+        return Err(StatusError::new(500, "", "resourceVersion should not be set on objects to be created"));
+    }
+    let outcome = if context.is_dry_run {
+        Outcome::Loose(try_create(context, object)?)
+    } else {
+        store(context, object, is_generated).await?
+    };
+    Ok(Written { outcome, warnings, is_created: true })
+}
+
+/// Sets what the server sets; answers whether the name was generated.
+fn fill_metadata(context: &Context<'_>, object: &mut Value) -> bool {
+    let core = context.core;
+    let metadata = as_object(child_mut(object, "metadata"));
+    for name in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+        metadata.remove(name);
+    }
+    metadata.insert("uid".to_owned(), core.entropy.uid().into());
+    metadata.insert("creationTimestamp".to_owned(), core.now_text().into());
+    if !context.resource.is_namespaced && metadata.get("namespace").and_then(Value::as_str) == Some("") {
+        metadata.remove("namespace");
+    }
+    let text = |name: &str| metadata.get(name).and_then(Value::as_str).unwrap_or_default();
+    let is_generated = text("name").is_empty() && !text("generateName").is_empty();
+    if is_generated {
+        let name = core.entropy.name(text("generateName"));
+        metadata.insert("name".to_owned(), name.into());
+    }
+    is_generated
+}
+
+/// A dry run: all but the write.
+fn try_create(context: &Context<'_>, object: Value) -> Result<Value> {
+    let name = str_at(&object, &["metadata", "name"]);
+    let head = context.core.store.head(&context.resource.table, &context.key(name));
+    if head.object.is_some() {
+        return Err(context.refusal(name, &CommitError::Exists));
+    }
+    Ok(object)
+}
+
+async fn store(context: &Context<'_>, mut object: Value, is_generated: bool) -> Result<Outcome> {
+    let durability = context.durability(None, Some(&object));
+    let mut attempt = 1;
+    loop {
+        let name = str_at(&object, &["metadata", "name"]).to_owned();
+        let committed = context.commit(context.key(&name), Expected::Absent, durability, object.clone()).await;
+        match committed {
+            Ok(stored) => return Ok(Outcome::Stored(stored)),
+            Err(CommitError::Exists) if is_generated && attempt < GENERATE_ATTEMPTS => {
+                attempt += 1;
+                let base = str_at(&object, &["metadata", "generateName"]);
+                let name = context.core.entropy.name(base);
+                as_object(child_mut(&mut object, "metadata")).insert("name".to_owned(), name.into());
+            }
+            Err(error) => {
+                if matches!(error, CommitError::Exists) {
+                    // What is in the way may not be durable yet; the answer waits until it is.
+                    settle(context, &name).await;
+                }
+                return Err(context.refusal(&name, &error));
+            }
+        }
+    }
+}
+
+async fn settle(context: &Context<'_>, name: &str) {
+    let head = context.core.store.head(&context.resource.table, &context.key(name));
+    if let Some(revision) = head.unpublished {
+        context.core.store.published(revision).await;
+    }
+}

@@ -1,0 +1,211 @@
+//! The one way to the store: create, update and delete, whoever asks and through whatever subresource.
+//!
+//! ```text
+//! create: namespace → defaults → plug-ins → mutate → name, uid → addresses → kind's checks → grants → validate → commit
+//! update: head → transform(old) → revision, uid → defaults → plug-ins → mutate → kind's checks → … → commit at the head's revision, or again
+//! delete: head → preconditions → grace, finalizers, dependents → mark, or commit the deletion
+//! ```
+//! An update that changes nothing is not written: controllers count on the revision staying what it is.
+
+mod create;
+mod delete;
+mod update;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::admit::lookup::StoreLookup;
+use crate::admit::{AdmissionRequest, Operation};
+use crate::core::Core;
+use crate::identity::Caller;
+use crate::kinds;
+use crate::registry::Resource;
+use crate::status::{Result, StatusError};
+use crate::store::durability::WriteFacts;
+use crate::store::{CommitError, Durability, Expected, ObjectKey, Stored, Write};
+use crate::value::{as_object, child_mut, str_at};
+
+pub(crate) use create::create;
+pub(crate) use delete::{DeleteOptions, Deleted, Propagation, delete};
+pub(crate) use update::update;
+
+/// Who writes what, and how.
+#[derive(Clone, Copy)]
+pub(crate) struct Context<'a> {
+    pub(crate) core: &'a Core,
+    pub(crate) caller: &'a Caller,
+    pub(crate) resource: &'a Resource,
+    pub(crate) namespace: &'a str,
+    pub(crate) subresource: &'a str,
+    pub(crate) is_dry_run: bool,
+}
+
+/// What a write left behind.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// An object in the store.
+    Stored(Arc<Stored>),
+    /// An object that is not in the store: a dry run, or one that vanished by this write.
+    Loose(Value),
+}
+
+/// A write that was accepted.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) outcome: Outcome,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) is_created: bool,
+}
+
+impl Written {
+    /// The object, in the resource's version.
+    pub(crate) fn value(&self, resource: &Resource) -> Result<Value> {
+        match &self.outcome {
+            Outcome::Stored(stored) => resource.load(stored),
+            Outcome::Loose(value) => Ok(value.clone()),
+        }
+    }
+}
+
+impl Context<'_> {
+    pub(crate) fn key(&self, name: &str) -> ObjectKey {
+        ObjectKey::new(self.namespace, name)
+    }
+
+    /// The built-in plug-ins and the mutating admissions.
+    fn mutate(&self, object: Value, old: Option<&Value>, warnings: &mut Vec<String>) -> Result<Value> {
+        let mut object = object;
+        if self.subresource.is_empty() {
+            let operation = if old.is_some() { kinds::Operation::Update } else { kinds::Operation::Create };
+            let cluster = StoreLookup(&self.core.store);
+            let admission = kinds::Admission { operation, old, cluster: &cluster, random: self.core.entropy.number() };
+            let admitted = self.resource.admit(&mut object, &admission);
+            admitted
+                .map_err(|denied| self.resource.forbidden(str_at(&object, &["metadata", "name"]), &denied.message))?;
+        }
+        let interested = self.interested();
+        if interested.is_empty() {
+            return Ok(object);
+        }
+        let operation = if old.is_some() { Operation::Update } else { Operation::Create };
+        let mut request = self.request(operation, object, old);
+        for admission in interested {
+            warnings.extend(admission.mutate(&mut request)?);
+        }
+        let mut object = request.object;
+        self.resource.set_type(&mut object);
+        self.resource.default(&mut object);
+        Ok(object)
+    }
+
+    /// The validating admissions.
+    fn validate(
+        &self,
+        operation: Operation,
+        object: &Value,
+        old: Option<&Value>,
+        warnings: &mut Vec<String>,
+    ) -> Result<()> {
+        let interested = self.interested();
+        if interested.is_empty() {
+            return Ok(());
+        }
+        let request = self.request(operation, object.clone(), old);
+        for admission in interested {
+            warnings.extend(admission.validate(&request)?);
+        }
+        Ok(())
+    }
+
+    fn interested(&self) -> Vec<&dyn crate::admit::Admission> {
+        let admissions = self.core.admissions.iter().map(AsRef::as_ref);
+        admissions.filter(|admission| admission.handles(&self.resource.group, &self.resource.plural)).collect()
+    }
+
+    fn request(&self, operation: Operation, object: Value, old: Option<&Value>) -> AdmissionRequest {
+        let named = if object.is_null() { old.unwrap_or(&Value::Null) } else { &object };
+        AdmissionRequest {
+            operation,
+            group: self.resource.group.clone(),
+            version: self.resource.version.clone(),
+            kind: self.resource.kind.clone(),
+            resource: self.resource.plural.clone(),
+            subresource: self.subresource.to_owned(),
+            namespace: self.namespace.to_owned(),
+            name: str_at(named, &["metadata", "name"]).to_owned(),
+            old_object: old.cloned().unwrap_or_default(),
+            user: self.caller.identity.clone(),
+            is_dry_run: self.is_dry_run,
+            object,
+        }
+    }
+
+    fn durability(&self, old: Option<&Value>, new: Option<&Value>) -> Durability {
+        self.core.lazy.durability(&WriteFacts {
+            table: &self.resource.table,
+            subresource: self.subresource,
+            is_in_process: self.caller.is_in_process,
+            old,
+            new,
+        })
+    }
+
+    /// Writes `object`; a conflict comes back as it is, because whether it matters depends on who asked.
+    async fn commit(
+        &self,
+        key: ObjectKey,
+        expected: Expected,
+        durability: Durability,
+        object: Value,
+    ) -> std::result::Result<Arc<Stored>, CommitError> {
+        let table = self.resource.table.clone();
+        let write = Write { table, key, expected, durability, is_deletion: false };
+        self.core.store.commit(write, self.resource.encode(object)).await
+    }
+
+    /// Takes the object away; `object` is its last state.
+    async fn commit_deletion(
+        &self,
+        key: ObjectKey,
+        expected: Expected,
+        object: &Value,
+    ) -> std::result::Result<Arc<Stored>, CommitError> {
+        let durability = self.durability(Some(object), None);
+        let write = Write { table: self.resource.table.clone(), key, expected, durability, is_deletion: true };
+        self.core.store.commit(write, self.resource.encode(object.clone())).await
+    }
+
+    /// The refusal for a write that the store did not take.
+    fn refusal(&self, name: &str, error: &CommitError) -> StatusError {
+        let resource = self.resource;
+        match error {
+            CommitError::Exists => StatusError::already_exists(&resource.group, &resource.plural, name),
+            CommitError::Missing => resource.not_found(name),
+            CommitError::Conflict(_) => resource.modified(name),
+            CommitError::NoTable => StatusError::no_such_resource(),
+            CommitError::Failed(why) => StatusError::internal(&format!("the store has failed: {why}")),
+        }
+    }
+}
+
+/// Removes what this server keeps no account of.
+fn drop_untracked(object: &mut Value) {
+    let metadata = as_object(child_mut(object, "metadata"));
+    metadata.remove("managedFields");
+    metadata.remove("selfLink");
+}
+
+/// # Errors
+/// 400 if the body is for another namespace than the path.
+fn match_namespace(resource: &Resource, namespace: &str, object: &mut Value) -> Result<()> {
+    let given = str_at(object, &["metadata", "namespace"]);
+    if !given.is_empty() && given != namespace && resource.is_namespaced {
+        let message = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(StatusError::bad_request(message));
+    }
+    if resource.is_namespaced {
+        as_object(child_mut(object, "metadata")).insert("namespace".to_owned(), namespace.into());
+    }
+    Ok(())
+}

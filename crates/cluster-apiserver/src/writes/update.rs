@@ -1,0 +1,183 @@
+//! Changing an object: PUT, PATCH, and every subresource that writes.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{Context, Outcome, Written, drop_untracked, match_namespace};
+use crate::admit::Operation;
+use crate::authz::escalation;
+use crate::field_error::{FieldError, FieldPath, FieldReason};
+use crate::status::{Result, StatusError};
+use crate::store::{CommitError, Expected, Stored};
+use crate::value::{as_object, at, child_mut, i64_at, list_at, str_at};
+
+/// How often a change is laid over a newer object before the writer is told of the conflict.
+const ATTEMPTS: usize = 64;
+
+/// Changes the object `name`: `transform` makes the new object out of the old one, again if somebody else was faster.
+///
+/// A new object that names a `resourceVersion` or a `uid` is meant for exactly that one.
+///
+/// # Errors
+/// 404 if it is not there, 409 if it is not the one that was meant, and whatever stands between an object and the store.
+pub(crate) async fn update(
+    context: &Context<'_>,
+    name: &str,
+    mut transform: impl FnMut(&Value) -> Result<Value> + Send,
+) -> Result<Written> {
+    let Context { core, resource, .. } = context;
+    let key = context.key(name);
+    for _ in 0..ATTEMPTS {
+        let head = core.store.head(&resource.table, &key);
+        let Some(stored) = head.object else {
+            settle(context, head.unpublished).await;
+            return Err(resource.not_found(name));
+        };
+        let old = resource.load(&stored)?;
+        let prepared = prepare(context, name, &old, transform(&old)?).await;
+        let Prepared { object, warnings, fate, addresses: _addresses } = match prepared {
+            Ok(prepared) => prepared,
+            Err(refused) => {
+                settle(context, head.unpublished).await;
+                return Err(refused);
+            }
+        };
+        let done = |outcome| Ok(Written { outcome, warnings, is_created: false });
+        if fate == Fate::Unchanged {
+            settle(context, head.unpublished).await;
+            return done(Outcome::Stored(stored));
+        }
+        if context.is_dry_run {
+            return done(Outcome::Loose(object));
+        }
+        match commit(context, &stored, &old, &object, fate).await {
+            Ok(Some(stored)) => return done(Outcome::Stored(stored)),
+            Ok(None) => return done(Outcome::Loose(object)),
+            // Somebody else was faster: look again. Whether that is a conflict the transform's revision says.
+            Err(CommitError::Conflict(_) | CommitError::Missing) => {}
+            Err(error) => return Err(context.refusal(name, &error)),
+        }
+    }
+    Err(resource.modified(name))
+}
+
+async fn settle(context: &Context<'_>, unpublished: Option<crate::store::Revision>) {
+    if let Some(revision) = unpublished {
+        context.core.store.published(revision).await;
+    }
+}
+
+/// What becomes of a prepared object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It is what it was.
+    Unchanged,
+    /// It is stored.
+    Changed,
+    /// Its last finalizer is gone, and so is it.
+    Vanishes,
+}
+
+struct Prepared {
+    object: Value,
+    warnings: Vec<String>,
+    fate: Fate,
+    /// Keeps others from taking the same addresses until the write is done.
+    addresses: crate::admit::service_ip::Reservation,
+}
+
+async fn prepare(context: &Context<'_>, name: &str, old: &Value, new: Value) -> Result<Prepared> {
+    let Context { core, resource, .. } = context;
+    let mut new = new;
+    resource.set_type(&mut new);
+    drop_untracked(&mut new);
+    match_names(context, name, &mut new)?;
+    match_identity(context, name, old, &mut new)?;
+    resource.default(&mut new);
+    let mut warnings = Vec::new();
+    let mut new = context.mutate(new, Some(old), &mut warnings)?;
+    let addresses = core.service_ips.allocate(context, &mut new, Some(old)).await?;
+    warnings.extend(resource.before_update(&mut new, old, context.subresource)?);
+    escalation::check(&core.rbac, &context.caller.identity, resource, &new, Some(old))?;
+    context.validate(Operation::Update, &new, Some(old), &mut warnings)?;
+    let fate = fate(context, old, &new);
+    Ok(Prepared { object: new, warnings, fate, addresses })
+}
+
+/// # Errors
+/// 400 if the body is for another object than the path.
+fn match_names(context: &Context<'_>, name: &str, new: &mut Value) -> Result<()> {
+    let given = str_at(new, &["metadata", "name"]);
+    if given.is_empty() {
+        as_object(child_mut(new, "metadata")).insert("name".to_owned(), name.into());
+    } else if given != name {
+        let message = format!("the name of the object ({given}) does not match the name on the URL ({name})");
+        return Err(StatusError::bad_request(message));
+    }
+    match_namespace(context.resource, context.namespace, new)
+}
+
+/// # Errors
+/// 409 if the new object is meant for another revision, 422 if it must say for which.
+fn match_identity(context: &Context<'_>, name: &str, old: &Value, new: &mut Value) -> Result<()> {
+    let resource = context.resource;
+    let current = str_at(old, &["metadata", "resourceVersion"]);
+    let given = str_at(new, &["metadata", "resourceVersion"]);
+    if given.is_empty() || given == "0" {
+        if !resource.allows_unconditional_update() {
+            let error = FieldError {
+                reason: FieldReason::Invalid,
+                field: "metadata.resourceVersion".to_owned(),
+                message: "Invalid value: 0: must be specified for an update".to_owned(),
+            };
+            return Err(StatusError::invalid(&resource.group, &resource.plural, name, &[error]));
+        }
+        as_object(child_mut(new, "metadata")).insert("resourceVersion".to_owned(), current.into());
+        return Ok(());
+    }
+    if given == current {
+        return Ok(());
+    }
+    if given.parse::<u64>().is_err() {
+        let why = "must be an unsigned integer";
+        let error = FieldError::invalid(&FieldPath::Root.child("metadata").child("resourceVersion"), given, why);
+        return Err(resource.invalid(name, &[error]));
+    }
+    Err(resource.modified(name))
+}
+
+fn fate(context: &Context<'_>, old: &Value, new: &Value) -> Fate {
+    let is_last_finalizer = !context.resource.is("", "namespaces")
+        && list_at(new, &["metadata", "finalizers"]).is_empty()
+        && i64_at(old, &["metadata", "deletionGracePeriodSeconds"]).unwrap_or_default() == 0
+        && at(old, &["metadata", "deletionTimestamp"]).is_some();
+    if is_last_finalizer || is_finished_namespace(context, old, new) {
+        return Fate::Vanishes;
+    }
+    if old == new { Fate::Unchanged } else { Fate::Changed }
+}
+
+/// Namespaces have finalizers of their own, in their spec, and no grace period.
+fn is_finished_namespace(context: &Context<'_>, old: &Value, new: &Value) -> bool {
+    context.resource.is("", "namespaces")
+        && at(old, &["metadata", "deletionTimestamp"]).is_some()
+        && list_at(new, &["spec", "finalizers"]).is_empty()
+        && list_at(new, &["metadata", "finalizers"]).is_empty()
+}
+
+async fn commit(
+    context: &Context<'_>,
+    stored: &Arc<Stored>,
+    old: &Value,
+    new: &Value,
+    fate: Fate,
+) -> std::result::Result<Option<Arc<Stored>>, CommitError> {
+    let (key, expected) = (stored.key.clone(), Expected::At(stored.revision));
+    if fate == Fate::Vanishes {
+        context.commit_deletion(key, expected, new).await?;
+        return Ok(None);
+    }
+    let durability = context.durability(Some(old), Some(new));
+    context.commit(key, expected, durability, new.clone()).await.map(Some)
+}

@@ -1,0 +1,201 @@
+//! Custom resources, from the CRD's creation to its end.
+
+use serde_json::{Value, json};
+
+use crate::support::{Harness, Raw, eventually};
+
+const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+const FOOS: &str = "/apis/g.io/v1/namespaces/default/foos";
+
+fn crd() -> Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "foos.g.io"},
+        "spec": {
+            "group": "g.io", "scope": "Namespaced", "names": {"plural": "foos", "kind": "Foo", "shortNames": ["fo"]},
+            "versions": [
+                {
+                    "name": "v1", "served": true, "storage": true,
+                    "additionalPrinterColumns": [
+                        {"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status"},
+                    ],
+                    "selectableFields": [{"jsonPath": ".spec.color"}],
+                    "subresources": {"status": {}, "scale": {
+                        "specReplicasPath": ".spec.n", "statusReplicasPath": ".status.n", "labelSelectorPath": ".status.sel",
+                    }},
+                    "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+                        "spec": {"type": "object", "required": ["req"], "properties": {
+                            "req": {"type": "string", "minLength": 2}, "color": {"type": "string"},
+                            "n": {"type": "integer", "default": 1, "maximum": 5},
+                        }},
+                        "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+                    }}},
+                },
+                {
+                    "name": "v1beta1", "served": true, "storage": false,
+                    "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+                        "spec": {"type": "object", "properties": {
+                            "req": {"type": "string"}, "n": {"type": "integer"}, "old": {"type": "string", "default": "o"},
+                        }},
+                    }}},
+                },
+            ],
+        },
+    })
+}
+
+fn foo(name: &str, spec: Value) -> Value {
+    json!({"apiVersion": "g.io/v1", "kind": "Foo", "metadata": {"name": name}, "spec": spec})
+}
+
+async fn establish(raw: &Raw) {
+    let made = raw.post(CRDS, &crd()).await;
+    assert_eq!(made.status, 201, "{}", made.message());
+    eventually("the CRD is served", || async { raw.get(FOOS).await.status == 200 }).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_comes_into_being() {
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    assert_eq!(raw.get(FOOS).await.status, 404);
+    establish(&raw).await;
+    let crd = raw.get(&format!("{CRDS}/foos.g.io")).await.json();
+    let reasons: Vec<_> =
+        crd["status"]["conditions"].as_array().expect("conditions").iter().map(|c| c["reason"].clone()).collect();
+    assert_eq!(reasons, ["NoConflicts", "InitialNamesAccepted"]);
+    assert_eq!(crd["spec"]["names"]["listKind"], "FooList");
+    let group = raw.get("/apis/g.io").await.json();
+    assert_eq!(group["preferredVersion"]["version"], "v1");
+    let resources = raw.get("/apis/g.io/v1").await.json();
+    let names: Vec<_> = resources["resources"].as_array().expect("list").iter().map(|r| r["name"].clone()).collect();
+    assert_eq!(names, ["foos", "foos/status", "foos/scale"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_schema_prunes_defaults_and_refuses() {
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    establish(&raw).await;
+    let made = raw.post(FOOS, &foo("a", json!({"req": "xx", "unknown": 1}))).await;
+    assert_eq!(made.status, 201);
+    assert_eq!(made.headers["warning"], "299 - \"unknown field \\\"spec.unknown\\\"\"");
+    assert_eq!(made.json()["spec"], json!({"req": "xx", "n": 1}));
+    let strict =
+        raw.post(&format!("{FOOS}?fieldValidation=Strict"), &foo("b", json!({"req": "xx", "unknown": 1}))).await;
+    assert_eq!(
+        strict.message(),
+        "Foo in version \"v1\" cannot be handled as a Foo: strict decoding error: unknown field \"spec.unknown\""
+    );
+    let refused = raw.post(FOOS, &foo("c", json!({"req": "x", "n": 9}))).await;
+    assert_eq!(refused.status, 422);
+    assert_eq!(
+        refused.message(),
+        "Foo.g.io \"c\" is invalid: [spec.n: Invalid value: 9: spec.n in body should be less than or equal to 5, \
+         spec.req: Invalid value: \"x\": spec.req in body should be at least 2 chars long]"
+    );
+    let strategic = raw
+        .request(http::Method::PATCH, &format!("{FOOS}/a"), "application/strategic-merge-patch+json", &json!({}))
+        .await;
+    assert_eq!(strategic.status, 415);
+}
+
+#[tokio::test(start_paused = true)]
+async fn status_scale_and_generation() {
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    establish(&raw).await;
+    let mut object = foo("a", json!({"req": "xx"}));
+    object["status"] = json!({"n": 7});
+    let made = raw.post(FOOS, &object).await.json();
+    assert_eq!((made.get("status"), made["metadata"]["generation"].as_i64()), (None, Some(1)));
+    let path = format!("{FOOS}/a");
+    let main = raw.merge(&path, &json!({"spec": {"n": 2}, "status": {"n": 9}})).await.json();
+    assert_eq!((main.get("status"), main["metadata"]["generation"].as_i64()), (None, Some(2)));
+    let status = json!({"status": {"n": 2, "sel": "a=b", "conditions": [{"type": "Ready", "status": "True"}]}, "spec": {"n": 4}});
+    let status = raw.merge(&format!("{path}/status"), &status).await.json();
+    assert_eq!((status["spec"]["n"].as_i64(), status["metadata"]["generation"].as_i64()), (Some(2), Some(2)));
+    let scale = raw.get(&format!("{path}/scale")).await.json();
+    assert_eq!(
+        (&scale["spec"], &scale["status"]),
+        (&json!({"replicas": 2}), &json!({"replicas": 2, "selector": "a=b"}))
+    );
+    let scaled = raw.merge(&format!("{path}/scale"), &json!({"spec": {"replicas": 3}})).await.json();
+    assert_eq!(scaled["spec"]["replicas"], 3);
+    assert_eq!(raw.get(&path).await.json()["spec"]["n"], 3);
+    let table = raw.get_as(FOOS, "application/json;as=Table;v=v1;g=meta.k8s.io").await.json();
+    assert_eq!(table["rows"][0]["cells"], json!(["a", "True"]));
+    let norv = raw.put(&path, &foo("a", json!({"req": "yy"}))).await;
+    assert_eq!((norv.status.as_u16(), norv.message().contains("must be specified for an update")), (422, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn versions_show_the_same_objects_in_their_own_shape() {
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    establish(&raw).await;
+    raw.post(FOOS, &foo("a", json!({"req": "xx", "color": "red"}))).await;
+    let beta = FOOS.replace("/v1/", "/v1beta1/");
+    let seen = raw.get(&format!("{beta}/a")).await.json();
+    assert_eq!(seen["apiVersion"], "g.io/v1beta1");
+    assert_eq!(seen["spec"], json!({"req": "xx", "n": 1, "old": "o"}), "pruned and defaulted on reading");
+    let selected = raw.get(&format!("{FOOS}?fieldSelector=spec.color%3Dred")).await.json();
+    assert_eq!(selected["items"].as_array().expect("items").len(), 1);
+    assert_eq!(selected["items"][0]["kind"], "Foo", "items of custom kinds carry their type");
+    let unknown = raw.get(&format!("{FOOS}?fieldSelector=spec.n%3D1")).await;
+    assert_eq!((unknown.status.as_u16(), unknown.message()), (400, "field label not supported: spec.n".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn defaults_that_come_later_are_seen_on_reading() {
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    establish(&raw).await;
+    raw.post(FOOS, &foo("a", json!({"req": "xx"}))).await;
+    let mut newer = raw.get(&format!("{CRDS}/foos.g.io")).await.json();
+    newer["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["late"] =
+        json!({"type": "string", "default": "now"});
+    assert_eq!(raw.put(&format!("{CRDS}/foos.g.io"), &newer).await.status, 200);
+    assert_eq!(raw.get(&format!("{FOOS}/a")).await.json()["spec"]["late"], "now");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_goes_and_takes_its_objects_along() {
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    establish(&raw).await;
+    raw.post(FOOS, &foo("plain", json!({"req": "xx"}))).await;
+    let mut held = foo("held", json!({"req": "xx"}));
+    held["metadata"]["finalizers"] = json!(["x.io/f"]);
+    raw.post(FOOS, &held).await;
+    let ending = raw.delete(&format!("{CRDS}/foos.g.io"), &json!(null)).await.json();
+    assert_eq!(ending["metadata"]["finalizers"], json!(["customresourcecleanup.apiextensions.k8s.io"]));
+    eventually("the object that nothing holds is gone", || async {
+        raw.get(&format!("{FOOS}/plain")).await.status == 404
+    })
+    .await;
+    assert_eq!(raw.get(&format!("{CRDS}/foos.g.io")).await.status, 200, "it waits for what is held");
+    raw.merge(&format!("{FOOS}/held"), &json!({"metadata": {"finalizers": null}})).await;
+    eventually("the CRD is gone", || async { raw.get(&format!("{CRDS}/foos.g.io")).await.status == 404 }).await;
+    assert_eq!(raw.get(FOOS).await.status, 404);
+    establish(&raw).await;
+    assert_eq!(raw.get(FOOS).await.json()["items"], json!([]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_kinds_cannot_have_one_name() {
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    establish(&raw).await;
+    let mut other = crd();
+    other["metadata"]["name"] = json!("bars.g.io");
+    other["spec"]["names"] = json!({"plural": "bars", "kind": "Bar", "shortNames": ["fo"]});
+    raw.post(CRDS, &other).await;
+    let path = format!("{CRDS}/bars.g.io");
+    eventually("it is refused", || async {
+        raw.get(&path).await.json()["status"]["conditions"][0]["reason"] == "ShortNamesConflict"
+    })
+    .await;
+    assert_eq!(raw.get("/apis/g.io/v1/bars").await.status, 404);
+    raw.delete(&format!("{CRDS}/foos.g.io"), &json!(null)).await;
+    eventually("the name is free", || async { raw.get("/apis/g.io/v1/bars").await.status == 200 }).await;
+}

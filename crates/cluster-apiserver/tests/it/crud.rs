@@ -1,0 +1,116 @@
+//! Objects through a kube client of this process.
+
+#![expect(clippy::disallowed_methods, reason = "the API is what is tested, so it is called as clients call it")]
+
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use serde_json::json;
+
+use crate::support::{CONFIG_MAPS, Harness, config_map};
+
+#[tokio::test(start_paused = true)]
+async fn an_object_lives_through_a_typed_client() {
+    let harness = Harness::start().await;
+    let maps: Api<ConfigMap> = Api::default_namespaced(harness.client());
+    let map: ConfigMap = serde_json::from_value(config_map("a")).expect("map");
+    let made = maps.create(&PostParams::default(), &map).await.expect("create");
+    assert!(made.metadata.uid.is_some() && made.metadata.creation_timestamp.is_some());
+    assert_eq!(made.metadata.namespace.as_deref(), Some("default"));
+    let again = maps.create(&PostParams::default(), &map).await.expect_err("taken");
+    assert!(matches!(again, kube::Error::Api(status) if status.reason == "AlreadyExists" && status.code == 409));
+    let mut changed = made.clone();
+    changed.data = Some([("x".to_owned(), "1".to_owned())].into());
+    let replaced = maps.replace("a", &PostParams::default(), &changed).await.expect("replace");
+    assert_ne!(replaced.metadata.resource_version, made.metadata.resource_version);
+    let stale = maps.replace("a", &PostParams::default(), &changed).await.expect_err("stale");
+    assert!(matches!(stale, kube::Error::Api(status) if status.reason == "Conflict"));
+    let patch = json!({"data": {"y": "2", "x": null}});
+    let patched = maps.patch("a", &PatchParams::default(), &Patch::Merge(&patch)).await.expect("patch");
+    assert_eq!(patched.data, Some([("y".to_owned(), "2".to_owned())].into()));
+    let same = maps.patch("a", &PatchParams::default(), &Patch::Merge(&patch)).await.expect("no-op");
+    assert_eq!(
+        same.metadata.resource_version, patched.metadata.resource_version,
+        "what changes nothing is not written"
+    );
+    assert_eq!(maps.list(&ListParams::default()).await.expect("list").items.len(), 1);
+    maps.delete("a", &DeleteParams::default()).await.expect("delete");
+    assert!(maps.get_opt("a").await.expect("get").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_writers_lose_nothing() {
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    raw.post(CONFIG_MAPS, &config_map("shared")).await;
+    let path = format!("{CONFIG_MAPS}/shared");
+    let patches = (0..50).map(|n| {
+        let (raw, path) = (harness.raw(), path.clone());
+        async move { raw.merge(&path, &json!({"data": {format!("k{n}"): "v"}})).await.status }
+    });
+    let statuses = futures::future::join_all(patches).await;
+    assert!(statuses.iter().all(|status| status.is_success()), "{statuses:?}");
+    assert_eq!(raw.get(&path).await.json()["data"].as_object().expect("data").len(), 51);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_show_one_state() {
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    for n in 0..7 {
+        raw.post(CONFIG_MAPS, &config_map(&format!("m{n}"))).await;
+    }
+    let first = raw.get(&format!("{CONFIG_MAPS}?limit=3")).await.json();
+    assert_eq!(first["metadata"]["remainingItemCount"], 4);
+    // What happens between the pages is not seen by them.
+    raw.delete(&format!("{CONFIG_MAPS}/m5"), &json!(null)).await;
+    raw.post(CONFIG_MAPS, &config_map("m45")).await;
+    raw.merge(&format!("{CONFIG_MAPS}/m4"), &json!({"data": {"a": "changed"}})).await;
+    let mut names = Vec::new();
+    let mut page = first.clone();
+    loop {
+        assert_eq!(page["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
+        for item in page["items"].as_array().expect("items") {
+            assert_eq!(item["data"]["a"], "b");
+            names.push(item["metadata"]["name"].as_str().expect("name").to_owned());
+        }
+        let Some(next) = page["metadata"]["continue"].as_str() else { break };
+        page = raw.get(&format!("{CONFIG_MAPS}?limit=3&continue={next}")).await.json();
+    }
+    assert_eq!(names, ["m0", "m1", "m2", "m3", "m4", "m5", "m6"]);
+    let revision = first["metadata"]["resourceVersion"].as_str().expect("revision");
+    let exact = format!("{CONFIG_MAPS}?resourceVersionMatch=Exact&resourceVersion={revision}");
+    assert_eq!(raw.get(&exact).await.json()["items"].as_array().expect("items").len(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn services_get_addresses_that_nobody_else_has() {
+    let harness = Harness::start().await;
+    let services: Api<Service> = Api::default_namespaced(harness.client());
+    let service = |name: &str, spec: serde_json::Value| -> Service {
+        serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec})).expect("service")
+    };
+    let ports = json!([{"port": 80}]);
+    let plain = |n: usize| service(&format!("s{n}"), json!({"type": "NodePort", "ports": ports}));
+    let post = PostParams::default();
+    let made: Vec<Service> = (0..20).map(plain).collect();
+    let made = futures::future::join_all(made.iter().map(|service| services.create(&post, service))).await;
+    let mut addresses = std::collections::BTreeSet::new();
+    let mut node_ports = std::collections::BTreeSet::new();
+    for service in made {
+        let spec = service.expect("create").spec.expect("spec");
+        assert!(addresses.insert(spec.cluster_ip.expect("address")));
+        assert!(node_ports.insert(spec.ports.expect("ports")[0].node_port.expect("port")));
+    }
+    let taken = addresses.first().expect("address");
+    let refused =
+        services.create(&post, &service("t", json!({"clusterIP": taken, "ports": ports}))).await.expect_err("taken");
+    assert!(refused.to_string().contains("provided IP is already allocated"), "{refused}");
+    services.delete("s0", &Default::default()).await.expect("delete");
+    let external =
+        json!({"spec": {"type": "ExternalName", "externalName": "a.b", "clusterIP": null, "clusterIPs": null}});
+    let released = services.patch("s1", &PatchParams::default(), &Patch::Merge(&external)).await.expect("patch");
+    assert_eq!(released.spec.expect("spec").cluster_ip, None);
+    let headless =
+        services.create(&post, &service("h", json!({"clusterIP": "None", "ports": ports}))).await.expect("headless");
+    assert_eq!(headless.spec.expect("spec").cluster_ips, Some(vec!["None".to_owned()]));
+}

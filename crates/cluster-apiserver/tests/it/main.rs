@@ -1,0 +1,20 @@
+//! The server as its users see it: a client of this process, raw requests, HTTPS.
+
+#[cfg(test)]
+mod admission;
+#[cfg(test)]
+mod auth;
+#[cfg(test)]
+mod crds;
+#[cfg(test)]
+mod crud;
+#[cfg(test)]
+mod durable;
+#[cfg(test)]
+mod http;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod tls;
+#[cfg(test)]
+mod watches;
