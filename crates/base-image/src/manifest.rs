@@ -98,6 +98,9 @@ pub struct Index {
     /// Its own media type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_type: Option<String>,
+    /// What an artifact is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
     /// The manifests, one per platform.
     #[serde(default, deserialize_with = "null_is_default")]
     pub manifests: Vec<Descriptor>,

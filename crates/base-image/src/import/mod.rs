@@ -8,7 +8,7 @@
 //! tar        the same files inside                   ├─► images: names, manifest, blobs by digest
 //! tar        manifest.json, CONFIG.json, LAYER.tar   ┘   (docker's layers stay as they are: an uncompressed layer is its own diff id)
 //! ```
-//! A tar compressed as a whole (`docker save | gzip`) is unpacked to a temporary file first. Nothing is trusted: every document is
+//! A tar compressed as a whole (`docker save | gzip`) or read from a pipe goes to a temporary file first. Nothing is trusted: every document is
 //! bounded, and every blob is verified against its digest by whoever receives it.
 //! Specified by: OCI image-spec `image-layout.md`; Docker's `image/spec/v1.2.md` (manifest.json).
 

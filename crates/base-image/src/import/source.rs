@@ -43,11 +43,13 @@ impl Source {
     pub(super) fn open(path: &Path) -> Result<Self, ImportError> {
         let read = |source| ImportError::Read { path: path.to_owned(), source };
         let mut file = File::open(path).map_err(read)?;
-        if file.metadata().map_err(read)?.is_dir() {
+        let metadata = file.metadata().map_err(read)?;
+        if metadata.is_dir() {
             return Ok(Self::Directory(path.to_owned()));
         }
         let mut decoder = Decoder::new(&file).map_err(read)?;
-        if decoder.compression() != Compression::None {
+        // A pipe cannot be read twice, nor can the middle of a compressed file be found.
+        if decoder.compression() != Compression::None || !metadata.is_file() {
             file = uncompress(&mut decoder).map_err(read)?;
         }
         file.rewind().map_err(read)?;

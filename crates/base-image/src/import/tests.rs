@@ -261,6 +261,47 @@ fn lies_are_found_out() {
 }
 
 #[test]
+fn a_pipe_is_as_good_as_a_file() {
+    let fixture = fixture();
+    let parts = hello();
+    let archive = tar(&layout(&json!([parts.descriptor(&json!({}))]), parts.files()));
+    let path = fixture.dir.path().join("pipe");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let writer = path.clone();
+    let writer = std::thread::spawn(move || fs::write(writer, archive));
+    assert_eq!(fixture.import(&path, Some("hello")).unwrap(), ["hello"]);
+    writer.join().unwrap().unwrap();
+}
+
+#[test]
+fn damage_anywhere_ends_without_panic() {
+    use proptest::prelude::*;
+    use proptest::test_runner::{Config, TestRunner};
+
+    let fixture = fixture();
+    let parts = hello();
+    let oci = tar(&layout(&json!([parts.descriptor(&json!({"io.containerd.image.name": "a"}))]), parts.files()));
+    let docker = Tar::default()
+        .entry("config.json", b'0', &parts.config)
+        .entry("manifest.json", b'0', &docker_manifest(&["l.tar"]))
+        .entry("l.tar", b'0', &parts.layer)
+        .end();
+    let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::default() });
+    let damage = (any::<bool>(), any::<prop::sample::Index>(), any::<u8>(), any::<prop::sample::Index>());
+    let outcome = runner.run(&damage, |(is_oci, at, byte, length)| {
+        let mut bytes = if is_oci { oci.clone() } else { docker.clone() };
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        bytes.truncate(at + length.index(2 * bytes.len()));
+        if let Ok(archive) = Archive::open(&fixture.write("damaged.tar", &bytes)) {
+            let _ = archive.named_images(None);
+        }
+        Ok(())
+    });
+    outcome.unwrap();
+}
+
+#[test]
 fn a_docker_archive_s_lies_too() {
     let fixture = fixture();
     let parts = hello();

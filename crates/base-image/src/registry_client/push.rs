@@ -15,10 +15,9 @@ use tokio::sync::mpsc;
 
 use super::RegistryClient;
 use super::error::FetchError;
-use super::session::{Action, Session, content};
+use super::session::{Session, content};
 use super::transport::{RequestBody, empty, read_body};
 use crate::import::{Archive, ArchiveImage, Progress};
-use crate::keychain::Anonymous;
 use crate::manifest::Descriptor;
 use crate::reference::Reference;
 use crate::registry_server::ImageEntry;
@@ -65,7 +64,7 @@ impl RegistryClient {
     ) -> Result<(), FetchError> {
         let mut is_first = true;
         for name in &image.names {
-            let session = self.session(host, name, Action::Push, &Anonymous).await?;
+            let session = self.own_session(host, name);
             let namespace = format!("ns={}", utf8_percent_encode(name.registry(), NON_ALPHANUMERIC));
             let meter = is_first.then(|| Meter {
                 done: Arc::default(),
@@ -86,7 +85,9 @@ impl RegistryClient {
     /// # Errors
     /// [`FetchError`].
     pub async fn list_images(&self, host: &str) -> Result<Vec<ImageEntry>, FetchError> {
-        let session = self.own_session(host).await?;
+        // The list is of no repository; the name is only for messages.
+        let any = Reference::from_parts(host, "images", crate::reference::Selector::Tag("latest".into()));
+        let session = self.own_session(host, &any.map_err(|_| super::transport::invalid_address(host))?);
         let response = session.read(Method::GET, "/v2/_kwick/images", &[]).await?;
         let body = read_body(host, response.into_body(), MAX_LIST_BYTES).await?;
         let entries = body.and_then(|body| serde_json::from_slice(&body).ok());
@@ -98,17 +99,10 @@ impl RegistryClient {
     /// # Errors
     /// [`FetchError::NotFound`] if it has none of that name.
     pub async fn remove_image(&self, host: &str, reference: &Reference) -> Result<(), FetchError> {
-        let session = self.session(host, reference, Action::Push, &Anonymous).await?;
+        let session = self.own_session(host, reference);
         let name = reference.to_string();
         let path = format!("/v2/_kwick/images?reference={}", utf8_percent_encode(&name, NON_ALPHANUMERIC));
         session.write(Method::DELETE, &path, &[], empty()).await.map(drop)
-    }
-
-    async fn own_session(&self, host: &str) -> Result<Session<'_>, FetchError> {
-        // The list is of no repository; the name is only for messages.
-        let any = Reference::from_parts(host, "images", crate::reference::Selector::Tag("latest".into()));
-        let any = any.map_err(|_| super::transport::invalid_address(host))?;
-        self.session(host, &any, Action::Push, &Anonymous).await
     }
 }
 

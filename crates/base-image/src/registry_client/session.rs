@@ -15,7 +15,7 @@ use super::error::FetchError;
 use super::transport::{RequestBody, Scheme, empty, invalid_address, read_body};
 use super::{RESPONSE_TIMEOUT, RegistryClient};
 use crate::digest::shorten;
-use crate::keychain::{Credentials, Keychain};
+use crate::keychain::{Anonymous, Credentials, Keychain};
 use crate::reference::Reference;
 
 /// Redirects that are followed for one request.
@@ -68,19 +68,36 @@ impl RegistryClient {
         action: Action,
         keychain: &dyn Keychain,
     ) -> Result<Session<'_>, FetchError> {
+        let scheme = self.scheme(host).await?;
+        Ok(self.session_by(scheme, host, reference, action, keychain))
+    }
+
+    /// Prepares requests to the registry of ours at `host`, which speaks plain HTTP and asks nobody who they are.
+    pub(super) fn own_session(&self, host: &str, reference: &Reference) -> Session<'_> {
+        self.session_by(Scheme::Http, host, reference, Action::Push, &Anonymous)
+    }
+
+    fn session_by(
+        &self,
+        scheme: Scheme,
+        host: &str,
+        reference: &Reference,
+        action: Action,
+        keychain: &dyn Keychain,
+    ) -> Session<'_> {
         let verbs = if action == Action::Pull { "pull" } else { "pull,push" };
         let credentials = keychain.credentials(reference);
         let username = credentials.as_ref().map(|credentials| credentials.username.clone());
         let scope = format!("repository:{}:{verbs}", reference.repository());
-        Ok(Session {
+        Session {
             client: self,
-            scheme: self.scheme(host).await?,
+            scheme,
             key: Key { host: host.to_owned(), scope, username },
             credentials,
             image: reference.to_string(),
             repository: reference.repository().to_owned(),
             response_timeout: RESPONSE_TIMEOUT,
-        })
+        }
     }
 }
 

@@ -74,7 +74,10 @@ fn referrer(store: &Store, record: &Record, subject: Digest) -> Option<Descripto
             descriptor.artifact_type = Some(manifest.artifact_type.unwrap_or(manifest.config.media_type));
             descriptor.annotations = manifest.annotations;
         }
-        Document::Index(index) => descriptor.annotations = index.annotations,
+        Document::Index(index) => {
+            descriptor.artifact_type = index.artifact_type;
+            descriptor.annotations = index.annotations;
+        }
     }
     Some(descriptor)
 }

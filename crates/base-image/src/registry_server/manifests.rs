@@ -8,24 +8,27 @@ use super::uploads::{self, put as put_blob};
 use super::{Access, Body, CONTENT_DIGEST, Call, OCI_SUBJECT, RegistryBody, blocking, bytes, empty, set};
 use crate::digest::Digest;
 use crate::manifest::{Document, MAX_MANIFEST_BYTES};
-use crate::reference::Selector;
-use crate::store::{BlobError, Origin, RefError};
+use crate::media_type::is_index;
+use crate::reference::{Reference, Selector};
+use crate::store::{BlobError, Origin, Record, RefError};
+
+/// The most indexes of a repository that are searched for a manifest without a record.
+const MAX_INDEXES: usize = 100;
 
 /// `GET` and `HEAD`.
 pub(super) async fn get(call: &Call<'_>, name: &str, selector: &Selector) -> Result<Response<RegistryBody>, Failure> {
     let reference = call.reference(name, selector.clone())?;
     let unknown = || Failure::new(Code::ManifestUnknown, format!("{reference} is not in this registry"));
-    let digest = match selector {
-        Selector::Digest(digest) => *digest,
-        Selector::Tag(_) => {
-            let here = |reference: &crate::Reference| {
-                call.store().record(reference).filter(|record| record.origin == Origin::Local)
-            };
-            let record = here(&reference).or_else(|| here(&call.default_mirror(name, selector)?));
-            record.ok_or_else(unknown)?.digest
-        }
-    };
+    // Content is what it is, but a copied tag may have moved where it is at home.
+    let may_answer = |record: &Record| record.origin == Origin::Local || matches!(selector, Selector::Digest(_));
+    let here = |reference: &Reference| call.store().record(reference).filter(may_answer);
+    let record = here(&reference).or_else(|| here(&call.default_mirror(name, selector)?));
     let store = call.store().clone();
+    let digest = match (record, selector) {
+        (Some(record), _) => record.digest,
+        (None, Selector::Digest(digest)) if is_part(call, name, *digest).await? => *digest,
+        (None, _) => return Err(unknown()),
+    };
     let document = match blocking(move || store.read_blob(digest, MAX_MANIFEST_BYTES)).await? {
         Err(BlobError::Missing { .. } | BlobError::TooLarge { .. }) => return Err(unknown()),
         document => document?,
@@ -87,6 +90,18 @@ pub(super) async fn delete(
     } else {
         Err(Failure::new(Code::ManifestUnknown, message))
     }
+}
+
+/// Whether an index of the repository lists that manifest: then it came with the index, without a record of its own.
+async fn is_part(call: &Call<'_>, name: &str, digest: Digest) -> Result<bool, Failure> {
+    let (store, records) = (call.store().clone(), call.store().repository(&call.namespace(), name));
+    let lists = move |record: &Record| {
+        let bytes = store.read_blob(record.digest, MAX_MANIFEST_BYTES).ok();
+        let index = bytes.and_then(|bytes| Document::parse(&bytes, None).ok());
+        index.is_some_and(|index| index.parts().iter().any(|part| part.digest == digest))
+    };
+    let indexes = records.into_iter().filter(|record| is_index(&record.media_type)).take(MAX_INDEXES);
+    blocking(move || indexes.into_iter().any(|record| lists(&record))).await
 }
 
 /// The manifest's type by its header; generic ones say nothing.

@@ -202,6 +202,23 @@ impl Store {
         self.unlink_records(gone)
     }
 
+    /// Forgets copies of other registries' images that were recorded before `before` and whose digest is not `in_use`; they can be
+    /// pulled again. Gives how many records went.
+    ///
+    /// # Errors
+    /// [`RefError::Write`].
+    pub fn forget_pulled(&self, before: Timestamp, in_use: &BTreeSet<Digest>) -> Result<usize, RefError> {
+        let _writing = self.writing();
+        let is_old = |record: &&Record| {
+            record.origin == Origin::Pulled && record.created < before && !in_use.contains(&record.digest)
+        };
+        let old: BTreeSet<_> =
+            self.read_refs(|refs| refs.values().filter(is_old).map(|r| r.reference.clone()).collect());
+        let count = old.len();
+        self.unlink_records(old)?;
+        Ok(count)
+    }
+
     pub(super) fn read_refs<T>(&self, read: impl FnOnce(&BTreeMap<Reference, Record>) -> T) -> T {
         read(&self.0.refs.read().unwrap_or_else(PoisonError::into_inner))
     }

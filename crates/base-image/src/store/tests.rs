@@ -177,6 +177,23 @@ fn removing_an_image_removes_its_own_record_with_the_last_tag() {
 }
 
 #[test]
+fn copies_that_nobody_uses_are_forgotten() {
+    let fixture = fixture();
+    let (used, unused) = (fixture.put_image("used", Platform::host()), fixture.put_image("unused", Platform::host()));
+    for (name, digest, origin) in
+        [("a", used, Origin::Pulled), ("b", unused, Origin::Pulled), ("c", unused, Origin::Local)]
+    {
+        fixture.store.set_record(&name.parse().unwrap(), digest, origin, Timestamp::UNIX_EPOCH).unwrap();
+    }
+    let forget = |before| fixture.store.forget_pulled(before, &[used].into()).unwrap();
+    assert_eq!((forget(Timestamp::UNIX_EPOCH), forget(Timestamp::MAX)), (0, 2));
+    assert_eq!(
+        (fixture.digest_of("a"), fixture.digest_of("b"), fixture.digest_of("c")),
+        (Some(used), None, Some(unused))
+    );
+}
+
+#[test]
 fn garbage_is_what_nothing_needs_and_is_old() {
     let fixture = fixture();
     let digest = fixture.put_image("a", Platform::host());
@@ -227,6 +244,7 @@ fn an_index_leads_to_this_machine_s_image() {
     let index = Index {
         schema_version: 2,
         media_type: Some(OCI_INDEX.into()),
+        artifact_type: None,
         manifests: manifests.into(),
         subject: None,
         annotations: [].into(),
