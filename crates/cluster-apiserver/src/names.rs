@@ -77,6 +77,22 @@ fn subdomain(value: &str, unit: &str) -> Vec<String> {
     wrong
 }
 
+/// What is wrong with `value` as a domain to search in, which may have underscores.
+pub fn search_domain(value: &str) -> Vec<String> {
+    const TEXT: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character";
+    const LABEL: &str = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?";
+    let mut wrong = Vec::new();
+    if value.len() > SUBDOMAIN_MAX {
+        wrong.push(too_long(SUBDOMAIN_MAX, "characters"));
+    }
+    let is_form =
+        value.split('.').all(|label| is_label_form(&label.strip_prefix('_').unwrap_or(label).replace('_', "-")));
+    if !is_form {
+        wrong.push(regex_text(TEXT, &format!(r"{LABEL}(\.{LABEL})*"), &["example.com"]));
+    }
+    wrong
+}
+
 /// What is wrong with `value` as a DNS-1035 label, which starts with a letter.
 pub fn dns1035_label(value: &str) -> Vec<String> {
     const TEXT: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character";

@@ -2,6 +2,8 @@
 //!
 //! `autoscaling/v2` is stored; `autoscaling/v1`, which knows only the CPU, is a view of it.
 
+mod metric;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -30,13 +32,12 @@ impl Strategy for Autoscaler {
         let spec = &autoscaler["spec"];
         let min = i64_at(spec, &["minReplicas"]);
         let max = i64_at(spec, &["maxReplicas"]).unwrap_or_default();
-        if let Some(min) = min.filter(|min| *min < 1) {
-            let text = "must be greater than or equal to 1";
-            errors.push(FieldError::invalid(&path.child("minReplicas"), min, text));
+        if let Some(min) = min.filter(|min| *min < 0) {
+            errors.push(FieldError::invalid(&path.child("minReplicas"), min, names::NEGATIVE));
         }
         let field = path.child("maxReplicas");
         if max == 0 {
-            errors.push(FieldError::required(&field, "must be set and greater than 0"));
+            errors.push(FieldError::required(&field, ""));
         } else if max < 0 {
             errors.push(FieldError::invalid(&field, max, "must be greater than or equal to 1"));
         }
@@ -45,8 +46,13 @@ impl Strategy for Autoscaler {
         }
         validate_reference(&spec["scaleTargetRef"], &path.child("scaleTargetRef"), errors);
         let list = path.child("metrics");
+        let is_outside = |metric: &Value| matches!(str_at(metric, &["type"]), "Object" | "External");
+        if min == Some(0) && !list_at(spec, &["metrics"]).iter().any(is_outside) {
+            let text = "must specify at least one Object or External metric to support scaling to zero replicas";
+            errors.push(FieldError::forbidden(&list, text));
+        }
         for (index, metric) in list_at(spec, &["metrics"]).iter().enumerate() {
-            validate_metric(metric, &list.index(index), errors);
+            metric::validate(metric, &list.index(index), errors);
         }
         let behavior = path.child("behavior");
         for name in ["scaleUp", "scaleDown"] {
@@ -92,71 +98,12 @@ fn validate_reference(reference: &Value, path: &FieldPath<'_>, errors: &mut Erro
         }
     }
     let api_version = str_at(reference, &["apiVersion"]);
-    if api_version.matches('/').count() > 1 {
+    let slashes = api_version.matches('/').count();
+    if slashes > 1 {
         let text = format!("unexpected GroupVersion string: {api_version}");
         errors.push(FieldError::invalid(&path.child("apiVersion"), api_version, &text));
-    }
-}
-
-/// The types of metrics, and the field that describes each.
-const METRICS: [(&str, &str); 5] = [
-    ("ContainerResource", "containerResource"),
-    ("External", "external"),
-    ("Object", "object"),
-    ("Pods", "pods"),
-    ("Resource", "resource"),
-];
-
-fn validate_metric(metric: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
-    let kind = str_at(metric, &["type"]);
-    let types = METRICS.map(|(kind, _)| kind);
-    if kind.is_empty() {
-        errors.push(FieldError::required(&path.child("type"), "must specify a metric source type"));
-    }
-    supported_value(kind, &types, &path.child("type"), errors);
-    let Some((_, expected)) = METRICS.iter().find(|(known, _)| *known == kind) else { return };
-    let Some(source) = at(metric, &[expected]) else {
-        let text = "must populate information for the given metric source";
-        errors.push(FieldError::required(&path.child(expected), text));
-        return;
-    };
-    for (_, name) in METRICS.iter().filter(|(_, name)| name != expected && at(metric, &[name]).is_some()) {
-        let text = "must populate the given metric source only";
-        errors.push(FieldError::forbidden(&path.child(name), text));
-    }
-    let field = path.child(expected);
-    match *expected {
-        "resource" | "containerResource" => {
-            if str_at(source, &["name"]).is_empty() {
-                errors.push(FieldError::required(&field.child("name"), "must specify a resource name"));
-            }
-        }
-        _ => {
-            let metric = field.child("metric");
-            required(&source["metric"], "name", &metric, errors);
-        }
-    }
-    validate_target(&source["target"], &field.child("target"), errors);
-}
-
-fn validate_target(target: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
-    let kind = str_at(target, &["type"]);
-    if kind.is_empty() {
-        errors.push(FieldError::required(&path.child("type"), "must specify a metric target type"));
-    }
-    if !matches!(kind, "Utilization" | "Value" | "AverageValue") {
-        let text = "must be either Utilization, Value, or AverageValue";
-        errors.push(FieldError::invalid(&path.child("type"), kind, text));
-    }
-    if let Some(share) = i64_at(target, &["averageUtilization"]).filter(|share| *share < 1) {
-        errors.push(FieldError::invalid(&path.child("averageUtilization"), share, "must be greater than 0"));
-    }
-    for name in ["value", "averageValue"] {
-        let Some(value) = at(target, &[name]) else { continue };
-        let amount = super::resources::amount(value);
-        if amount.is_negative() || amount.is_zero() {
-            errors.push(FieldError::invalid(&path.child(name), value, "must be positive"));
-        }
+    } else if slashes == 0 && str_at(reference, &["kind"]) != "ReplicationController" {
+        errors.push(FieldError::invalid(&path.child("apiVersion"), api_version, "apiVersion must specify API group"));
     }
 }
 

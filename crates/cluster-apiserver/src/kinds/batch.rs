@@ -14,7 +14,7 @@ use super::{
 use crate::{
     field_error::{FieldError, FieldPath, quote},
     names,
-    value::{as_object, at, bool_at, child_mut, i64_at, list_at, semantic_eq, str_at},
+    value::{as_object, at, bool_at, child_mut, i64_at, list_at, semantic_eq, str_at, strings_at},
 };
 
 const UID_LABEL: &str = "batch.kubernetes.io/controller-uid";
@@ -277,11 +277,13 @@ fn validate_restart_policy(spec: &Value, path: &FieldPath<'_>, errors: &mut Erro
 
 /// The number of completions is fixed, but for an indexed Job that is scaled with its parallelism.
 fn validate_completions(spec: &Value, old: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
-    let is_elastic = str_at(spec, &["completionMode"]) == "Indexed" && spec["completions"] == spec["parallelism"];
-    if is_elastic && at(spec, &["completions"]).is_some() {
-        return;
+    let completions = &spec["completions"];
+    if str_at(spec, &["completionMode"]) != "Indexed" {
+        immutable(spec, old, "completions", path, errors);
+    } else if !completions.is_null() && *completions != old["completions"] && *completions != spec["parallelism"] {
+        let text = "can only be modified in tandem with spec.parallelism";
+        errors.push(FieldError::invalid(&path.child("completions"), completions, text));
     }
-    immutable(spec, old, "completions", path, errors);
 }
 
 /// The template of a Job that has not started may still be told where and with what to run.
@@ -296,12 +298,17 @@ fn validate_template_change(new: &Value, old: &Value, path: &FieldPath<'_>, erro
         for name in ["annotations", "labels"] {
             crate::value::copy_field(child_mut(&mut before, "metadata"), &template["metadata"], name);
         }
-        let now = list_at(template, &["spec", "containers"]);
-        for (container, now) in crate::value::list_at_mut(&mut before, &["spec", "containers"]).iter_mut().zip(now) {
-            crate::value::copy_field(container, now, "resources");
+        for list in ["containers", "initContainers"] {
+            let now = list_at(template, &["spec", list]);
+            for (container, now) in crate::value::list_at_mut(&mut before, &["spec", list]).iter_mut().zip(now) {
+                crate::value::copy_field(container, now, "resources");
+            }
         }
-    }
-    if !semantic_eq(template, &before) {
+        if !semantic_eq(&template["spec"], &before["spec"]) {
+            let spec = path.child("template.spec");
+            errors.push(FieldError::invalid(&spec, &template["spec"], super::metadata::IMMUTABLE));
+        }
+    } else if !semantic_eq(template, &before) {
         errors.push(FieldError::invalid(&path.child("template"), template, super::metadata::IMMUTABLE));
     }
 }
@@ -312,6 +319,7 @@ fn validate_status(job: &Value, errors: &mut Errors) {
     for name in ["active", "succeeded", "failed", "ready", "terminating"] {
         non_negative(&job["status"], name, &path, errors);
     }
+    validate_uncounted(job, &path.child("uncountedTerminatedPods"), errors);
     let is = |kind: &str| {
         list_at(job, &["status", "conditions"])
             .iter()
@@ -343,6 +351,29 @@ fn validate_status(job: &Value, errors: &mut Errors) {
     }
     if (is("Complete") || is("Failed")) && at(job, &["status", "startTime"]).is_none() {
         errors.push(FieldError::required(&path.child("startTime"), "startTime is required for finished job"));
+    }
+    let (ready, active) = (i64_at(job, &["status", "ready"]), i64_at(job, &["status", "active"]).unwrap_or_default());
+    if let Some(ready) = ready.filter(|ready| *ready > active) {
+        errors.push(FieldError::invalid(&path.child("ready"), ready, "cannot set more ready pods than active"));
+    }
+    let indexes = str_at(job, &["status", "completedIndexes"]);
+    if !indexes.is_empty() && str_at(job, &["spec", "completionMode"]) != "Indexed" {
+        let text = "cannot set non-empty completedIndexes when non-indexed completion mode";
+        errors.push(FieldError::invalid(&path.child("completedIndexes"), indexes, text));
+    }
+}
+
+fn validate_uncounted(job: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
+    let mut seen = std::collections::HashSet::new();
+    for list in ["succeeded", "failed"] {
+        let field = path.child(list);
+        for (index, uid) in strings_at(job, &["status", "uncountedTerminatedPods", list]).into_iter().enumerate() {
+            if uid.is_empty() {
+                errors.push(FieldError::invalid(&field.index(index), uid, "must not be empty"));
+            } else if !seen.insert(uid) {
+                errors.push(FieldError::duplicate(&field.index(index), uid));
+            }
+        }
     }
 }
 

@@ -66,6 +66,13 @@ pub(super) fn port(number: i64, path: &FieldPath<'_>, errors: &mut Errors) {
     }
 }
 
+/// Refuses another value of a field whose rule is declared, which the server answers without the value.
+pub(super) fn fixed(new: &Value, old: &Value, name: &str, path: &FieldPath<'_>, errors: &mut Errors) {
+    if !semantic_eq(&new[name], &old[name]) {
+        errors.push(FieldError::invalid(&path.child(name), &Value::Null, IMMUTABLE));
+    }
+}
+
 /// The field `name` must be what it was.
 pub(super) fn immutable(new: &Value, old: &Value, name: &str, path: &FieldPath<'_>, errors: &mut Errors) {
     if !semantic_eq(&new[name], &old[name]) {

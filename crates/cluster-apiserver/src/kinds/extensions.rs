@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     Generation, Rules, Strategy,
-    check::{Errors, supported_value, texts},
+    check::{Errors, required, supported_value, texts},
     selector,
 };
 use crate::{
@@ -176,10 +176,8 @@ fn validate_client(client: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
         }
         (None, Some(service)) => {
             let field = path.child("service");
-            for (name, text) in [("name", "service name is required"), ("namespace", "service namespace is required")] {
-                if str_at(service, &[name]).is_empty() {
-                    errors.push(FieldError::required(&field.child(name), text));
-                }
+            for name in ["name", "namespace"] {
+                required(service, name, &field, errors);
             }
             let port = i64_at(service, &["port"]).unwrap_or(443);
             if names::port_number(port).is_some() {

@@ -136,6 +136,15 @@ impl Strategy for ResourceQuota {
 
     fn validate_update(&self, new: &Value, old: &Value, subresource: Option<&str>, errors: &mut Errors) {
         if subresource.is_some() {
+            let root = FieldPath::Root;
+            let status = root.child("status");
+            for list in ["hard", "used"] {
+                let field = status.child(list);
+                for (name, value) in entries_at(new, &["status", list]) {
+                    validate_quota_name(name, &field.key(name), errors);
+                    validate_amount(name, value, &field.key(name), errors);
+                }
+            }
             return;
         }
         self.validate_create(new, errors);

@@ -21,6 +21,7 @@ const FIELD_MANAGER_MAX: usize = 128;
 /// Checks the metadata of a new object.
 pub fn validate_create(kind: &Kind, object: &Value, errors: &mut Vec<FieldError>) {
     validate_object(object, kind.is_namespaced(), kind.strategy.name_rule(), &FieldPath::Root, errors);
+    validate_finalizer_domains(&object["metadata"], errors);
 }
 
 /// Checks the metadata of a new object of any kind, a custom one included.
@@ -42,6 +43,7 @@ pub fn validate_object(
 /// Checks what an update does to metadata.
 pub fn validate_update(kind: &Kind, new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     validate_object_update(new, old, kind.is_namespaced(), errors);
+    validate_finalizer_domains(&new["metadata"], errors);
 }
 
 /// Checks what an update does to the metadata of any kind, a custom one included.
@@ -190,20 +192,28 @@ fn validate_owner(owner: &Value, path: &FieldPath<'_>, errors: &mut Vec<FieldErr
 fn validate_finalizers(meta: &Value, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {
     let field = path.child("finalizers");
     let list = strings_at(meta, &["finalizers"]);
-    for (index, name) in list.iter().enumerate() {
-        let wrong = names::qualified_name(name);
-        let is_standard = matches!(*name, "kubernetes" | "orphan" | "foregroundDeletion");
-        if wrong.is_empty() && !name.contains('/') && !is_standard {
-            let text = "name is neither a standard finalizer name nor is it fully qualified";
-            errors.push(FieldError::invalid(&field.index(index), *name, text));
-        }
-        for text in wrong {
+    for name in &list {
+        for text in names::qualified_name(name) {
             errors.push(FieldError::invalid(&field, *name, &text));
         }
     }
     if list.contains(&"orphan") && list.contains(&"foregroundDeletion") {
         let text = "finalizer orphan and foregroundDeletion cannot be both set";
         errors.push(FieldError::invalid(&field, &meta["finalizers"], text));
+    }
+}
+
+/// Finalizers of built-in kinds are qualified with a domain, but for a few old ones.
+fn validate_finalizer_domains(meta: &Value, errors: &mut Vec<FieldError>) {
+    let root = FieldPath::Root;
+    let metadata = root.child("metadata");
+    let field = metadata.child("finalizers");
+    for (index, name) in strings_at(meta, &["finalizers"]).iter().enumerate() {
+        let is_standard = matches!(*name, "kubernetes" | "orphan" | "foregroundDeletion");
+        if !name.contains('/') && !is_standard {
+            let text = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(FieldError::invalid(&field.index(index), *name, text));
+        }
     }
 }
 

@@ -189,3 +189,6 @@ pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
 pub fn find_by_kind(group: &str, version: &str, kind: &str) -> Option<&'static Kind> {
     builtins().iter().find(|k| k.kind == kind && k.group == group && k.version == version)
 }
+
+#[cfg(test)]
+mod tests;

@@ -66,12 +66,12 @@ impl Strategy for Namespace {
 }
 
 fn validate_finalizers(namespace: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
-    for name in strings_at(namespace, &["spec", "finalizers"]) {
+    for (index, name) in strings_at(namespace, &["spec", "finalizers"]).into_iter().enumerate() {
         let wrong = names::qualified_name(name);
         let is_standard = matches!(name, "kubernetes" | "orphan" | "foregroundDeletion");
         if wrong.is_empty() && !name.contains('/') && !is_standard {
             let text = "name is neither a standard finalizer name nor is it fully qualified";
-            errors.push(FieldError::invalid(path, name, text));
+            errors.push(FieldError::invalid(&path.index(index), name, text));
         }
         texts(path, name, wrong, errors);
     }

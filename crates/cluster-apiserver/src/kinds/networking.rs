@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::{
     Generation, Rules, Strategy,
-    check::{Errors, immutable, one_of, supported_value, texts},
+    check::{Errors, fixed, immutable, one_of, supported_value, texts},
     pod::{spec::validate_ip, validate_port},
     selector,
-    service::{validate_cidr, validate_endpoint_ip},
+    service::{validate_cidr, validate_endpoint_ip, validate_entries},
     strategy::bump_generation,
 };
 use crate::{
@@ -43,7 +43,7 @@ impl Strategy for EndpointSlice {
         if !semantic_eq(&new["endpoints"], &old["endpoints"]) {
             validate_endpoints(new, &root.child("endpoints"), errors);
         }
-        immutable(new, old, "addressType", &root, errors);
+        fixed(new, old, "addressType", &root, errors);
     }
 }
 
@@ -83,7 +83,7 @@ fn validate_endpoints(slice: &Value, path: &FieldPath<'_>, errors: &mut Errors) 
         let list = item.child("addresses");
         let addresses = strings_at(endpoint, &["addresses"]);
         if addresses.is_empty() {
-            errors.push(FieldError::required(&list, "must contain at least 1 address"));
+            errors.push(FieldError::required(&list, ""));
         } else if addresses.len() > MAX_ADDRESSES {
             errors.push(FieldError::too_many(&list, addresses.len(), MAX_ADDRESSES));
         }
@@ -167,6 +167,16 @@ impl Strategy for Ingress {
             let text = "must match `ingressClassName` when both are specified";
             errors.push(FieldError::invalid(&annotations.child(CLASS), annotation, text));
         }
+    }
+
+    fn validate_update(&self, new: &Value, _old: &Value, subresource: Option<&str>, errors: &mut Errors) {
+        if subresource.is_none() {
+            self.validate_create(new, errors);
+            return;
+        }
+        let root = FieldPath::Root;
+        let status = root.child("status");
+        validate_entries(new, &status.child("loadBalancer"), errors);
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
@@ -261,14 +271,15 @@ fn validate_backend(backend: &Value, path: &FieldPath<'_>, errors: &mut Errors) 
             if !name.is_empty() {
                 texts(&field.child("name"), name, names::dns1123_label(name), errors);
             }
-            validate_backend_port(service, &field, errors);
+            validate_backend_port(service, path, errors);
         }
-        (None, None) => errors.push(FieldError::required(path, "port name or number is required")),
+        (None, None) => errors.push(FieldError::invalid(path, "", "resource or service backend is required")),
     }
 }
 
 fn validate_backend_port(service: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
-    let field = path.child("port");
+    let service_path = path.child("service");
+    let field = service_path.child("port");
     let name = str_at(service, &["port", "name"]);
     let number = i64_at(service, &["port", "number"]).unwrap_or_default();
     match (name.is_empty(), number) {
@@ -300,9 +311,6 @@ impl Strategy for IngressClass {
         validate_prefixed_path(controller, &field, errors);
         let Some(parameters) = at(class, &["spec", "parameters"]) else { return };
         let field = path.child("parameters");
-        for name in ["kind", "name"] {
-            super::check::required(parameters, name, &field, errors);
-        }
         let namespace = at(parameters, &["namespace"]).and_then(Value::as_str);
         match (str_at(parameters, &["scope"]), namespace) {
             ("Namespace", None) => {
@@ -317,6 +325,9 @@ impl Strategy for IngressClass {
             (other, _) => {
                 errors.push(FieldError::not_supported(&field.child("scope"), other, &["Cluster", "Namespace"]));
             }
+        }
+        for name in ["kind", "name"] {
+            super::check::required(parameters, name, &field, errors);
         }
     }
 

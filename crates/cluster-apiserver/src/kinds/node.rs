@@ -47,6 +47,9 @@ impl Strategy for Node {
             errors.push(FieldError::invalid(&spec.child("providerID"), &Value::Null, text));
         }
         validate_taints(&new["spec"]["taints"], &root.child("metadata").child("taints"), errors);
+        if new["spec"]["externalID"] != old["spec"]["externalID"] {
+            errors.push(FieldError::forbidden(&spec.child("externalID"), "may not be updated"));
+        }
     }
 }
 

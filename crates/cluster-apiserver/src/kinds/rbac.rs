@@ -47,7 +47,11 @@ impl Strategy for Role {
             errors.push(FieldError::required(&path, text));
         }
         for (index, selector) in selectors.iter().enumerate() {
+            let before = errors.len();
             selector::validate(selector, &path.index(index), errors);
+            if errors.len() > before {
+                errors.push(FieldError::invalid(&path.index(index), &Value::Null, "invalid label selector."));
+            }
         }
     }
 
@@ -58,9 +62,14 @@ impl Strategy for Role {
 
 fn validate_rule(rule: &Value, is_namespaced: bool, path: &FieldPath<'_>, errors: &mut Errors) {
     let is_empty = |name: &str| list_at(rule, &[name]).is_empty();
+    validate_what(rule, is_namespaced, path, errors);
     if is_empty("verbs") {
-        errors.push(FieldError::required(&path.child("verbs"), "verbs must contain at least one value"));
+        errors.push(FieldError::required(&path.child("verbs"), ""));
     }
+}
+
+fn validate_what(rule: &Value, is_namespaced: bool, path: &FieldPath<'_>, errors: &mut Errors) {
+    let is_empty = |name: &str| list_at(rule, &[name]).is_empty();
     if !is_empty("nonResourceURLs") {
         let field = path.child("nonResourceURLs");
         let urls = &rule["nonResourceURLs"];

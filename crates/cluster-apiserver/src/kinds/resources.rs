@@ -122,8 +122,8 @@ pub(super) fn validate_amount(name: &str, value: &Value, path: &FieldPath<'_>, e
     }
 }
 
-/// Checks `limits` and `requests` of a container.
-pub(super) fn validate_requirements(resources: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
+/// Checks the resources of a container, whose claims must be among `claims`, the Pod's.
+pub(super) fn validate_requirements(resources: &Value, claims: &[&str], path: &FieldPath<'_>, errors: &mut Errors) {
     let mut has_huge_pages = false;
     let mut has_base = false;
     for list in ["limits", "requests"] {
@@ -145,7 +145,7 @@ pub(super) fn validate_requirements(resources: &Value, path: &FieldPath<'_>, err
     if has_huge_pages && !has_base {
         errors.push(FieldError::forbidden(path, "HugePages require cpu or memory"));
     }
-    validate_claims(resources, path, errors);
+    validate_claims(resources, claims, path, errors);
 }
 
 /// A request may not be above its limit, and some resources need a limit that equals it.
@@ -177,11 +177,22 @@ fn validate_huge_pages(name: &str, value: &Value, path: &FieldPath<'_>, errors: 
     }
 }
 
-fn validate_claims(resources: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
-    let claims = path.child("claims");
-    for (index, claim) in list_at(resources, &["claims"]).iter().enumerate() {
-        if str_at(claim, &["name"]).is_empty() {
-            errors.push(FieldError::required(&claims.index(index), ""));
+fn validate_claims(resources: &Value, known: &[&str], path: &FieldPath<'_>, errors: &mut Errors) {
+    let list = path.child("claims");
+    let claims = list_at(resources, &["claims"]);
+    for (index, claim) in claims.iter().enumerate() {
+        let name = str_at(claim, &["name"]);
+        if name.is_empty() {
+            errors.push(FieldError::required(&list.index(index), ""));
+        } else if claims.iter().take(index).any(|before| before == claim) {
+            errors.push(FieldError::duplicate(&list.index(index), name));
+        }
+        if !known.contains(&name) {
+            let mut error = FieldError::not_found(&list.index(index), name);
+            error.message.push_str(": must be one of the names in pod.spec.resourceClaims");
+            let rest = if known.is_empty() { " which is empty".to_owned() } else { format!(": {}", known.join(", ")) };
+            error.message.push_str(&rest);
+            errors.push(error);
         }
     }
 }
@@ -194,7 +205,7 @@ mod tests {
 
     fn wrong(resources: &Value) -> Vec<String> {
         let mut errors = Vec::new();
-        validate_requirements(resources, &FieldPath::Root.child("resources"), &mut errors);
+        validate_requirements(resources, &[], &FieldPath::Root.child("resources"), &mut errors);
         errors.iter().map(ToString::to_string).collect()
     }
 

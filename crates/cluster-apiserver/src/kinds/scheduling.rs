@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     Generation, Rules, Strategy,
-    check::{Errors, immutable, one_of, required, supported_value, texts},
+    check::{Errors, fixed, immutable, one_of, required, supported_value, texts},
     metadata::validate_labels,
     resources, selector,
 };
@@ -55,12 +55,7 @@ fn validate_operator(toleration: &Value, operator: &str, path: &FieldPath<'_>, e
             errors.push(FieldError::invalid(path, value, "value must be empty when `operator` is 'Exists'"));
         }
         "Exists" => {}
-        "Lt" | "Gt" => supported_value(
-            operator,
-            &["Equal", "Exists", "Lt", "Gt"].map(|o| if o == operator { "" } else { o }),
-            path,
-            errors,
-        ),
+        "Lt" | "Gt" => errors.push(FieldError::not_supported(path, operator, &["Equal", "Exists", "Lt", "Gt"])),
         other => errors.push(FieldError::not_supported(path, other, &["Equal", "Exists"])),
     }
 }
@@ -281,21 +276,21 @@ pub(super) struct RuntimeClass;
 impl Strategy for RuntimeClass {
     fn validate_create(&self, class: &Value, errors: &mut Errors) {
         let root = FieldPath::Root;
-        let handler = required(class, "handler", &root, errors);
-        if !handler.is_empty() {
-            texts(&root.child("handler"), handler, names::dns1123_label(handler), errors);
-        }
         if let Some(overhead) = at(class, &["overhead", "podFixed"]) {
             let limits = serde_json::json!({ "limits": overhead });
-            resources::validate_requirements(&limits, &root.child("overhead"), errors);
+            resources::validate_requirements(&limits, &[], &root.child("overhead"), errors);
         }
         let field = root.child("scheduling");
         validate_labels(&class["scheduling"]["nodeSelector"], &field.child("nodeSelector"), errors);
         validate_tolerations(&class["scheduling"]["tolerations"], &field.child("tolerations"), errors);
+        let handler = required(class, "handler", &root, errors);
+        if !handler.is_empty() {
+            texts(&root.child("handler"), handler, names::dns1123_label(handler), errors);
+        }
     }
 
     fn validate_update(&self, new: &Value, old: &Value, _subresource: Option<&str>, errors: &mut Errors) {
-        immutable(new, old, "handler", &FieldPath::Root, errors);
+        fixed(new, old, "handler", &FieldPath::Root, errors);
     }
 
     fn allow_create_on_update(&self) -> bool {

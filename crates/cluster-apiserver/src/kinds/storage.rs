@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     Admission, Denied, Generation, Operation, Rules, Strategy,
-    check::{Errors, immutable, required, supported_value, texts},
+    check::{Errors, fixed, immutable, required, supported_value, texts},
     pod::volumes::{validate_host_path, validate_nfs},
     resources::{self, amount},
     scheduling, selector,
@@ -12,7 +12,7 @@ use super::{
 use crate::{
     field_error::{FieldError, FieldPath},
     names,
-    value::{at, copy_field, entries_at, object_at, semantic_eq, str_at, strings_at},
+    value::{at, child_mut, copy_field, entries_at, object_at, semantic_eq, str_at, strings_at},
 };
 
 const ACCESS_MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
@@ -25,17 +25,23 @@ impl Strategy for Volume {
         Rules { first_status: r#"{"phase":"Pending"}"#, ..Rules::STATUS }
     }
 
+    fn prepare_create(&self, volume: &mut Value) {
+        self.rules().create(volume);
+        let now = volume["metadata"]["creationTimestamp"].clone();
+        object_at(volume, &["status"]).insert("lastPhaseTransitionTime".to_owned(), now);
+    }
+
     fn validate_create(&self, volume: &Value, errors: &mut Errors) {
         let root = FieldPath::Root;
         let path = root.child("spec");
         let spec = &volume["spec"];
-        validate_access_modes(spec, &path, errors);
+        validate_access_modes(spec, "", &path, errors);
         let capacity = path.child("capacity");
         let entries: Vec<_> = entries_at(spec, &["capacity"]).collect();
         if entries.is_empty() {
             errors.push(FieldError::required(&capacity, ""));
         }
-        if !entries.is_empty() && !entries.iter().any(|(name, _)| *name == "storage") {
+        if !entries.iter().any(|(name, _)| *name == "storage") {
             errors.push(FieldError::not_supported(&capacity, &spec["capacity"], &["storage"]));
         }
         for (name, value) in entries {
@@ -73,7 +79,7 @@ impl Strategy for Volume {
             let text = "spec.persistentvolumesource is immutable after creation";
             errors.push(FieldError::forbidden(&path.child("persistentvolumesource"), text));
         }
-        immutable(&new["spec"], &old["spec"], "volumeMode", &path, errors);
+        immutable(&new["spec"], &old["spec"], "volumeMode", &root, errors);
     }
 }
 
@@ -121,11 +127,11 @@ fn validate_volume_source(spec: &Value, path: &FieldPath<'_>, errors: &mut Error
     }
 }
 
-fn validate_access_modes(spec: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
+fn validate_access_modes(spec: &Value, missing: &str, path: &FieldPath<'_>, errors: &mut Errors) {
     let field = path.child("accessModes");
     let modes = strings_at(spec, &["accessModes"]);
     if modes.is_empty() {
-        errors.push(FieldError::required(&field, "at least 1 access mode is required"));
+        errors.push(FieldError::required(&field, missing));
     }
     for mode in &modes {
         supported_value(mode, ACCESS_MODES, &field, errors);
@@ -188,11 +194,18 @@ impl Strategy for Claim {
 
     fn prepare_create(&self, claim: &mut Value) {
         self.rules().create(claim);
+        drop_foreign_source(claim);
+        keep_known_source(claim);
         mirror_data_source(claim);
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value, subresource: Option<&str>) {
         self.rules().update(new, old, subresource);
+        let has_source = |name: &str| at(old, &["spec", name]).is_some();
+        if !has_source("dataSource") && !has_source("dataSourceRef") {
+            drop_foreign_source(new);
+            keep_known_source(new);
+        }
         mirror_data_source(new);
     }
 
@@ -203,23 +216,32 @@ impl Strategy for Claim {
     fn validate_update(&self, new: &Value, old: &Value, subresource: Option<&str>, errors: &mut Errors) {
         const CHANGEABLE: &str =
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+        let root = FieldPath::Root;
         if subresource.is_some() {
+            let status = root.child("status");
+            for (name, value) in entries_at(new, &["status", "capacity"]) {
+                resources::validate_amount(name, value, &status.child("capacity").key(name), errors);
+            }
             return;
         }
         self.validate_create(new, errors);
-        let root = FieldPath::Root;
         let path = root.child("spec");
         let mut before = old["spec"].clone();
-        // The binder names the volume once; a bound claim may ask for more.
+        // The binder names the volume once, and a class may come later; a bound claim may ask for more.
         if str_at(&before, &["volumeName"]).is_empty() {
             copy_field(&mut before, &new["spec"], "volumeName");
         }
-        for name in ["resources", "volumeAttributesClassName"] {
-            copy_field(&mut before, &new["spec"], name);
+        if at(&before, &["storageClassName"]).is_none() && str_at(&before, &["volumeName"]).is_empty() {
+            copy_field(&mut before, &new["spec"], "storageClassName");
+        }
+        if str_at(old, &["status", "phase"]) == "Bound" {
+            copy_field(child_mut(&mut before, "resources"), &new["spec"]["resources"], "requests");
+            copy_field(&mut before, &new["spec"], "volumeAttributesClassName");
         }
         if !semantic_eq(&new["spec"], &before) {
             errors.push(FieldError::forbidden(&path, CHANGEABLE));
         }
+        immutable(&new["spec"], &old["spec"], "volumeMode", &root, errors);
         let size = |claim: &Value| amount(&claim["spec"]["resources"]["requests"]["storage"]);
         if size(new) < size(old) {
             let resources = path.child("resources");
@@ -227,6 +249,29 @@ impl Strategy for Claim {
             let text = "field can not be less than status.capacity";
             errors.push(FieldError::forbidden(&requests.child("storage"), text));
         }
+    }
+}
+
+/// Drops a source in another namespace, which is behind a feature gate that is off.
+fn drop_foreign_source(claim: &mut Value) {
+    if !str_at(claim, &["spec", "dataSourceRef", "namespace"]).is_empty() {
+        object_at(claim, &["spec"]).remove("dataSourceRef");
+    }
+}
+
+/// Drops a `dataSource` of a kind that only `dataSourceRef` may name.
+fn keep_known_source(claim: &mut Value) {
+    let spec = &claim["spec"];
+    if at(spec, &["dataSourceRef"]).is_some() {
+        return;
+    }
+    let source = &spec["dataSource"];
+    let is_known = matches!(
+        (str_at(source, &["apiGroup"]), str_at(source, &["kind"])),
+        ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot")
+    );
+    if !is_known {
+        object_at(claim, &["spec"]).remove("dataSource");
     }
 }
 
@@ -249,16 +294,15 @@ fn mirror_data_source(claim: &mut Value) {
 
 /// Checks the spec of a claim, also in a template.
 pub(super) fn validate_claim_spec(spec: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
-    validate_access_modes(spec, path, errors);
     selector::validate(&spec["selector"], &path.child("selector"), errors);
+    validate_access_modes(spec, "at least 1 access mode is required", path, errors);
     let resources = path.child("resources");
-    let field = resources.child("requests");
     match at(spec, &["resources", "requests", "storage"]) {
         None => errors.push(FieldError::required(&resources.key("storage"), "")),
         Some(value) => {
             let size = amount(value);
             if size.is_negative() || size.is_zero() {
-                errors.push(FieldError::invalid(&field.key("storage"), value, "must be greater than zero"));
+                errors.push(FieldError::invalid(&resources.key("storage"), value, "must be greater than zero"));
             }
         }
     }
@@ -299,14 +343,8 @@ impl Strategy for StorageClass {
     fn validate_update(&self, new: &Value, old: &Value, _subresource: Option<&str>, errors: &mut Errors) {
         self.validate_create(new, errors);
         let root = FieldPath::Root;
-        for name in ["parameters", "provisioner"] {
-            if !semantic_eq(&new[name], &old[name]) {
-                let text = "updates to ".to_owned() + name + " are forbidden.";
-                errors.push(FieldError::forbidden(&root.child(name), &text));
-            }
-        }
-        for name in ["reclaimPolicy", "volumeBindingMode"] {
-            immutable(new, old, name, &root, errors);
+        for name in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
+            fixed(new, old, name, &root, errors);
         }
     }
 }
@@ -328,9 +366,15 @@ impl Strategy for CsiDriver {
         let metadata = root.child("metadata");
         validate_driver_name(str_at(driver, &["metadata", "name"]), &metadata.child("name"), errors);
         let path = root.child("spec");
+        if let Some(policy) = at(driver, &["spec", "fsGroupPolicy"]).and_then(Value::as_str) {
+            let policies = ["File", "None", "ReadWriteOnceWithFSType"];
+            supported_value(policy, &policies, &path.child("fsGroupPolicy"), errors);
+        }
         let field = path.child("volumeLifecycleModes");
         for mode in strings_at(driver, &["spec", "volumeLifecycleModes"]) {
-            supported_value(mode, &["Ephemeral", "Persistent"], &field, errors);
+            if !matches!(mode, "Persistent" | "Ephemeral") {
+                errors.push(FieldError::not_supported(&field, mode, &["Persistent", "Ephemeral"]));
+            }
         }
     }
 
@@ -338,9 +382,12 @@ impl Strategy for CsiDriver {
         self.validate_create(new, errors);
         let root = FieldPath::Root;
         let path = root.child("spec");
-        for name in ["attachRequired", "fsGroupPolicy", "volumeLifecycleModes"] {
-            immutable(&new["spec"], &old["spec"], name, &path, errors);
+        if new["spec"]["attachRequired"] != old["spec"]["attachRequired"] {
+            // The server spells the field so.
+            let value = &new["spec"]["attachRequired"];
+            errors.push(FieldError::invalid(&path.child("attachedRequired"), value, super::metadata::IMMUTABLE));
         }
+        immutable(&new["spec"], &old["spec"], "volumeLifecycleModes", &path, errors);
     }
 
     fn allow_unconditional_update(&self) -> bool {

@@ -13,10 +13,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Kind, defaults, metadata, rules::Rules};
+use super::{Kind, Scope, defaults, metadata, rules::Rules};
 use crate::{
     field_error::FieldError,
-    value::{at, child_mut, copy_field, i64_at, object_at, str_at},
+    value::{as_object, at, child_mut, copy_field, i64_at, object_at, str_at},
 };
 
 /// How names of a kind are formed.
@@ -169,6 +169,7 @@ pub trait Strategy: Sync {
 ///
 /// `object` has its name (generated if asked for), namespace, uid and creationTimestamp.
 pub fn before_create(kind: &Kind, object: &mut Value) -> Result<Vec<String>, Vec<FieldError>> {
+    drop_namespace(kind, object);
     kind.strategy.prepare_create(object);
     let mut errors = Vec::new();
     metadata::validate_create(kind, object, &mut errors);
@@ -188,6 +189,7 @@ pub fn before_update(
     old: &Value,
     subresource: Option<&str>,
 ) -> Result<Vec<String>, Vec<FieldError>> {
+    drop_namespace(kind, new);
     copy_field(child_mut(new, "metadata"), &old["metadata"], "generation");
     kind.strategy.prepare_update(new, old, subresource);
     keep_system_metadata(new, old);
@@ -200,6 +202,13 @@ pub fn before_update(
     let warnings = if subresource.is_none() { kind.strategy.warnings(new, Some(old)) } else { Vec::new() };
     kind.strategy.canonicalize(new);
     Ok(warnings)
+}
+
+/// An object of the cluster is in no namespace.
+fn drop_namespace(kind: &Kind, object: &mut Value) {
+    if kind.scope == Scope::Cluster {
+        as_object(child_mut(object, "metadata")).remove("namespace");
+    }
 }
 
 fn keep_system_metadata(new: &mut Value, old: &Value) {

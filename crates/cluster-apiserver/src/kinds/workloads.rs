@@ -168,8 +168,8 @@ impl Strategy for ReplicationController {
         if !selects {
             errors.push(FieldError::required(&path.child("selector"), ""));
         }
-        non_negative(spec, "replicas", &path, errors);
         if at(spec, &["template"]).is_none() {
+            non_negative(spec, "replicas", &path, errors);
             errors.push(FieldError::required(&path.child("template"), ""));
             return;
         }
@@ -179,6 +179,7 @@ impl Strategy for ReplicationController {
             let metadata = template.child("metadata");
             errors.push(FieldError::invalid(&metadata.child("labels"), labels, MISMATCH));
         }
+        non_negative(spec, "replicas", &path, errors);
         validate_lasting_template(spec, &path, "ReplicationController", errors);
     }
 

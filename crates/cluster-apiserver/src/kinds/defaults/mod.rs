@@ -45,6 +45,9 @@ fn message(of: Type, map: &mut Map<String, Value>) {
             map.insert(field.name().to_owned(), value);
         }
     }
+    for name in switched_off(of.name()) {
+        map.remove(*name);
+    }
     for (name, value) in map.iter_mut() {
         let Some(field) = of.field(name) else { continue };
         match field.value_kind() {
@@ -93,6 +96,24 @@ fn round_up(list: &mut Value) {
     for amount in list.as_object_mut().into_iter().flat_map(Map::values_mut) {
         let Some(quantity) = amount.as_str().and_then(|text| Quantity::parse(text).ok()) else { continue };
         *amount = Value::from(quantity.round_up_to_millis().to_string());
+    }
+}
+
+/// Fields behind feature gates that are off: a server takes them and drops them.
+fn switched_off(name: &str) -> &'static [&'static str] {
+    match name.strip_prefix("io.k8s.api.").unwrap_or_default() {
+        "batch.v1.JobSpec" => &["scheduling"],
+        "core.v1.EmptyDirVolumeSource" | "core.v1.GRPCAction" => &["mode"],
+        "core.v1.HTTPGetAction" => &["protocol"],
+        "core.v1.KeyToPath" => &["user"],
+        "core.v1.Lifecycle" => &["stopSignal"],
+        "core.v1.NodeSpec" => &["configSource", "podPreemptionPolicy"],
+        "core.v1.NodeStatus" => &["config"],
+        "core.v1.PodSpec" => &["evictionResponders", "schedulingGroup"],
+        "core.v1.SecretVolumeSource" => &["defaultUser"],
+        "core.v1.VolumeMount" => &["bindMountOptions"],
+        "discovery.v1.Endpoint" => &["deprecatedTopology"],
+        _ => &[],
     }
 }
 

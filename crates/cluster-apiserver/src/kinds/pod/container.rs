@@ -138,7 +138,9 @@ fn validate_common(scope: &Scope<'_>, container: &Value, path: &FieldPath<'_>, e
     env::validate(container, path, errors);
     volumes::validate_mounts(scope, container, path, errors);
     one_of(container, "imagePullPolicy", &["Always", "IfNotPresent", "Never"], path, errors);
-    resources::validate_requirements(&container["resources"], &path.child("resources"), errors);
+    let claims = list_at(scope.spec, &["resourceClaims"]);
+    let claims: Vec<&str> = claims.iter().map(|claim| str_at(claim, &["name"])).collect();
+    resources::validate_requirements(&container["resources"], &claims, &path.child("resources"), errors);
     validate_resize_policy(scope, container, &path.child("resizePolicy"), errors);
     security::validate_container(scope, &container["securityContext"], &path.child("securityContext"), errors);
 }

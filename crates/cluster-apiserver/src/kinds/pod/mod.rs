@@ -54,7 +54,7 @@ impl Strategy for Pod {
         if !list_at(pod, &["spec", "schedulingGates"]).is_empty() {
             let condition = json!({
                 "type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "lastProbeTime": null,
-                "lastTransitionTime": null,
+                "lastTransitionTime": pod["metadata"]["creationTimestamp"],
                 "message": "Scheduling is blocked due to non-empty scheduling gates",
             });
             as_object(child_mut(pod, "status")).insert("conditions".to_owned(), json!([condition]));
@@ -153,6 +153,31 @@ fn validate(pod: &Value, errors: &mut Errors) {
     }
 }
 
+/// A container that ended for good does not come back.
+fn validate_transitions(new: &Value, old: &Value, errors: &mut Errors) {
+    let policy = str_at(new, &["spec", "restartPolicy"]);
+    if policy == "Always" {
+        return;
+    }
+    let root = FieldPath::Root;
+    let status = root.child("status");
+    let path = status.child("containerStatuses");
+    let statuses = list_at(new, &["status", "containerStatuses"]);
+    for before in list_at(old, &["status", "containerStatuses"]) {
+        let Some(end) = at(before, &["state", "terminated"]) else { continue };
+        if policy == "OnFailure" && i64_at(end, &["exitCode"]).unwrap_or_default() != 0 {
+            continue;
+        }
+        let is_same = |status: &Value| status["name"] == before["name"];
+        if let Some(index) = statuses.iter().position(is_same)
+            && at(&statuses[index], &["state", "terminated"]).is_none()
+        {
+            let text = "may not be transitioned to non-terminated state";
+            errors.push(FieldError::forbidden(&path.index(index).child("state"), text));
+        }
+    }
+}
+
 fn validate_status(new: &Value, old: &Value, errors: &mut Errors) {
     let root = FieldPath::Root;
     let path = root.child("status");
@@ -160,16 +185,30 @@ fn validate_status(new: &Value, old: &Value, errors: &mut Errors) {
         let value = &new["status"]["qosClass"];
         errors.push(FieldError::invalid(&path.child("qosClass"), value, super::metadata::IMMUTABLE));
     }
+    validate_transitions(new, old, errors);
+    let node = str_at(new, &["status", "nominatedNodeName"]);
+    if !node.is_empty() {
+        super::check::texts(&path.child("nominatedNodeName"), node, names::dns1123_subdomain(node), errors);
+    }
     let ips = list_at(new, &["status", "podIPs"]);
     let field = path.child("podIPs");
     for (index, ip) in ips.iter().enumerate() {
         spec::validate_ip(str_at(ip, &["ip"]), &field.index(index), errors);
+    }
+    let is_ipv6 = |ip: &&Value| str_at(ip, &["ip"]).contains(':');
+    let sixes = ips.iter().filter(is_ipv6).count();
+    if sixes > 1 || ips.len() - sixes > 1 {
+        let text = "may specify no more than one IP for each IP family";
+        errors.push(FieldError::invalid(&field, &new["status"]["podIPs"], text));
     }
     let conditions = path.child("conditions");
     for (index, condition) in list_at(new, &["status", "conditions"]).iter().enumerate() {
         let kind = str_at(condition, &["type"]);
         if at(condition, &["type"]).is_none() || kind.is_empty() {
             errors.push(FieldError::required(&conditions.index(index).child("type"), ""));
+        } else {
+            let item = conditions.index(index);
+            super::check::texts(&item.child("Type"), kind, names::qualified_name(kind), errors);
         }
     }
 }

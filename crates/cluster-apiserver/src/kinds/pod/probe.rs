@@ -18,10 +18,6 @@ pub(super) fn validate_all(scope: &Scope<'_>, container: &Value, path: &FieldPat
             validate_handler(handler, scope, &lifecycle.child(name), errors);
         }
     }
-    if at(container, &["lifecycle", "stopSignal"]).is_some() && at(scope.spec, &["os"]).is_none() {
-        let text = "may not be set for containers with empty `spec.os.name`";
-        errors.push(FieldError::forbidden(&lifecycle.child("stopSignal"), text));
-    }
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
         let Some(probe) = at(container, &[name]) else { continue };
         let field = path.child(name);

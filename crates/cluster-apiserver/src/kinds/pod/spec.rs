@@ -138,10 +138,8 @@ fn validate_dns(spec: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
         errors.push(FieldError::invalid(&field, &config["searches"], &text));
     }
     for (index, search) in searches.iter().enumerate().filter(|(_, search)| **search != ".") {
-        let name = search.trim_end_matches('.').replace('_', "-");
-        if !names::dns1123_subdomain(name.trim_matches('-')).is_empty() {
-            texts(&field.index(index), search, names::dns1123_subdomain(&name), errors);
-        }
+        let name = search.strip_suffix('.').unwrap_or(search);
+        texts(&field.index(index), name, names::search_domain(name), errors);
     }
     let field = path.child("options");
     for (index, option) in list_at(config, &["options"]).iter().enumerate() {
@@ -246,7 +244,7 @@ fn validate_classes(spec: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
     }
     if let Some(overhead) = at(spec, &["overhead"]) {
         let limits = serde_json::json!({ "limits": overhead });
-        resources::validate_requirements(&limits, &path.child("overhead"), errors);
+        resources::validate_requirements(&limits, &[], &path.child("overhead"), errors);
     }
 }
 

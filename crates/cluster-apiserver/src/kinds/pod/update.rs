@@ -6,7 +6,7 @@ use crate::{
     field_error::{FieldError, FieldPath},
     kinds::{check::Errors, strategy::bump_generation},
     names,
-    value::{as_object, child_mut, copy_field, i64_at, list_at, list_at_mut, semantic_eq, str_at},
+    value::{as_object, child_mut, copy_field, entries_at, i64_at, list_at, list_at_mut, semantic_eq, str_at},
 };
 
 const CHANGEABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
@@ -41,6 +41,13 @@ pub(super) fn validate(new: &Value, old: &Value, errors: &mut Errors) {
     }
     validate_tolerations(spec, old_spec, &path.child("tolerations"), errors);
     validate_gates(spec, old_spec, &path.child("schedulingGates"), errors);
+    if !list_at(old_spec, &["schedulingGates"]).is_empty() {
+        let now = &spec["nodeSelector"];
+        for _ in entries_at(old_spec, &["nodeSelector"]).filter(|(key, value)| now[*key] != **value) {
+            let text = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
+            errors.push(FieldError::invalid(&path.child("nodeSelector"), now, text));
+        }
+    }
     let unchanged = with_changeable_fields_of(spec, old_spec);
     if !semantic_eq(&unchanged, old_spec) {
         errors.push(FieldError::forbidden(&path, CHANGEABLE));

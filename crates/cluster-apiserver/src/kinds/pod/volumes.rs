@@ -92,6 +92,9 @@ fn validate_source(volume: &Value, pod_name: &str, path: &FieldPath<'_>, errors:
             }
             "nfs" => validate_nfs(source, &field, errors),
             "ephemeral" => validate_ephemeral(volume, pod_name, path, errors),
+            "image" => {
+                required(source, "reference", &field, errors);
+            }
             "csi" => storage::validate_driver_name(str_at(source, &["driver"]), &field.child("driver"), errors),
             _ => {}
         }
@@ -196,9 +199,7 @@ fn validate_projected(source: &Value, path: &FieldPath<'_>, errors: &mut Errors)
                 }
             }
         }
-        if count == 0 {
-            errors.push(FieldError::required(&item, "at least one projection type must be specified"));
-        } else if count > 1 {
+        if count > 1 {
             errors.push(FieldError::forbidden(&item, "may not specify more than 1 volume type per source"));
         }
     }

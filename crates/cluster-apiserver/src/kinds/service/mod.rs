@@ -13,7 +13,7 @@ use crate::{
     value::{as_object, child_mut, list_at, semantic_eq, str_at},
 };
 
-pub(super) use validate::{validate_cidr, validate_endpoint_ip};
+pub(super) use validate::{validate_cidr, validate_endpoint_ip, validate_entries};
 
 /// The Service's strategy.
 pub(super) struct Service;
@@ -52,9 +52,45 @@ impl Strategy for Service {
         validate::service(new, errors);
     }
 
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        warnings(new)
+    }
+
     fn allow_create_on_update(&self) -> bool {
         true
     }
+}
+
+/// What is set in vain, or should not be used any more.
+fn warnings(service: &Value) -> Vec<String> {
+    let spec = &service["spec"];
+    let is_set = |name: &str| !str_at(spec, &[name]).is_empty();
+    let is_external_name = str_at(spec, &["type"]) == "ExternalName";
+    let has_external_ips = !list_at(spec, &["externalIPs"]).is_empty();
+    let mut found = Vec::new();
+    if is_headless(service) {
+        if is_set("loadBalancerIP") {
+            found.push("spec.loadBalancerIP is ignored for headless services");
+        }
+        if has_external_ips {
+            found.push("spec.externalIPs is ignored for headless services");
+        }
+        if str_at(spec, &["sessionAffinity"]) != "None" {
+            found.push("spec.SessionAffinity is ignored for headless services");
+        }
+    } else if has_external_ips && !is_external_name {
+        found.push("spec.externalIPs is deprecated and may no longer be implemented in some clusters");
+    }
+    if is_external_name && has_external_ips {
+        found.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"");
+    }
+    if !is_external_name && is_set("externalName") {
+        found.push("spec.externalName is ignored when spec.type is not \"ExternalName\"");
+    }
+    if str_at(spec, &["trafficDistribution"]) == "PreferClose" {
+        found.push("spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"");
+    }
+    found.into_iter().map(str::to_owned).collect()
 }
 
 /// Whether the Service has no address of its own.

@@ -160,6 +160,12 @@ fn cluster_ips(spec: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
             continue;
         }
         validate_ip(ip, &list.index(index), errors);
+        if let (Ok(ip), Some(family)) = (ip.parse::<IpAddr>(), named.get(index))
+            && ip.is_ipv4() != (*family == "IPv4")
+        {
+            let text = format!("expected an {family} value as indicated by `ipFamilies[{index}]`");
+            errors.push(FieldError::invalid(&list.index(index), ips[index], &text));
+        }
     }
     if ips.len() > 2 {
         errors.push(FieldError::invalid(&list, &spec["clusterIPs"], "may only hold up to 2 values"));
@@ -314,14 +320,23 @@ pub(super) fn status(service: &Value, errors: &mut Errors) {
     let list = balancer.child("ingress");
     let points = list_at(service, &["status", "loadBalancer", "ingress"]);
     if !points.is_empty() && str_at(service, &["spec", "type"]) != "LoadBalancer" {
-        let text = "may only be used when `spec.type` is \"LoadBalancer\"";
+        let text = "may only be used when `spec.type` is 'LoadBalancer'";
         errors.push(FieldError::forbidden(&list, text));
     }
-    for (index, point) in points.iter().enumerate() {
+    validate_entries(service, &balancer, errors);
+}
+
+/// Checks where a load balancer listens, as it stands in a status.
+pub(in crate::kinds) fn validate_entries(object: &Value, balancer: &FieldPath<'_>, errors: &mut Errors) {
+    let list = balancer.child("ingress");
+    for (index, point) in list_at(object, &["status", "loadBalancer", "ingress"]).iter().enumerate() {
         let item = list.index(index);
         let ip = str_at(point, &["ip"]);
         if !ip.is_empty() {
             validate_ip(ip, &item.child("ip"), errors);
+        }
+        if let Some(mode) = at(point, &["ipMode"]).and_then(Value::as_str) {
+            supported_value(mode, &["Proxy", "VIP"], &item.child("ipMode"), errors);
         }
         let host = str_at(point, &["hostname"]);
         if !host.is_empty() {

@@ -117,9 +117,6 @@ pub(super) fn validate_daemon_set(strategy: &Value, path: &FieldPath<'_>, errors
             validate_share(unavailable, &place, errors);
             validate_share(surge, &field.child("maxSurge"), errors);
         }
-        (other, _) => {
-            let field = path.child("type");
-            errors.push(FieldError::not_supported(&field, other, &["RollingUpdate", "OnDelete"]));
-        }
+        _ => errors.push(FieldError::not_supported(path, strategy, &["RollingUpdate", "OnDelete"])),
     }
 }

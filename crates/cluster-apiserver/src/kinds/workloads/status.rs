@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::{
     field_error::{FieldError, FieldPath},
     kinds::check::{Errors, non_negative},
-    value::i64_at,
+    value::{at, i64_at},
 };
 
 const WHOLE: &str = "cannot be greater than status.replicas";
@@ -33,7 +33,7 @@ fn at_most(object: &Value, part: &str, whole: &str, text: &str, errors: &mut Err
 
 fn never_less(new: &Value, old: &Value, name: &str, errors: &mut Errors) {
     let value = count(new, name);
-    if value < count(old, name) {
+    if at(old, &["status", name]).is_some() && value < count(old, name) {
         let root = FieldPath::Root;
         let status = root.child("status");
         errors.push(FieldError::invalid(&status.child(name), value, "cannot be decremented"));
