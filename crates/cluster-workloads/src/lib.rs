@@ -1,1 +1,9 @@
-//! What a cluster does under the API: Deployment, ReplicaSet, endpoints, owner garbage, scheduler, and the node.
+//! What a cluster does under the API.
+
+pub mod deployment;
+pub mod endpoints;
+mod objects;
+pub mod replica_set;
+pub mod scheduler;
+#[cfg(test)]
+mod testing;

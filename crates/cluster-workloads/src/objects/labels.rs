@@ -1,0 +1,73 @@
+//! Label selectors of workloads and of Services, and what they take.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use kube::core::{Selector, SelectorExt};
+
+/// The label by which a Deployment's ReplicaSets and their Pods are told apart.
+pub(crate) const POD_TEMPLATE_HASH: &str = "pod-template-hash";
+
+/// A selector, ready to be asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Matcher {
+    selector: Option<Selector>,
+}
+
+impl Matcher {
+    /// What a workload's `spec.selector` takes. An empty or invalid one takes nothing: a controller never takes everything.
+    pub(crate) fn new(selector: &LabelSelector) -> Self {
+        let is_empty = selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
+            && selector.match_expressions.as_ref().is_none_or(Vec::is_empty);
+        Self { selector: if is_empty { None } else { Selector::try_from(selector.clone()).ok() } }
+    }
+
+    /// Whether nothing is taken, whatever its labels.
+    pub(crate) fn is_void(&self) -> bool {
+        self.selector.is_none()
+    }
+
+    /// Whether an object with this metadata is taken.
+    pub(crate) fn takes(&self, meta: &ObjectMeta) -> bool {
+        let no_labels = BTreeMap::new();
+        let labels = meta.labels.as_ref().unwrap_or(&no_labels);
+        self.selector.as_ref().is_some_and(|selector| selector.matches(labels))
+    }
+}
+
+/// Whether a Service's selector, a plain map, takes an object. An empty one takes nothing.
+pub(crate) fn map_takes(selector: &BTreeMap<String, String>, meta: &ObjectMeta) -> bool {
+    let labels = meta.labels.as_ref();
+    !selector.is_empty()
+        && selector.iter().all(|(name, value)| labels.and_then(|labels| labels.get(name)) == Some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn takes(selector: serde_json::Value, labels: serde_json::Value) -> bool {
+        let selector: LabelSelector = serde_json::from_value(selector).unwrap();
+        let labels = serde_json::from_value(labels).unwrap();
+        Matcher::new(&selector).takes(&ObjectMeta { labels: Some(labels), ..ObjectMeta::default() })
+    }
+
+    #[test]
+    fn labels_and_expressions_are_all_required() {
+        let selector = json!({
+            "matchLabels": {"app": "a"},
+            "matchExpressions": [{"key": "tier", "operator": "In", "values": ["x", "y"]}],
+        });
+        assert!(takes(selector.clone(), json!({"app": "a", "tier": "y", "more": "1"})));
+        assert!(!takes(selector.clone(), json!({"app": "a"})));
+        assert!(!takes(selector, json!({"app": "b", "tier": "x"})));
+        assert!(takes(json!({"matchExpressions": [{"key": "x", "operator": "DoesNotExist"}]}), json!({"app": "a"})));
+    }
+
+    #[test]
+    fn an_empty_selector_takes_nothing() {
+        assert!(!takes(json!({}), json!({"app": "a"})));
+        assert!(!map_takes(&BTreeMap::new(), &ObjectMeta::default()));
+    }
+}

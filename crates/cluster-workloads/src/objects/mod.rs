@@ -1,0 +1,11 @@
+//! What several controllers read from objects: pure functions over Kubernetes' types.
+//!
+//! Each file answers one question: who controls it (`owners`), is it mine (`claim`), does the selector take it (`labels`), in which state is a
+//! Pod (`pods`), how much is a quantity (`quantity`), what is a child called (`names`). No file knows a controller.
+
+pub(crate) mod claim;
+pub(crate) mod labels;
+pub(crate) mod names;
+pub(crate) mod owners;
+pub(crate) mod pods;
+pub(crate) mod quantity;

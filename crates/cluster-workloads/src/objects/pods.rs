@@ -1,0 +1,98 @@
+//! In which state a Pod is, as controllers see it.
+
+use base_rt::Timestamp;
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::{Pod, PodCondition};
+
+/// The condition that says that a Pod takes traffic.
+pub(crate) const READY: &str = "Ready";
+/// The condition that says that a Pod has a node.
+pub(crate) const POD_SCHEDULED: &str = "PodScheduled";
+
+/// The Pod's phase; empty if there is none yet.
+pub(crate) fn phase(pod: &Pod) -> &str {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
+}
+
+/// Whether the Pod has run to its end, well or not.
+pub(crate) fn is_finished(pod: &Pod) -> bool {
+    matches!(phase(pod), "Succeeded" | "Failed")
+}
+
+/// Whether the Pod is being deleted.
+pub(crate) fn is_terminating(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some()
+}
+
+/// Whether the Pod counts as a replica: neither finished nor being deleted.
+pub(crate) fn is_active(pod: &Pod) -> bool {
+    !is_finished(pod) && !is_terminating(pod)
+}
+
+/// The Pod's condition of this type.
+pub(crate) fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
+    pod.status.as_ref()?.conditions.iter().flatten().find(|condition| condition.type_ == type_)
+}
+
+/// Whether the Pod is ready.
+pub(crate) fn is_ready(pod: &Pod) -> bool {
+    condition(pod, READY).is_some_and(|condition| condition.status == "True")
+}
+
+/// Since when the Pod is ready.
+pub(crate) fn ready_since(pod: &Pod) -> Option<Timestamp> {
+    let ready = condition(pod, READY).filter(|condition| condition.status == "True")?;
+    ready.last_transition_time.as_ref().map(|time| time.0)
+}
+
+/// When a ready Pod counts as available: once it has been ready for `min_ready_s`. None if it is not ready.
+pub(crate) fn available_at(pod: &Pod, min_ready_s: i32) -> Option<Timestamp> {
+    if !is_ready(pod) {
+        return None;
+    }
+    if min_ready_s <= 0 {
+        return Some(Timestamp::MIN);
+    }
+    ready_since(pod)?.checked_add(SignedDuration::from_secs(min_ready_s.into())).ok()
+}
+
+/// The node that the Pod is bound to.
+pub(crate) fn node_name(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref()?.node_name.as_deref().filter(|name| !name.is_empty())
+}
+
+/// How often the container that restarted most has restarted.
+pub(crate) fn restarts(pod: &Pod) -> i32 {
+    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    statuses.map(|status| status.restart_count).max().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(status: serde_json::Value) -> Pod {
+        serde_json::from_value(json!({"metadata": {}, "status": status})).unwrap()
+    }
+
+    #[test]
+    fn a_pod_is_available_once_it_has_been_ready_for_long_enough() {
+        let ready = pod(json!({"conditions": [
+            {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"},
+        ]}));
+        assert_eq!(available_at(&ready, 0), Some(Timestamp::MIN));
+        assert_eq!(available_at(&ready, 10), Some("2026-01-01T00:00:10Z".parse().unwrap()));
+        let unready = pod(json!({"conditions": [{"type": "Ready", "status": "False"}]}));
+        assert_eq!(available_at(&unready, 0), None);
+    }
+
+    #[test]
+    fn only_a_pod_that_may_still_run_is_active() {
+        assert!(is_active(&pod(json!({"phase": "Pending"}))));
+        assert!(!is_active(&pod(json!({"phase": "Failed"}))));
+        let mut ending = pod(json!({"phase": "Running"}));
+        ending.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::MIN));
+        assert!(!is_active(&ending));
+    }
+}

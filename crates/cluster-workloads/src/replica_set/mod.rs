@@ -1,0 +1,101 @@
+//! ReplicaSet: as many Pods of one template as `spec.replicas` says.
+//!
+//! A Pod counts while it is active (neither finished nor being deleted) and belongs to the set (`objects::claim`: the selector takes it and
+//! the set controls it; Pods without a controller are adopted, Pods that no longer match are let go). Too few: the server names new ones
+//! (`generateName`). Too many: the least useful go first (`ranking`).
+//!
+//! The status counts what the cache shows, so it follows a creation in the next pass. Its one condition, `ReplicaFailure`, says that the server
+//! refused a Pod (`FailedCreate`) or a deletion (`FailedDelete`), and goes with the next success.
+//!
+//! Who else writes: users and the Deployment controller `spec`, the node the Pods' status, the owner GC the deletions of Pods whose set is gone.
+//! Specified by `k8s.io/kubernetes/pkg/controller/replicaset` and its recorded timelines.
+
+mod observe;
+mod plan;
+mod ranking;
+mod resources;
+mod status;
+
+pub(crate) use status::REPLICA_FAILURE;
+
+use std::sync::Arc;
+
+use base_controller::writers::Write;
+use base_controller::{Condition, Context, Controller, Delta, Informer, Key, Plan, Reconciler, Scope};
+use base_rt::Timestamp;
+use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
+use k8s_openapi::api::core::v1::Pod;
+
+use crate::objects::labels::Matcher;
+use crate::objects::owners;
+use observe::{Caches, Observed};
+
+/// The name of this controller: of its tasks, its metrics, its identity.
+pub const NAME: &str = "replicaset-controller";
+
+/// Keeps ReplicaSets true.
+struct ReplicaSets {
+    caches: Caches,
+}
+
+impl Reconciler for ReplicaSets {
+    type Object = ReplicaSet;
+    type Observed = Observed;
+    type Status = Option<ReplicaSetStatus>;
+
+    const WRITES: &'static [Write] = &[
+        Write::child("", "Pod"),
+        Write::status(
+            "apps",
+            "ReplicaSet",
+            &[
+                "replicas",
+                "fullyLabeledReplicas",
+                "readyReplicas",
+                "availableReplicas",
+                "terminatingReplicas",
+                "observedGeneration",
+                "conditions",
+            ],
+        ),
+    ];
+
+    fn gather(&self, key: &Key) -> Option<Observed> {
+        self.caches.gather(key)
+    }
+
+    fn object<'a>(&self, observed: &'a Observed) -> Option<&'a Arc<ReplicaSet>> {
+        Some(&observed.replica_set)
+    }
+
+    fn plan(&self, observed: &Observed, now: Timestamp) -> Plan<Self::Status> {
+        plan::plan(observed, now)
+    }
+
+    fn mark_refused(&self, status: &mut Self::Status, condition: &Condition, now: Timestamp) {
+        if let Some(status) = status {
+            status::mark_failure(status, condition, now);
+        }
+    }
+}
+
+/// Starts the controller.
+pub fn start(context: &Context) {
+    let sets = context.informers.get::<ReplicaSet>(Scope::all());
+    let pods = context.informers.get::<Pod>(Scope::all());
+    let caches = Caches::new(&sets, &pods);
+    let taking = sets.clone();
+    Controller::new(NAME, ReplicaSets { caches }, &sets, context)
+        .owns(&pods)
+        .watches(&pods, move |delta| takers_of_orphan(&taking, delta))
+        .start();
+}
+
+/// The sets whose selectors take a Pod that nobody controls.
+fn takers_of_orphan(sets: &Informer<ReplicaSet>, delta: &Delta<'_, Pod>) -> Vec<Key> {
+    let Some(pod) = delta.new.filter(|pod| owners::controller_of(&pod.metadata).is_none()) else {
+        return Vec::new();
+    };
+    let here = sets.list_in(pod.metadata.namespace.as_deref().unwrap_or_default());
+    here.iter().filter(|set| Matcher::new(&set.spec.selector).takes(&pod.metadata)).map(|set| Key::of(&**set)).collect()
+}

@@ -1,0 +1,93 @@
+//! Decides which Pods a ReplicaSet makes or deletes.
+
+use std::sync::Arc;
+
+use base_controller::{Change, Condition, Plan, PlanEvent};
+use base_rt::Timestamp;
+use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
+use k8s_openapi::api::core::v1::Pod;
+
+use super::observe::Observed;
+use super::{ranking, resources, status};
+use crate::objects::labels::Matcher;
+use crate::objects::{claim, pods};
+
+/// Pods that one pass makes or deletes at most; what they wake does the rest.
+const MAX_BURST: usize = 500;
+
+/// What a ReplicaSet needs. Adoptions and releases come first and alone: the counts are right in the next pass.
+pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan<Option<ReplicaSetStatus>> {
+    let set = &*observed.replica_set;
+    let claimed = claim::all(set, &Matcher::new(&set.spec.selector), &observed.pods);
+    if !claimed.changes.is_empty() {
+        return Plan { changes: claimed.changes, ..Plan::new(None) };
+    }
+    let active: Vec<&Arc<Pod>> = claimed.objects.iter().filter(|pod| pods::is_active(pod)).collect();
+    let is_ending = |pod: &&Arc<Pod>| pods::is_terminating(pod) && !pods::is_finished(pod);
+    let terminating = claimed.objects.iter().filter(is_ending).count();
+    let changes = if set.metadata.deletion_timestamp.is_some() { Vec::new() } else { manage(set, &active, now) };
+    let min_ready_s = set.spec.min_ready_seconds.unwrap_or_default();
+    let ready = active.iter().filter_map(|pod| pods::available_at(pod, min_ready_s));
+    let again = ready.filter(|at| *at > now).min().map(|at| at.duration_since(now).unsigned_abs());
+    Plan { changes, again, ..Plan::new(Some(status::status(set, &active, terminating, now))) }
+}
+
+/// Makes or deletes what is missing or too much.
+fn manage(set: &ReplicaSet, active: &[&Arc<Pod>], now: Timestamp) -> Vec<Change> {
+    let wanted = usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or_default();
+    if active.len() < wanted {
+        let missing = (wanted - active.len()).min(MAX_BURST);
+        let pod = resources::make_pod(set);
+        return std::iter::repeat_with(|| create(&pod)).take(missing).collect();
+    }
+    let too_many = (active.len() - wanted).min(MAX_BURST);
+    ranking::least_useful(active, now).into_iter().take(too_many).map(delete).collect()
+}
+
+fn create(pod: &Pod) -> Change {
+    Change::create(pod)
+        .or_condition(failure("FailedCreate"))
+        .with_event(PlanEvent::normal("SuccessfulCreate", "Created pod: {name}"))
+        .or_event(PlanEvent::warning("FailedCreate", "Error creating: {error}"))
+}
+
+fn delete(pod: &Pod) -> Change {
+    Change::delete(pod)
+        .or_condition(failure("FailedDelete"))
+        .with_event(PlanEvent::normal("SuccessfulDelete", "Deleted pod: {name}"))
+        .or_event(PlanEvent::warning("FailedDelete", "Error deleting: {error}"))
+}
+
+fn failure(reason: &str) -> Condition {
+    Condition {
+        type_: status::REPLICA_FAILURE.to_owned(),
+        status: "True".to_owned(),
+        reason: reason.to_owned(),
+        message: "{error}".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Row, Rows};
+
+    fn planned(row: &Row) -> Plan<Option<ReplicaSetStatus>> {
+        plan(&Observed { replica_set: row.one(), pods: row.all() }, row.now)
+    }
+
+    #[test]
+    fn rows() {
+        Rows::load("src/replica_set/testdata/plan.yaml").check(|row| serde_json::to_value(planned(row)).unwrap());
+    }
+
+    #[test]
+    fn a_burst_is_bounded() {
+        let row = Row::of(vec![serde_json::json!({
+            "apiVersion": "apps/v1", "kind": "ReplicaSet",
+            "metadata": {"name": "many", "namespace": "n", "uid": "u"},
+            "spec": {"replicas": 5000, "selector": {"matchLabels": {"a": "b"}}},
+        })]);
+        assert_eq!(planned(&row).changes.len(), MAX_BURST);
+    }
+}
