@@ -1,9 +1,34 @@
-//! What a cluster does under the API.
+//! What a cluster does under the API: the controllers of Kubernetes' own kinds, the cluster's network, and the node.
+//!
+//! ```text
+//! Deployment ─► ReplicaSet ─► Pod ─► scheduler ─► (node) ─► Pod status ─► Endpoints, EndpointSlices
+//!      owner_gc, namespace: what goes when something goes        service_account: what every namespace has
+//!      load_balancer, pod_gc, event_ttl: small ones              catalog: every kind and object, for the first two
+//! ```
+//! What this crate knows: what Kubernetes' controller manager, scheduler, proxy, DNS and kubelet do, in their words: conditions, reasons,
+//! messages and the order of statuses are Kubernetes', because clients wait for them.
+//!
+//! **What it must not know**: Knative; how the API is served or stored (it has a `kube::Client`); who starts it.
+//!
+//! Where to start: [`wire()`] starts the controllers and [`rbac`] says what they have to be allowed. Each kind's folder has the same files:
+//! `mod` (what it means, what wakes it), `observe` (facts), `plan` (the decision, pure), `resources` (makers), `status` (conditions); the rows in
+//! `testdata/*.yaml` show what follows from what.
 
+mod catalog;
 pub mod deployment;
 pub mod endpoints;
+pub mod event_ttl;
+pub mod load_balancer;
+pub mod namespace;
 mod objects;
+pub mod owner_gc;
+pub mod pod_gc;
+pub mod rbac;
 pub mod replica_set;
 pub mod scheduler;
+pub mod service_account;
 #[cfg(test)]
 mod testing;
+mod wire;
+
+pub use wire::{Config, Environment, wire};

@@ -27,6 +27,7 @@ use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use crate::objects::labels;
+pub use mirror::NAME as MIRROR_NAME;
 use observe::{Caches, Observed};
 pub(crate) use slices::service_of;
 
@@ -59,7 +60,7 @@ impl Reconciler for ServiceEndpoints {
     }
 }
 
-/// Starts both controllers.
+/// Starts the controller of Services.
 pub fn start(context: &Context) {
     let services = context.informers.get::<Service>(Scope::all());
     let pods = context.informers.get::<Pod>(Scope::all());
@@ -72,7 +73,6 @@ pub fn start(context: &Context) {
         .watches(&endpoints, |delta| delta.latest().map(|endpoints| Key::of(&**endpoints)).into_iter().collect())
         .watches(&slices, |delta| delta.both().filter_map(|slice| service_of(slice)).collect())
         .start();
-    mirror::start(context);
 }
 
 /// The Services that take a Pod, before or after its change, if anything about it changed that they tell.

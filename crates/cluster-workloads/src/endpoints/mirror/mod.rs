@@ -19,7 +19,7 @@ use super::slices::service_of;
 use observe::{Caches, Observed};
 
 /// The name of this controller: of its tasks, its metrics, its identity.
-pub(crate) const NAME: &str = "endpointslicemirroring-controller";
+pub const NAME: &str = "endpointslicemirroring-controller";
 
 /// Keeps copies of Endpoints true.
 struct Mirror {

@@ -1,0 +1,106 @@
+//! Pods that no node will ever report on again: their node's record is gone, or they were deleted before they had a node.
+//!
+//! A node that is not there may only not have told of itself yet, so its Pods are left alone for [`QUARANTINE_S`] after this process started or the
+//! node went. Specified by `k8s.io/kubernetes/pkg/controller/podgc`.
+
+mod absence;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use absence::Absence;
+use base_controller::writers::Write;
+use base_controller::{Change, Context, Controller, Delta, Informer, Key, Plan, Reconciler, Scope};
+use base_rt::Timestamp;
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use serde::Serialize;
+
+use crate::objects::pods;
+
+/// The name of this controller: of its tasks, its metrics, its identity.
+pub const NAME: &str = "pod-garbage-collector";
+
+/// How long a node may be missing before its Pods go, in seconds.
+const QUARANTINE_S: i64 = 40;
+
+/// Removes orphaned Pods.
+struct PodGarbage {
+    pods: Informer<Pod>,
+    nodes: Informer<Node>,
+    absence: Absence,
+}
+
+/// The facts about one Pod.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Observed {
+    pod: Arc<Pod>,
+    /// Since when its node is not there.
+    node_gone_since: Option<Timestamp>,
+}
+
+impl Reconciler for PodGarbage {
+    type Object = Pod;
+    type Observed = Observed;
+    type Status = ();
+
+    const WRITES: &'static [Write] = &[Write::deletion("", "Pod")];
+
+    fn gather(&self, key: &Key) -> Option<Observed> {
+        let pod = self.pods.get(key)?;
+        let gone = pods::node_name(&pod).filter(|name| self.nodes.get(&Key::cluster(*name)).is_none());
+        let node_gone_since = gone.map(|name| self.absence.since(name));
+        let is_suspect = node_gone_since.is_some() || (pods::node_name(&pod).is_none() && pods::is_terminating(&pod));
+        is_suspect.then_some(Observed { pod, node_gone_since })
+    }
+
+    fn object<'a>(&self, observed: &'a Observed) -> Option<&'a Arc<Pod>> {
+        Some(&observed.pod)
+    }
+
+    fn plan(&self, observed: &Observed, now: Timestamp) -> Plan<()> {
+        plan(observed, now)
+    }
+}
+
+/// Starts the controller.
+pub fn start(context: &Context) {
+    let pods = context.informers.get::<Pod>(Scope::all());
+    let nodes = context.informers.get::<Node>(Scope::all());
+    let absence = Absence::follow(&nodes, context.clock);
+    let on_node = pods.index("node", |pod| pods::node_name(pod).map(str::to_owned).into_iter().collect());
+    let woken = move |delta: &Delta<'_, Node>| {
+        let gone = delta.old.filter(|_| delta.new.is_none()).and_then(|node| node.metadata.name.clone());
+        let pods = gone.map(|name| on_node.get(&name)).unwrap_or_default();
+        pods.iter().map(|pod| Key::of(&**pod)).collect()
+    };
+    let garbage = PodGarbage { pods: pods.clone(), nodes: nodes.clone(), absence };
+    Controller::new(NAME, garbage, &pods, context).watches(&nodes, woken).start();
+}
+
+fn plan(observed: &Observed, now: Timestamp) -> Plan<()> {
+    let mut plan = Plan::default();
+    let quarantine = SignedDuration::from_secs(QUARANTINE_S);
+    let due = observed.node_gone_since.map_or(Some(now), |since| since.checked_add(quarantine).ok());
+    match due {
+        Some(due) if due > now => plan.again = Some(due.duration_since(now).unsigned_abs() + Duration::from_secs(1)),
+        _ => plan.changes.push(Change::delete(&*observed.pod).with_grace_period_s(0)),
+    }
+    plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_of_a_lost_node_go_after_the_quarantine() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let observed = |since: Option<i64>| Observed { pod: Arc::default(), node_gone_since: since.map(at) };
+        let early = plan(&observed(Some(100)), at(120));
+        assert_eq!((early.changes.len(), early.again), (0, Some(Duration::from_secs(21))));
+        assert_eq!(plan(&observed(Some(100)), at(141)).changes.len(), 1);
+        assert_eq!(plan(&observed(None), at(0)).changes.len(), 1, "it never had a node");
+    }
+}
