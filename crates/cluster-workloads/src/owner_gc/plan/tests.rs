@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use base_controller::{GroupKind, Key};
-use kube::Resource;
 use kube::api::ApiResource;
 use serde_json::{Value, json};
 
