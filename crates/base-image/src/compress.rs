@@ -2,7 +2,7 @@
 //!
 //! What a manifest's media type says about compression is not relied on: builders got it wrong often enough that every runtime looks
 //! at the bytes. Concatenated gzip members and Zstandard frames are one stream (seekable formats are made of many).
-//! Memory is bounded by the formats' windows: 32 KiB, and [`ZSTD_WINDOW_LOG`] for Zstandard.
+//! Memory is bounded by the formats' windows: 32 KiB, and 128 MiB for Zstandard.
 
 use std::io::{self, BufReader, Chain, Cursor, Read, Write};
 

@@ -34,12 +34,16 @@ mod sessions;
 mod tests;
 mod uploads;
 
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use base_rt::Clock;
 use base_rt::metrics::{Counter, Scope};
 use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
@@ -99,6 +103,13 @@ struct Metrics {
     uploads_expired: Counter,
 }
 
+/// The registry as a service, with what its clients may do; see [`Registry::service`].
+#[derive(Clone, Debug)]
+pub struct RegistryService {
+    registry: Registry,
+    access: Access,
+}
+
 /// A request without its body, taken apart.
 struct Call<'a> {
     registry: &'a Registry,
@@ -134,6 +145,11 @@ impl Registry {
         response
     }
 
+    /// The registry as a `tower` service for one listener, whose clients may do what `access` says.
+    pub fn service(&self, access: Access) -> RegistryService {
+        RegistryService { registry: self.clone(), access }
+    }
+
     /// Gives up uploads for which nothing came for too long. Call it now and then; starting an upload does it too.
     pub fn expire_uploads(&self) {
         self.0.metrics.uploads_expired.inc_by(self.0.sessions.expire());
@@ -164,6 +180,25 @@ impl Registry {
             (&Method::DELETE, Route::Images) => images::remove(&call).await,
             (method, _) => Err(Failure::new(Code::Unsupported, format!("{method} is not supported here"))),
         }
+    }
+}
+
+impl<B> tower_service::Service<Request<B>> for RegistryService
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BodyError>,
+{
+    type Response = Response<RegistryBody>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let Self { registry, access } = self.clone();
+        async move { Ok(registry.handle(request, access).await) }.boxed()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reading tar archives from untrusted sources, one entry at a time, in bounded memory.
 //!
 //! The general `tar` crate reads a long name or a pax extension of any length into memory and hides sparse maps; this reader refuses
-//! extensions above [`MAX_EXTENSION_BYTES`], resolves the ones that layers use (GNU long names, pax records with extended attributes)
+//! extensions above one megabyte, resolves the ones that layers use (GNU long names, pax records with extended attributes)
 //! and hands everything else to the caller as it stands. It never interprets a path.
 //!
 //! An archive ends with a block of zeros or at the end of the stream on a block's boundary, as Go's reader has it.

@@ -20,6 +20,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
+use tower_service::Service;
 
 /// Tasks of a test, ended with it.
 pub(crate) struct Runtime {
@@ -48,10 +49,10 @@ impl Runtime {
 
     /// Serves `store` as a registry.
     pub(crate) async fn serve(&self, store: &Store) -> Server {
-        let registry = self.registry(store);
+        let service = self.registry(store).service(Access::Full);
         self.start(None, move |request| {
-            let registry = registry.clone();
-            async move { registry.handle(request, Access::Full).await }.boxed()
+            let answer = service.clone().call(request);
+            async move { answer.await.unwrap_or_else(|never| match never {}) }.boxed()
         })
         .await
     }
