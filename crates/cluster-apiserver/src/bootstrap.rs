@@ -2,6 +2,7 @@
 //!
 //! Created if absent, never overwritten.
 
+use futures::future::try_join_all;
 use serde_json::{Value, json};
 
 use crate::authz::bootstrap::{cluster_role_bindings, cluster_roles};
@@ -14,20 +15,19 @@ use crate::writes::{self, Context};
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
-/// Creates what is missing.
+/// Creates what is missing, side by side, so that one trip to the disk serves many.
 pub(crate) async fn create(core: &Core) -> Result<(), StartError> {
-    let mut objects: Vec<(&str, &str, Value)> = Vec::new();
-    for name in NAMESPACES {
-        objects.push(("", "namespaces", json!({"metadata": {"name": name}})));
-    }
-    objects.extend(cluster_roles().into_iter().map(|role| (RBAC, "clusterroles", role)));
-    objects.extend(cluster_role_bindings().into_iter().map(|binding| (RBAC, "clusterrolebindings", binding)));
-    objects.push(("scheduling.k8s.io", "priorityclasses", priority_class("system-cluster-critical", 2_000_000_000)));
-    objects.push(("scheduling.k8s.io", "priorityclasses", priority_class("system-node-critical", 2_000_001_000)));
-    objects.push(("", "services", api_service(core)));
-    for (group, plural, object) in objects {
-        create_one(core, group, plural, object).await?;
-    }
+    let namespace = |name| create_one(core, "", "namespaces", json!({"metadata": {"name": name}}));
+    try_join_all(NAMESPACES.map(namespace)).await?;
+    let roles = cluster_roles().into_iter().map(|role| (RBAC, "clusterroles", role));
+    let bindings = cluster_role_bindings().into_iter().map(|binding| (RBAC, "clusterrolebindings", binding));
+    let others = [
+        ("scheduling.k8s.io", "priorityclasses", priority_class("system-cluster-critical", 2_000_000_000)),
+        ("scheduling.k8s.io", "priorityclasses", priority_class("system-node-critical", 2_000_001_000)),
+        ("", "services", api_service(core)),
+    ];
+    let all = roles.chain(bindings).chain(others);
+    try_join_all(all.map(|(group, plural, object)| create_one(core, group, plural, object))).await?;
     Ok(())
 }
 

@@ -3,10 +3,9 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use base_rt::metrics::Scope;
-use base_rt::{Clock, Phase, Tasks};
+use base_rt::{Clock, Tasks};
 
 use crate::admit::Admission;
 use crate::admit::service_ip::{ServiceIps, ServiceRange};
@@ -17,6 +16,7 @@ use crate::core::Core;
 use crate::crd::controller;
 use crate::discovery::Discovery;
 use crate::entropy::Entropy;
+use crate::housekeeping;
 use crate::http::limits::Limits;
 use crate::http::routes::Route;
 use crate::http::service::ApiService;
@@ -25,13 +25,9 @@ use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::serve::{self, ServeError, TlsFiles};
 use crate::store::durability::LazyTable;
-use crate::store::{Journal, JournalError, Revision, Store};
+use crate::store::{Journal, JournalError, Store};
 use crate::subresource::log::PodLogs;
 
-/// Lazy writes reach a journal in memory after this time, if nothing durable takes them along.
-const LAZY_FLUSH_INTERVAL: Duration = Duration::from_millis(250);
-/// History is kept at least so long, as far as its bounds allow, and at most twice as long.
-const HISTORY_INTERVAL: Duration = Duration::from_secs(300);
 /// The issuer of ServiceAccount tokens, and the audience of those that are for this server.
 const DEFAULT_ISSUER: &str = "https://kubernetes.default.svc";
 
@@ -217,42 +213,8 @@ impl std::fmt::Debug for ApiServer {
 
 fn start_tasks(core: &Arc<Core>) {
     core.tasks.spawn("apiserver/crds", controller::run(Arc::clone(core)));
-    let failing = core.store.clone();
-    let shutdown = core.tasks.shutdown().clone();
-    core.tasks.spawn("apiserver/store", async move {
-        tokio::select! {
-            biased;
-            () = shutdown.reached(Phase::Stopped) => Ok(()),
-            why = failing.failed() => Err(format!("the store has failed: {why}").into()),
-        }
-    });
-    let flushing = core.store.clone();
-    let shutdown = core.tasks.shutdown().clone();
-    core.tasks.spawn("apiserver/lazy-writes", async move {
-        loop {
-            tokio::select! {
-                biased;
-                () = shutdown.reached(Phase::Stopped) => return Ok(()),
-                () = flushing.lazy_backlog() => {}
-            }
-            tokio::time::sleep(LAZY_FLUSH_INTERVAL).await;
-            flushing.flush_inline();
-        }
-    });
-    core.tasks.spawn("apiserver/history", forget_history(core.store.clone(), core.tasks.clone()));
-}
-
-/// Forgets history that nobody should still ask for.
-async fn forget_history(store: Store, tasks: Tasks) -> Result<(), base_rt::TaskError> {
-    let mut before = Revision(0);
-    loop {
-        let now = store.revision();
-        tokio::select! {
-            biased;
-            () = tasks.shutdown().reached(Phase::Drained) => return Ok(()),
-            () = tokio::time::sleep(HISTORY_INTERVAL) => {}
-        }
-        store.compact(before);
-        before = now;
-    }
+    core.tasks.spawn("apiserver/store", housekeeping::report_failure(Arc::clone(core)));
+    core.tasks.spawn("apiserver/lazy-writes", housekeeping::flush_lazy_writes(Arc::clone(core)));
+    core.tasks.spawn("apiserver/history", housekeeping::forget_history(Arc::clone(core)));
+    core.tasks.spawn("apiserver/events", housekeeping::forget_events(Arc::clone(core)));
 }

@@ -2,6 +2,7 @@
 //!
 //! One task watches the table of CRDs. A pass looks at all of them, so it does not matter what woke it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::core::Core;
 use crate::identity::{Caller, Identity};
 use crate::registry::{CRD_TABLE, Resource};
 use crate::status::Result;
-use crate::store::{Snapshot, TableName};
+use crate::store::{ObjectKey, Revision, Snapshot, TableName};
 use crate::value::{at, list_at, object_at, str_at, strings_at};
 use crate::writes::{Context, DeleteOptions, delete, update};
 
@@ -31,10 +32,11 @@ pub(crate) async fn run(core: Arc<Core>) -> std::result::Result<(), TaskError> {
     let table = TableName::from(CRD_TABLE);
     let (_, mut watcher) = core.store.list_and_watch(&table, "");
     let shutdown = core.tasks.shutdown().clone();
+    let mut known = Known::new();
     loop {
         // Everything up to here is looked at by the pass that follows; falling behind is no loss.
         let _ = watcher.poll();
-        let is_waiting = pass(&core).await.unwrap_or_else(|error| {
+        let is_waiting = pass(&core, &mut known).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "a pass over the custom resource definitions failed");
             true
         });
@@ -47,45 +49,51 @@ pub(crate) async fn run(core: Arc<Core>) -> std::result::Result<(), TaskError> {
     }
 }
 
-/// Looks at every CRD; answers whether one waits for its instances to end.
-async fn pass(core: &Core) -> Result<bool> {
+/// What is known of a CRD that nothing has to be done about until it changes.
+struct Settled {
+    revision: Revision,
+    group: String,
+    /// The names that it holds; `None` while it is refused some.
+    accepted: Option<Names>,
+}
+
+/// What earlier passes have settled.
+type Known = BTreeMap<ObjectKey, Settled>;
+
+/// Looks at every CRD that is not settled; answers whether one waits for its instances to end.
+async fn pass(core: &Core, known: &mut Known) -> Result<bool> {
     let Some(resource) = core.registry.builtin("apiextensions.k8s.io", "customresourcedefinitions") else {
         return Ok(false);
     };
     let mut is_waiting = false;
     let Snapshot { objects, .. } = core.store.list(&resource.table, "");
-    let mut crds = Vec::with_capacity(objects.len());
+    known.retain(|key, _| objects.binary_search_by(|stored| stored.key.cmp(key)).is_ok());
     for stored in &objects {
-        crds.push(resource.load(stored)?);
-    }
-    for (index, crd) in crds.iter().enumerate() {
-        if at(crd, &["metadata", "deletionTimestamp"]).is_some() {
-            is_waiting |= !end(core, resource, crd).await?;
+        let before = known.get(&stored.key);
+        if before.is_some_and(|settled| settled.revision == stored.revision && settled.accepted.is_some()) {
             continue;
         }
-        let group = str_at(crd, &["spec", "group"]);
-        let earlier = crds.iter().enumerate().filter(|(other, _)| *other != index).map(|(_, crd)| crd);
-        let others: Vec<Names> = earlier
-            .filter(|other| str_at(other, &["spec", "group"]) == group && is_accepted(other))
-            .map(accepted_names)
-            .collect();
-        if status::desired(crd, &others, core.clock.now()) != *crd {
-            let set = |old: &Value| Ok(status::desired(old, &others, core.clock.now()));
-            write(core, resource, crd, "status", set).await?;
+        let crd = resource.load(stored)?;
+        if at(&crd, &["metadata", "deletionTimestamp"]).is_some() {
+            is_waiting |= !end(core, resource, &crd).await?;
+            continue;
         }
+        let group = str_at(&crd, &["spec", "group"]).to_owned();
+        let others: Vec<Names> = known
+            .iter()
+            .filter(|(key, other)| **key != stored.key && other.group == group)
+            .filter_map(|(_, other)| other.accepted.clone())
+            .collect();
+        if status::desired(&crd, &others, core.clock.now()) != crd {
+            let set = |old: &Value| Ok(status::desired(old, &others, core.clock.now()));
+            write(core, resource, &crd, "status", set).await?;
+        }
+        let now = status::desired(&crd, &others, core.clock.now());
+        let accepted = super::has_condition(&now, "NamesAccepted").then(|| Names::of(&now));
+        let revision = core.store.get(&resource.table, &stored.key).map(|stored| stored.revision).unwrap_or_default();
+        known.insert(stored.key.clone(), Settled { revision, group, accepted });
     }
     Ok(is_waiting)
-}
-
-fn is_accepted(crd: &Value) -> bool {
-    super::has_condition(crd, "NamesAccepted")
-}
-
-fn accepted_names(crd: &Value) -> Names {
-    let mut accepted = crd.clone();
-    let names = crd["status"]["acceptedNames"].clone();
-    object_at(&mut accepted, &["spec"]).insert("names".to_owned(), names);
-    Names::of(&accepted)
 }
 
 /// Deletes the instances, and lets go of the CRD when they are gone, which is the answer.

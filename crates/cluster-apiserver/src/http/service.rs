@@ -9,12 +9,14 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::body::{Body, BodyError};
@@ -31,6 +33,10 @@ use crate::negotiate::accept::{self, Shapes};
 use crate::registry::Resource;
 use crate::status::{Result, StatusError};
 use crate::verbs::{self, Ask};
+
+/// A body may take so long to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+const PANICKED: &str = "the server panicked while it handled the request";
 
 /// A request's body, boxed.
 pub type RequestBody = UnsyncBoxBody<Bytes, BodyError>;
@@ -61,7 +67,7 @@ impl ApiService {
         let answer = AssertUnwindSafe(self.answer(request, &mut labels)).catch_unwind().await;
         let answer = answer.unwrap_or_else(|_| {
             core.metrics.panics.inc();
-            Err(StatusError::internal("the server panicked while it handled the request"))
+            Err(StatusError::internal(PANICKED))
         });
         let response = answer.unwrap_or_else(|error| respond::error(&error, wanted.syntax));
         let RequestLabels { verb, group, version, resource, subresource } = labels.clone();
@@ -80,7 +86,7 @@ impl ApiService {
         let query = Query::parse(request.uri().query().unwrap_or_default());
         match RequestPath::parse(request.uri().path()) {
             RequestPath::Other => {
-                labels.verb = request.method().as_str().to_owned();
+                labels.verb = method_label(request.method()).to_owned();
                 self.other(request, caller, &query).await
             }
             RequestPath::Resource(path) => {
@@ -165,7 +171,23 @@ impl ApiService {
             body,
             verb,
         };
-        verbs::answer(ask, ticket).await
+        if matches!(verb, "get" | "list" | "watch") {
+            return verbs::answer(ask, ticket).await;
+        }
+        self.write(ask, ticket).await
+    }
+
+    /// Answers a write in a task of its own: it is carried out to its end, even if the client does not wait for it.
+    async fn write(&self, ask: Ask, ticket: Option<Ticket>) -> Result<Response<Body>> {
+        let (sender, receiver) = oneshot::channel();
+        self.core.tasks.spawn_transient("apiserver/write", async move {
+            // The client may be gone.
+            let _ = sender.send(verbs::answer(ask, ticket).await);
+        });
+        receiver.await.unwrap_or_else(|_| {
+            self.core.metrics.panics.inc();
+            Err(StatusError::internal(PANICKED))
+        })
     }
 
     fn ticket(&self, caller: &Caller, verb: &str, path: &ResourcePath, query: &Query) -> Result<Option<Ticket>> {
@@ -186,11 +208,15 @@ impl ApiService {
         if length.is_some_and(|length| length > MAX_BODY_BYTES) {
             return Err(StatusError::too_large(MAX_BODY_BYTES));
         }
-        let _room = match caller.is_in_process {
-            true => None,
-            false => self.core.limits.body(length.unwrap_or(MAX_BODY_BYTES)).await,
+        if caller.is_in_process {
+            return collect(body).await;
+        }
+        let arriving = async {
+            let _room = self.core.limits.body(length.unwrap_or(MAX_BODY_BYTES)).await;
+            collect(body).await
         };
-        collect(body).await
+        let late = |_| StatusError::new(408, "Timeout", "the body of the request took too long to arrive");
+        tokio::time::timeout(BODY_TIMEOUT, arriving).await.map_err(late)?
     }
 }
 
@@ -222,6 +248,20 @@ async fn collect(mut body: RequestBody) -> Result<Bytes> {
 
 fn header(headers: &HeaderMap, name: http::HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// A method as metrics count it; made-up ones are one.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
 }
 
 /// The verb that the rules know a request by.

@@ -139,7 +139,7 @@ pub(super) struct Shared {
     state: Mutex<State>,
     /// Wakes the writer's thread.
     work: Condvar,
-    /// Wakes whoever flushes lazy writes of an inline journal.
+    /// Wakes whoever flushes lazy writes.
     lazy: Notify,
     failed: tokio::sync::watch::Sender<Option<Arc<str>>>,
     metrics: Metrics,
@@ -304,7 +304,7 @@ impl Store {
         self.0.shared.lock().compact(revision);
     }
 
-    /// Waits until lazy writes wait for an inline journal; see [`Store::flush_inline`].
+    /// Waits until lazy writes wait for the journal; see [`Store::flush`].
     pub async fn lazy_backlog(&self) {
         loop {
             if self.0.shared.lock().has_lazy_backlog() {
@@ -314,11 +314,12 @@ impl Store {
         }
     }
 
-    /// Brings lazy writes to an inline journal. A journal with an own thread does it by itself.
-    pub fn flush_inline(&self) {
+    /// Brings lazy writes to the journal now. One with an own thread does it after a while by itself.
+    pub fn flush(&self) {
         let mut state = self.0.shared.lock();
         state.ask_flush();
         writer::run_inline(&self.0.shared, &mut state);
+        self.0.shared.work.notify_one();
     }
 
     /// Whether the journal has failed, so that nothing is written any more.

@@ -129,7 +129,7 @@ async fn a_crash_between_any_two_writes_loses_nothing_acknowledged() {
                 let mut appends = disk.appends();
                 if rng.random_bool(0.1) {
                     let before = contents(&store);
-                    store.flush_inline();
+                    store.flush();
                     if disk.appends() > appends && futures::FutureExt::now_or_never(store.failed()).is_none() {
                         durable = before;
                     }

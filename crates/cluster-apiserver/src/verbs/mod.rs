@@ -136,7 +136,11 @@ pub(crate) async fn answer(ask: Ask, ticket: Option<Ticket>) -> Result<Response<
     };
     let mut response = form(&ask, answer.code, answer.content)?;
     respond::warn(&mut response, &answer.warnings);
-    Ok(response)
+    // A client that does not read its answer still counts as one under way.
+    Ok(response.map(|body| match ticket {
+        Some(ticket) => body.holding(ticket),
+        None => body,
+    }))
 }
 
 /// Gives an answer the form that the client takes.
