@@ -13,6 +13,8 @@ mod durable;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod tls;

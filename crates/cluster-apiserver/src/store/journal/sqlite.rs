@@ -4,6 +4,7 @@
 //! needed. `PRAGMA user_version` is the data's version: an older file is upgraded step by step, a newer one is refused.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
@@ -47,6 +48,7 @@ impl SqliteJournal {
     /// # Errors
     /// The file is in use, newer than this program, damaged, or the disk refuses.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
+        make_private(path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(|error| sort_error("open", path, error))?;
         let mut journal = Self { connection, path: path.to_owned() };
@@ -158,6 +160,16 @@ impl Journal for SqliteJournal {
     }
 }
 
+/// Makes the file, for the owner alone, if it is not there: Secrets stand in it. SQLite's other files get the same mode.
+fn make_private(path: &Path) -> Result<(), JournalError> {
+    let made = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    made.map(|_| ()).map_err(|error| JournalError::Io {
+        action: "open",
+        path: path.display().to_string(),
+        source: Box::new(error),
+    })
+}
+
 /// Says which of the few things a person can do something about an SQLite error is.
 fn sort_error(action: &'static str, path: &Path, error: rusqlite::Error) -> JournalError {
     let name = path.display().to_string();
@@ -178,6 +190,7 @@ impl std::fmt::Debug for SqliteJournal {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
     use std::sync::Arc;
 
     use super::*;
@@ -212,6 +225,10 @@ mod tests {
             [record("a/x", 1, false), record("a/y", 2, false), record("a/x", 3, false), record("a/y", 4, true)];
         journal.append(&Batch { records: &records, ceiling: Revision(100) }).expect("append");
         journal.append(&Batch { records: &[], ceiling: Revision(150) }).expect("append");
+        for file in ["store.db", "store.db-wal"] {
+            let mode = std::fs::metadata(dir.path().join(file)).expect(file).permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{file}");
+        }
         drop(journal);
         let mut journal = SqliteJournal::open(&path).expect("open");
         assert_eq!(load(&mut journal), (vec![("a/x".to_owned(), 3, u64::MAX)], 150));

@@ -1,0 +1,99 @@
+//! Bounds: a flood is refused, what is slow is given up, what is old is forgotten.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+use crate::support::{ADMIN_TOKEN, CONFIG_MAPS, Harness, config_map, eventually};
+
+const EVENTS: &str = "/api/v1/namespaces/default/events";
+
+#[tokio::test(start_paused = true)]
+async fn too_many_requests_are_refused_and_room_comes_back() {
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    raw.post(CONFIG_MAPS, &config_map("a")).await;
+    let list = || Request::builder().uri(CONFIG_MAPS).body(Full::<Bytes>::default()).expect("request");
+    // Answers that nobody reads are requests under way.
+    let mut unread = Vec::new();
+    for _ in 0..cluster_apiserver::http::limits::MAX_READS {
+        unread.push(raw.open(list()).await);
+    }
+    assert!(unread.iter().all(|answer| answer.status() == 200));
+    let refused = raw.get(CONFIG_MAPS).await;
+    assert_eq!((refused.status.as_u16(), refused.headers["retry-after"].as_bytes()), (429, b"1".as_slice()));
+    assert_eq!(raw.post(CONFIG_MAPS, &config_map("b")).await.status, 201, "writes have room of their own");
+    let mine = harness.server.service_as(&cluster_apiserver::Identity::master("test"));
+    let inside = mine.oneshot(list()).await.expect("answer");
+    assert_eq!(inside.status(), 200, "clients of this process do not wait for strangers");
+    drop(unread);
+    assert_eq!(raw.get(CONFIG_MAPS).await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_is_given_up() {
+    let harness = Harness::start().await;
+    let never =
+        StreamBody::new(futures::stream::pending::<Result<http_body::Frame<Bytes>, std::convert::Infallible>>());
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(CONFIG_MAPS)
+        .header("authorization", format!("Bearer {ADMIN_TOKEN}"))
+        .body(never)
+        .expect("request");
+    let answer = harness.server.service().oneshot(request).await.expect("answer");
+    assert_eq!(answer.status(), 408);
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_events_are_forgotten() {
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    let event = |name: &str, time: &str| {
+        json!({"metadata": {"name": name}, "involvedObject": {"kind": "Pod", "name": "p", "namespace": "default"},
+            "reason": "R", "message": "m", "type": "Normal", "firstTimestamp": time, "lastTimestamp": time, "count": 1})
+    };
+    assert_eq!(raw.post(EVENTS, &event("old", "2024-01-01T00:00:00Z")).await.status, 201);
+    assert_eq!(raw.post(EVENTS, &event("kept", "2024-01-01T02:00:00Z")).await.status, 201);
+    tokio::time::sleep(Duration::from_secs(4000)).await;
+    eventually("the old one is gone", || async { raw.get(&format!("{EVENTS}/old")).await.status == 404 }).await;
+    assert_eq!(raw.get(&format!("{EVENTS}/kept")).await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_is_carried_out_even_if_nobody_waits() {
+    let harness = Harness::start().await;
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(CONFIG_MAPS)
+        .header("authorization", format!("Bearer {ADMIN_TOKEN}"))
+        .body(Full::from(config_map("a").to_string()))
+        .expect("request");
+    let mut under_way = Box::pin(harness.server.service().oneshot(request));
+    // Once is enough to hand it over.
+    assert!(futures::poll!(under_way.as_mut()).is_pending());
+    drop(under_way);
+    let raw = harness.raw();
+    eventually("it is written", || async { raw.get(&format!("{CONFIG_MAPS}/a")).await.status == 200 }).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_request_is_counted() {
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    raw.post(CONFIG_MAPS, &config_map("a")).await;
+    raw.request(Method::from_bytes(b"ODD").expect("method"), "/x", "", &Value::Null).await;
+    let metrics = String::from_utf8(raw.get("/metrics").await.bytes.to_vec()).expect("text");
+    let wanted = "apiserver_request_total{verb=\"CREATE\",group=\"\",version=\"v1\",resource=\"configmaps\",subresource=\"\",code=\"201\"} 1";
+    assert!(metrics.contains(wanted), "{metrics}");
+    assert!(metrics.contains("verb=\"other\"") && !metrics.contains("ODD"), "made-up methods do not make labels");
+    let body = raw
+        .open(Request::builder().uri(CONFIG_MAPS).body(Full::<Bytes>::default()).expect("request"))
+        .await
+        .into_body();
+    body.collect().await.expect("body");
+}
