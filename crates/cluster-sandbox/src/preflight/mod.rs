@@ -1,0 +1,87 @@
+//! What this machine has and lacks for containers, before anything is started: a list for a person.
+//!
+//! Each check answers one question by asking the kernel, not by guessing from versions, and changes nothing. Run it as root; without root
+//! it says just that.
+
+mod checks;
+mod network;
+
+use std::path::Path;
+
+/// One thing that containers need or are better with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// What was looked at, in a word or two.
+    pub name: &'static str,
+    /// How it is.
+    pub verdict: Verdict,
+    /// What was found and, unless all is well, what follows from it.
+    pub reason: String,
+    /// What to do; empty if all is well or nothing can be done.
+    pub fix: String,
+}
+
+/// How serious a fact is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// As it should be.
+    Good,
+    /// Containers run, without something.
+    Degraded,
+    /// Containers do not run.
+    Missing,
+}
+
+impl Fact {
+    fn good(name: &'static str, reason: impl Into<String>) -> Self {
+        Self { name, verdict: Verdict::Good, reason: reason.into(), fix: String::new() }
+    }
+
+    fn degraded(name: &'static str, reason: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { name, verdict: Verdict::Degraded, reason: reason.into(), fix: fix.into() }
+    }
+
+    fn missing(name: &'static str, reason: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { name, verdict: Verdict::Missing, reason: reason.into(), fix: fix.into() }
+    }
+}
+
+/// Looks at everything. `data_dir` is where containers' files will lie: an existing directory.
+pub fn check(data_dir: &Path) -> Vec<Fact> {
+    let mut facts = vec![checks::root()];
+    if facts.iter().any(|fact| fact.verdict == Verdict::Missing) {
+        return facts;
+    }
+    facts.push(checks::kernel());
+    facts.push(checks::capabilities());
+    facts.push(checks::raising_limits());
+    facts.push(checks::namespaces());
+    facts.push(checks::overlay(data_dir));
+    facts.push(checks::seccomp());
+    facts.push(checks::devices());
+    facts.extend(checks::cgroups());
+    facts.extend(network::check());
+    facts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_runs_these_tests_as_root_lacks_nothing_vital() {
+        let directory = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let facts = check(directory.path());
+        if !rustix::process::geteuid().is_root() {
+            assert_eq!(facts.len(), 1);
+            assert_eq!(facts[0].verdict, Verdict::Missing);
+            return;
+        }
+        let missing: Vec<_> = facts.iter().filter(|fact| fact.verdict == Verdict::Missing).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+        assert!(facts.iter().all(|fact| !fact.reason.is_empty()));
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "nothing is left");
+        let not_a_directory = checks::overlay(Path::new("/proc/version"));
+        assert_eq!(not_a_directory.verdict, Verdict::Missing);
+    }
+}

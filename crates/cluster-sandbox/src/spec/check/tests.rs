@@ -1,0 +1,102 @@
+//! Requests an enemy could write.
+
+use std::path::PathBuf;
+
+use super::super::{ContainerId, LayerName, ListenerName, PodId, Protocol};
+use super::*;
+
+fn container() -> ContainerSpec {
+    ContainerSpec::new(
+        PodId::try_new("pod").unwrap(),
+        ContainerId::try_new("pod-a-0").unwrap(),
+        vec![LayerName::try_new("base").unwrap()],
+        vec!["/server".to_owned()],
+    )
+}
+
+fn mount(target: &str, source: MountSource) -> Mount {
+    Mount { target: target.to_owned(), source, sub_path: None, is_read_only: false }
+}
+
+fn refused(change: impl FnOnce(&mut ContainerSpec)) -> &'static str {
+    let mut spec = container();
+    change(&mut spec);
+    spec.check().unwrap_err().field
+}
+
+#[test]
+fn a_plain_container_and_pod_pass() {
+    container().check().unwrap();
+    PodSpec::new(PodId::try_new("pod").unwrap()).check().unwrap();
+}
+
+#[test]
+fn containers_are_bounded() {
+    assert_eq!(refused(|spec| spec.layers.clear()), "layers");
+    assert_eq!(refused(|spec| spec.layers = vec![LayerName::try_new("a").unwrap(); 128]), "layers");
+    assert_eq!(refused(|spec| spec.command.clear()), "command");
+    assert_eq!(refused(|spec| spec.command = vec![String::new()]), "command");
+    assert_eq!(refused(|spec| spec.command.push("a\0b".to_owned())), "command");
+    assert_eq!(refused(|spec| spec.command.push("x".repeat(2 << 20))), "command");
+    assert_eq!(refused(|spec| spec.env.push(("A=B".to_owned(), String::new()))), "env");
+    assert_eq!(refused(|spec| spec.working_dir = "relative".to_owned()), "working_dir");
+    assert_eq!(refused(|spec| spec.oom_score_adj = Some(1001)), "oom_score_adj");
+    assert_eq!(refused(|spec| spec.stop_signal = 0), "stop_signal");
+    assert_eq!(refused(|spec| spec.limits.pids = Some(0)), "limits.pids");
+    assert_eq!(refused(|spec| spec.limits.memory_bytes = Some(1)), "limits.memory_bytes");
+    assert_eq!(refused(|spec| spec.tag = "x".repeat(TAG_MAX_BYTES + 1)), "tag");
+}
+
+#[test]
+fn paths_stay_where_they_belong() {
+    for path in ["/etc/passwd", "../x", "a/../../x", "", ".", "a\0"] {
+        assert_eq!(refused(|spec| spec.log.path = PathBuf::from(path)), "log.path", "{path:?}");
+        let source = MountSource::Client(PathBuf::from(path));
+        assert_eq!(refused(|spec| spec.mounts.push(mount("/data", source))), "mounts.source", "{path:?}");
+    }
+    for target in ["", "/", "//", "data", "/proc", "/proc/sys", "//proc/1", "/sys/fs", "/a/../proc", "/./sys"] {
+        let refusal = refused(|spec| spec.mounts.push(mount(target, MountSource::Memory { max_bytes: 4096 })));
+        assert_eq!(refusal, "mounts.target", "{target:?}");
+    }
+    let mut escaping = mount("/data", MountSource::Memory { max_bytes: 4096 });
+    escaping.sub_path = Some("../..".to_owned());
+    assert_eq!(refused(|spec| spec.mounts.push(escaping)), "mounts.sub_path");
+}
+
+#[test]
+fn capabilities_beyond_the_bound_are_named() {
+    let mut spec = container();
+    spec.security.capabilities = CapabilitySet::parse(&["SYS_ADMIN".to_owned(), "KILL".to_owned()]).unwrap();
+    let refusal = spec.check_capabilities(CapabilitySet::contained()).unwrap_err();
+    assert_eq!(refusal.field, "security.capabilities");
+    assert!(refusal.reason.contains("SYS_ADMIN") && !refusal.reason.contains("KILL"), "{refusal}");
+}
+
+#[test]
+fn files_written_from_a_pod_get_no_extra_lines() {
+    let mut spec = PodSpec::new(PodId::try_new("pod").unwrap());
+    spec.dns.searches.push("a\nnameserver 1.1.1.1".to_owned());
+    assert_eq!(spec.check().unwrap_err().field, "dns.searches");
+    spec.dns.searches.clear();
+    spec.host_aliases.push(super::super::HostAlias { ip: [10, 0, 0, 1].into(), names: vec!["a\nb".to_owned()] });
+    assert_eq!(spec.check().unwrap_err().field, "host_aliases");
+    spec.host_aliases.clear();
+    spec.hostname = "a\nb".to_owned();
+    assert_eq!(spec.check().unwrap_err().field, "hostname");
+}
+
+#[test]
+fn the_instance_has_no_wildcard_listener() {
+    let mut spec = ListenSpec {
+        name: ListenerName::try_new("dns").unwrap(),
+        place: Place::Instance,
+        address: "0.0.0.0:53".parse().unwrap(),
+        protocol: Protocol::Udp,
+        sockets: 1,
+    };
+    assert_eq!(spec.check().unwrap_err().field, "address");
+    spec.place = Place::Host;
+    spec.check().unwrap();
+    spec.sockets = 0;
+    assert_eq!(spec.check().unwrap_err().field, "sockets");
+}

@@ -1,0 +1,124 @@
+//! Down leaves nothing.
+
+use std::path::Path;
+use std::time::Duration;
+
+use cluster_sandbox::spec::{PodListener, PodSpec, PodVolume, Protocol, VolumeKind};
+use cluster_sandbox::{NetworkConfig, cleanup, launch};
+
+use super::harness::{Instance, Machine, container, eventually, listener_name, pod_id, refusal, run, volume_name};
+
+async fn populate(instance: &Instance) -> (String, Vec<i32>) {
+    for name in ["one", "two"] {
+        let mut spec = PodSpec::new(pod_id(name));
+        spec.shared_memory = true;
+        spec.sockets = 2;
+        spec.listeners = vec![PodListener { name: listener_name("http"), port: 80, protocol: Protocol::Tcp }];
+        let kind = VolumeKind::Memory { max_bytes: 1 << 20 };
+        spec.volumes = vec![PodVolume { name: volume_name("v"), kind, group: None }];
+        instance.sandbox.create_pod(&spec).await.unwrap();
+    }
+    let polite = container("one", "polite", &["until-term", "0"]);
+    let deaf = container("two", "deaf", &["children", "2"]);
+    let pids = vec![instance.start(&polite).await.pid, instance.start(&deaf).await.pid, instance.sandbox.facts().pid];
+    eventually("their readiness", || {
+        instance.said(&polite).contains("ready") && instance.said(&deaf).contains("started")
+    })
+    .await;
+    (instance.sandbox.facts().network.as_ref().unwrap().link.clone(), pids)
+}
+
+fn is_alive(pid: i32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
+
+#[test]
+fn down_ends_everything() {
+    run(
+        |config| config.network = Some(NetworkConfig::default()),
+        async |instance| {
+            let (link, pids) = populate(&instance).await;
+            instance.sandbox.down(Duration::from_millis(300)).await.unwrap();
+            assert!(!Machine::look().knows_link(&link));
+            eventually("the last process's end", || !pids.iter().any(|pid| is_alive(*pid))).await;
+            assert!(!launch::is_running(&instance.config) && !instance.config.run_dir.exists());
+            // The polite one was asked, the deaf one was killed; both logs stay.
+            assert!(instance.config.logs_dir.join("polite.log").exists());
+            let log = std::fs::read_to_string(instance.config.logs_dir.join("polite.log")).unwrap();
+            assert!(log.contains("terminated"));
+            assert_eq!(std::fs::read_dir(&instance.config.pods_dir).unwrap().count(), 0);
+        },
+    );
+}
+
+#[test]
+fn nothing_new_begins_while_everything_ends() {
+    run(
+        |_| {},
+        async |instance| {
+            instance.isolated_pod("pod").await;
+            instance.start(&container("pod", "deaf", &["sleep"])).await;
+            let sandbox = instance.sandbox.clone();
+            let down = sandbox.down(Duration::from_millis(500));
+            let late = async {
+                let pod = PodSpec::new(pod_id("late"));
+                (
+                    refusal(instance.sandbox.create_pod(&pod).await).0,
+                    refusal(instance.sandbox.start_container(&container("pod", "b", &["sleep"])).await).0,
+                )
+            };
+            let (down, late) = tokio::join!(down, late);
+            down.unwrap();
+            assert_eq!(late, (cluster_sandbox::RefusalCode::Busy, cluster_sandbox::RefusalCode::Busy));
+        },
+    );
+}
+
+#[test]
+fn a_killed_spawners_leftovers_are_removed() {
+    run(
+        |config| config.network = Some(NetworkConfig::default()),
+        async |instance| {
+            let (link, pids) = populate(&instance).await;
+            let spawner = rustix::process::Pid::from_raw(instance.sandbox.facts().pid).unwrap();
+            rustix::process::kill_process(spawner, rustix::process::Signal::KILL).unwrap();
+            eventually("its end", || !is_alive(spawner.as_raw_pid())).await;
+            cleanup::leftovers(&instance.config).unwrap();
+            eventually("the containers' end", || !pids.iter().any(|pid| is_alive(*pid))).await;
+            assert!(!Machine::look().knows_link(&link));
+            assert!(!instance.config.run_dir.exists() && !instance.config.pods_dir.exists());
+            cleanup::leftovers(&instance.config).unwrap();
+        },
+    );
+}
+
+#[test]
+fn only_one_spawner_per_instance() {
+    run(
+        |_| {},
+        async |instance| {
+            let again = launch::start(Path::new(super::harness::FIXTURE), &instance.config);
+            assert!(matches!(again, Err(launch::LaunchError::AlreadyRunning(_))), "{again:?}");
+            assert!(instance.sandbox.pods().await.is_ok());
+        },
+    );
+}
+
+#[test]
+fn a_spawner_that_cannot_start_says_why() {
+    run(
+        |_| {},
+        async |instance| {
+            let mut config = instance.config.clone();
+            config.instance = cluster_sandbox::spec::InstanceId::try_new(format!("{}-x", config.instance)).unwrap();
+            config.run_dir = instance.config.run_dir.join("x".repeat(100));
+            let error = launch::start(Path::new(super::harness::FIXTURE), &config).unwrap_err();
+            assert!(base_rt::error_chain(&error).contains("107 bytes"), "{error}");
+            config.run_dir = format!("/run/{}", config.instance).into();
+            config.logs_dir = "/proc/version".into();
+            let error = launch::start(Path::new(super::harness::FIXTURE), &config).unwrap_err();
+            assert!(base_rt::error_chain(&error).contains("/proc/version"), "{error}");
+            cleanup::leftovers(&config).unwrap();
+        },
+    );
+}

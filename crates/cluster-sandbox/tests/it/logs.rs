@@ -1,0 +1,62 @@
+//! Output on disk: whole, in order, bounded, readable by the owner's group.
+
+use std::os::unix::fs::MetadataExt;
+
+use cluster_sandbox::Event;
+
+use super::harness::{PATIENCE, container, run};
+
+#[test]
+fn nothing_is_lost_and_files_rotate() {
+    run(
+        |config| config.owner.gid = 54321,
+        async |mut instance| {
+            instance.isolated_pod("pod").await;
+            let mut spec = container("pod", "a", &["sequence", "20000"]);
+            spec.log.path = "pods/a/0.log".into();
+            spec.log.max_bytes = 256 << 10;
+            spec.log.max_files = 10;
+            instance.start(&spec).await;
+            let mut rotations = 0;
+            let exit = loop {
+                match tokio::time::timeout(PATIENCE, instance.events.next()).await.unwrap().unwrap() {
+                    Event::ContainerExited { exit, .. } => break exit,
+                    Event::LogRotated { path, .. } => {
+                        assert_eq!(path, instance.config.logs_dir.join("pods/a/0.log"));
+                        rotations += 1;
+                    }
+                    event => panic!("{event:?}"),
+                }
+            };
+            assert_eq!(exit.code, 0);
+            assert!((3..10).contains(&rotations), "{rotations}");
+            let read =
+                |name: String| std::fs::read_to_string(instance.config.logs_dir.join("pods/a").join(name)).unwrap();
+            let all: String = (1..=rotations)
+                .rev()
+                .map(|number| read(format!("0.log.{number}")))
+                .chain([read("0.log".to_owned())])
+                .collect();
+            let numbers: Vec<u32> = all.lines().map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+            assert_eq!(numbers, (0..20000).collect::<Vec<_>>());
+            let file = std::fs::metadata(instance.config.logs_dir.join("pods/a/0.log")).unwrap();
+            assert_eq!((file.mode() & 0o777, file.uid(), file.gid()), (0o640, 0, 54321));
+        },
+    );
+}
+
+#[test]
+fn a_log_cannot_leave_its_directory() {
+    run(
+        |_| {},
+        async |instance| {
+            instance.isolated_pod("pod").await;
+            let outside = tempfile::tempdir().unwrap();
+            std::os::unix::fs::symlink(outside.path(), instance.config.logs_dir.join("link")).unwrap();
+            let mut spec = container("pod", "a", &["echo", "x"]);
+            spec.log.path = "link/a.log".into();
+            assert!(instance.sandbox.start_container(&spec).await.is_err());
+            assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+        },
+    );
+}

@@ -1,0 +1,28 @@
+//! Containers for real: as root, on this machine's kernel, in namespaces, cgroups and directories of the tests' own.
+//!
+//! Each test has an instance of its own and ends it; what an instance leaves behind is a failure. Without root every test says that it is
+//! skipped.
+
+#[cfg(test)]
+mod harness;
+
+#[cfg(test)]
+mod adoption;
+#[cfg(test)]
+mod basics;
+#[cfg(test)]
+mod ending;
+#[cfg(test)]
+mod exec;
+#[cfg(test)]
+mod layers;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod logs;
+#[cfg(test)]
+mod network;
+#[cfg(test)]
+mod security;
+#[cfg(test)]
+mod volumes;
