@@ -3,7 +3,7 @@
 //! So a maker states only what it means, whatever the server defaulted or others added stays, and a second pass finds nothing to do:
 //! - A field that the maker does not set stays as it is. A null removes it.
 //! - In a map, only the maker's keys are touched.
-//! - A *keyed list* (containers by name, ports by number and protocol, …; [`KEYED_LISTS`]) has exactly the maker's items, in the maker's
+//! - A *keyed list* (containers by name, ports by number and protocol, …; `KEYED_LISTS`) has exactly the maker's items, in the maker's
 //!   order, each laid over the cached item of the same key. The n-th item of a repeated key goes with the n-th.
 //! - Any other list is replaced whole. An empty list where there is none changes nothing, as servers drop empty lists.
 //!
