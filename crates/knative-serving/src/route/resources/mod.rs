@@ -1,0 +1,7 @@
+//! What a Route makes: an [`ingress`] and [`placeholder`] Services. Pure makers.
+
+mod ingress;
+mod placeholder;
+
+pub(super) use ingress::make_ingress;
+pub(super) use placeholder::{Alias, Placeholder, Transition, alias, make_placeholder, transition};

@@ -1,0 +1,66 @@
+//! What the process that runs the controllers knows and no ConfigMap says: handed in once, by the binary.
+
+use knative_apis::meta::{CLUSTER_DOMAIN, SYSTEM_NAMESPACE};
+use knative_apis::networking::LoadBalancerIngressStatus;
+
+/// The facts of one installation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The namespace of Knative's own objects and ConfigMaps.
+    pub system_namespace: String,
+    /// The DNS domain of the cluster.
+    pub cluster_domain: String,
+    /// What the sidecar's container is told beyond its image's own entry point. Nothing for an image that is a queue-proxy by itself; the
+    /// role's name for an image that has several.
+    pub queue_proxy_args: Vec<String>,
+    /// The class of the Ingresses that this process answers for; those of other classes are somebody else's.
+    pub ingress_class: String,
+    /// Where the gateway is reached from outside. The port stands in URLs when it is not the scheme's own (Knative itself knows no other
+    /// port, so with 80 every URL is Knative's).
+    pub external_port: u16,
+    /// The one entry of `status.publicLoadBalancer`.
+    pub public_load_balancer: LoadBalancerIngressStatus,
+    /// The one entry of `status.privateLoadBalancer`: where calls from inside the cluster go.
+    pub private_load_balancer: LoadBalancerIngressStatus,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            system_namespace: SYSTEM_NAMESPACE.to_owned(),
+            cluster_domain: CLUSTER_DOMAIN.to_owned(),
+            queue_proxy_args: Vec::new(),
+            ingress_class: String::new(),
+            external_port: 80,
+            public_load_balancer: LoadBalancerIngressStatus::default(),
+            private_load_balancer: LoadBalancerIngressStatus::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// An authority (`host` or `host:port`) as it stands in a URL of `scheme` that leads through the public gateway.
+    pub fn external_authority(&self, scheme: &str, host: &str) -> String {
+        let own_port = if scheme == "https" { 443 } else { 80 };
+        // Whoever ends TLS in front of the gateway has the scheme's port, whatever ours is.
+        if scheme == "https" || self.external_port == own_port || self.external_port == 443 {
+            host.to_owned()
+        } else {
+            format!("{host}:{}", self.external_port)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_is_named_only_when_nobody_would_guess_it() {
+        let at = |external_port| Settings { external_port, ..Settings::default() };
+        assert_eq!(at(80).external_authority("http", "a.b"), "a.b");
+        assert_eq!(at(443).external_authority("http", "a.b"), "a.b");
+        assert_eq!(at(8080).external_authority("http", "a.b"), "a.b:8080");
+        assert_eq!(at(8080).external_authority("https", "a.b"), "a.b");
+    }
+}
