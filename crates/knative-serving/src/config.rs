@@ -110,11 +110,7 @@ impl ConfigStores {
     }
 
     /// Has `controller` wait for the ConfigMaps, and plan every key again when one of those named changes.
-    pub(crate) fn concern<R: Reconciler>(
-        &self,
-        mut controller: Controller<R>,
-        concerns: &[Concern],
-    ) -> Controller<R> {
+    pub(crate) fn concern<R: Reconciler>(&self, mut controller: Controller<R>, concerns: &[Concern]) -> Controller<R> {
         for concern in concerns {
             controller = match concern {
                 Concern::Autoscaler => controller.wakes_all_on(self.autoscaler.clone()),

@@ -82,7 +82,8 @@ pub(crate) fn check<P: Serialize>(folder: &str, plan: impl Fn(&Given) -> Option<
         let mut file: File = serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{path:?}: {error}"));
         let (shared, mut rows) = (Shared::of(&file), std::mem::take(&mut file.rows));
         for row in &mut rows {
-            let plan = plan(&given(&shared, row)).map(|plan| serde_json::to_value(plan).expect("a plan has a JSON form"));
+            let plan =
+                plan(&given(&shared, row)).map(|plan| serde_json::to_value(plan).expect("a plan has a JSON form"));
             let outcome = plan.unwrap_or(Value::Null);
             if is_update {
                 row.then = outcome;

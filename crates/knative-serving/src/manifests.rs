@@ -57,7 +57,10 @@ pub fn manifests(installation: &Installation) -> Manifests {
             metadata: ObjectMeta { labels: Some(labels(None)), ..named(namespace) },
             ..Namespace::default()
         }],
-        service_accounts: identities().iter().map(|identity| make_account(identity.service_account, namespace)).collect(),
+        service_accounts: identities()
+            .iter()
+            .map(|identity| make_account(identity.service_account, namespace))
+            .collect(),
         cluster_roles: make_roles(),
         cluster_role_bindings: make_bindings(namespace),
         config_maps: make_config_maps(installation),

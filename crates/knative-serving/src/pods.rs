@@ -11,11 +11,8 @@ pub(crate) fn ready_count(pods: &[Arc<Pod>]) -> i32 {
 
 fn is_ready(pod: &Pod) -> bool {
     let Some(status) = &pod.status else { return false };
-    let has_ready_condition = status
-        .conditions
-        .iter()
-        .flatten()
-        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    let has_ready_condition =
+        status.conditions.iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True");
     pod.metadata.deletion_timestamp.is_none() && status.phase.as_deref() == Some("Running") && has_ready_condition
 }
 

@@ -37,21 +37,13 @@ pub struct AggregatedRole {
 /// The identities of the parts: the controllers (with the autoscaler) and the data plane.
 pub fn identities() -> Vec<Identity> {
     vec![
-        Identity {
-            service_account: "controller",
-            cluster_role: "knative-serving-core",
-            rules: controller_rules(),
-        },
+        Identity { service_account: "controller", cluster_role: "knative-serving-core", rules: controller_rules() },
         Identity {
             service_account: "activator",
             cluster_role: "knative-serving-activator-cluster",
             rules: activator_rules(),
         },
-        Identity {
-            service_account: "gateway",
-            cluster_role: "knative-serving-gateway",
-            rules: gateway_rules(),
-        },
+        Identity { service_account: "gateway", cluster_role: "knative-serving-gateway", rules: gateway_rules() },
     ]
 }
 
@@ -141,9 +133,9 @@ mod tests {
                 && has(&rule.verbs, verb)
         };
         let wildcard = resource.split_once('/').map(|(_, subresource)| format!("*/{subresource}"));
-        controller_rules().iter().any(|rule| {
-            is_meant(rule, resource) || wildcard.as_ref().is_some_and(|wildcard| is_meant(rule, wildcard))
-        })
+        controller_rules()
+            .iter()
+            .any(|rule| is_meant(rule, resource) || wildcard.as_ref().is_some_and(|wildcard| is_meant(rule, wildcard)))
     }
 
     /// Every write that a controller declares is allowed.

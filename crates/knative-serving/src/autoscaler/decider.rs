@@ -25,7 +25,12 @@ pub(super) struct Decider {
 
 impl Decider {
     /// The decider of a Revision that has so many ready Pods and is seen for the first time.
-    pub(super) fn new((autoscaler, metric): (&PodAutoscaler, &Metric), config: &Autoscaler, ready: i32, now: Timestamp) -> Self {
+    pub(super) fn new(
+        (autoscaler, metric): (&PodAutoscaler, &Metric),
+        config: &Autoscaler,
+        ready: i32,
+        now: Timestamp,
+    ) -> Self {
         let spec = DeciderSpec::new(autoscaler, config);
         Self {
             bounds: Bounds::of(autoscaler, config),
@@ -39,7 +44,12 @@ impl Decider {
     }
 
     /// Its PodAutoscaler or the operator's settings changed.
-    pub(super) fn update(&mut self, (autoscaler, metric): (&PodAutoscaler, &Metric), config: &Autoscaler, now: Timestamp) {
+    pub(super) fn update(
+        &mut self,
+        (autoscaler, metric): (&PodAutoscaler, &Metric),
+        config: &Autoscaler,
+        now: Timestamp,
+    ) {
         self.spec = DeciderSpec::new(autoscaler, config);
         self.bounds = Bounds::of(autoscaler, config);
         self.windows.update(metric, now);
@@ -85,7 +95,8 @@ impl Decider {
     /// Whether nothing can follow from looking at it again, as long as nothing happens to it.
     pub(super) fn is_idle(&self, ready: i32, now: Timestamp) -> bool {
         let is_silent = self.averages(now).is_none_or(|averages| averages.stable <= 0.0 && averages.panic <= 0.0);
-        let has_nothing_to_decide = self.decision.desired == 0 || (self.decision.desired < 0 && self.averages(now).is_none());
+        let has_nothing_to_decide =
+            self.decision.desired == 0 || (self.decision.desired < 0 && self.averages(now).is_none());
         ready == 0 && is_silent && has_nothing_to_decide
     }
 

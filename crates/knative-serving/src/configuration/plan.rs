@@ -31,7 +31,8 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan<ConfigurationSta
     let configuration = &*observed.configuration;
     let mut plan = Plan::new(begin(configuration, now));
     let name = revision_name(configuration);
-    plan.track = vec![ObjectRef::new::<Revision>(Key::new(configuration.namespace().unwrap_or_default(), name.as_str()))];
+    plan.track =
+        vec![ObjectRef::new::<Revision>(Key::new(configuration.namespace().unwrap_or_default(), name.as_str()))];
     match latest(observed) {
         Latest::Made(revision) => follow(&mut plan, observed, &revision, now),
         Latest::Missing => {
@@ -80,7 +81,8 @@ pub(crate) fn is_current(named: &Revision, configuration: &Configuration) -> boo
         return false;
     }
     let generation = label_value(&named.metadata, label::CONFIGURATION_GENERATION);
-    generation == Some(&generation_label(configuration)) || semantically_equal(&configuration.spec.template.spec, &named.spec)
+    generation == Some(&generation_label(configuration))
+        || semantically_equal(&configuration.spec.template.spec, &named.spec)
 }
 
 /// The words of an API server.
@@ -89,8 +91,9 @@ fn already_exists(revision: &Revision) -> String {
 }
 
 fn of_generation<'a>(observed: &'a Observed, generation: &str) -> Option<&'a Arc<Revision>> {
-    let is_meant =
-        |revision: &&Arc<Revision>| label_value(&revision.metadata, label::CONFIGURATION_GENERATION) == Some(generation);
+    let is_meant = |revision: &&Arc<Revision>| {
+        label_value(&revision.metadata, label::CONFIGURATION_GENERATION) == Some(generation)
+    };
     observed.revisions.iter().find(is_meant)
 }
 
@@ -112,7 +115,12 @@ fn follow(plan: &mut Plan<ConfigurationStatus>, observed: &Observed, latest: &Re
 }
 
 /// Moves `latestReadyRevisionName` to the first ready candidate.
-fn set_latest_ready(plan: &mut Plan<ConfigurationStatus>, observed: &Observed, latest: Option<&Revision>, now: Timestamp) {
+fn set_latest_ready(
+    plan: &mut Plan<ConfigurationStatus>,
+    observed: &Observed,
+    latest: Option<&Revision>,
+    now: Timestamp,
+) {
     let candidates = candidates(observed, latest);
     let Some(ready) = candidates.iter().find(|revision| revision.is_ready()) else { return };
     let name = ready.name_any();

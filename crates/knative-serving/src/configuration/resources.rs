@@ -56,7 +56,8 @@ fn set_labels(revision: &mut Revision, configuration: &Configuration) {
         (label::SERVICE_UID, of_service(label::SERVICE_UID)),
     ];
     let labels = revision.metadata.labels.get_or_insert_default();
-    labels.extend(values.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| (key.to_owned(), value)));
+    labels
+        .extend(values.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| (key.to_owned(), value)));
 }
 
 /// A Configuration that a Route already uses hands that on, so that its new Revision is reachable from the start.

@@ -14,7 +14,8 @@ pub(super) fn mark_failed(
     now: Timestamp,
 ) -> Option<PlanEvent> {
     status.mark_latest_created_failed(revision, message, now);
-    let said = |status: &ConfigurationStatus| status.condition(READY).map(|ready| (ready.status, ready.message.clone()));
+    let said =
+        |status: &ConfigurationStatus| status.condition(READY).map(|ready| (ready.status, ready.message.clone()));
     if said(was) == said(status) {
         return None;
     }

@@ -89,7 +89,8 @@ impl Fixture {
 }
 
 fn found(digests: &[&str]) -> Resolution {
-    let status = |(n, digest): (usize, &&str)| ContainerStatus { name: format!("c{n}"), image_digest: (*digest).to_owned() };
+    let status =
+        |(n, digest): (usize, &&str)| ContainerStatus { name: format!("c{n}"), image_digest: (*digest).to_owned() };
     Resolution::Resolved { containers: digests.iter().enumerate().map(status).collect(), init_containers: vec![] }
 }
 
@@ -112,8 +113,7 @@ async fn a_failure_is_told_and_asked_again_with_growing_delays() {
     let revision = revision("u", &["hello"]);
     fixture.shared.follow(&revision);
     fixture.run_for(8).await;
-    let message =
-        r#"Unable to fetch image "hello": failed to resolve image to digest: manifest unknown"#.to_owned();
+    let message = r#"Unable to fetch image "hello": failed to resolve image to digest: manifest unknown"#.to_owned();
     assert_eq!(fixture.facts.get(&revision), Resolution::Failed { message });
     let times: Vec<_> = fixture.table.asked().into_iter().map(|(_, at)| at).collect();
     assert_eq!(times, [0, 1, 3, 7]);

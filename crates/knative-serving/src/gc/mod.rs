@@ -54,8 +54,8 @@ pub(crate) fn wire(
     (informed, caches, configs): (&Informed, &Caches, &ConfigStores),
 ) -> ControllerHandle {
     let reconciler = RevisionCollector { caches: caches.clone(), configs: configs.clone() };
-    let controller = Controller::new("gc", reconciler, &informed.configurations, context)
-        .watches(&informed.revisions, |delta| {
+    let controller =
+        Controller::new("gc", reconciler, &informed.configurations, context).watches(&informed.revisions, |delta| {
             delta.latest().and_then(|revision| labelled_key(&**revision, label::CONFIGURATION)).into_iter().collect()
         });
     configs.concern(controller, &[Concern::Gc]).start()

@@ -25,11 +25,7 @@ pub(crate) struct Observed {
 }
 
 /// Reads the facts; none if the Ingress is gone, going, or somebody else's.
-pub(crate) fn gather(
-    caches: &Caches,
-    (gateways, settings): (&GatewayFacts, &Settings),
-    key: &Key,
-) -> Option<Observed> {
+pub(crate) fn gather(caches: &Caches, (gateways, settings): (&GatewayFacts, &Settings), key: &Key) -> Option<Observed> {
     let ingress = caches.ingresses.get(key)?;
     let class = annotation::INGRESS_CLASS.value(annotations(&ingress.metadata)).unwrap_or_default();
     if ingress.metadata.deletion_timestamp.is_some() || class != settings.ingress_class {

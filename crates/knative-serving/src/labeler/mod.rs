@@ -41,11 +41,7 @@ impl Reconciler for Labeler {
 
     const WRITES: &'static [Write] = &[
         Write::finalizer("serving.knative.dev", "Route", FINALIZER),
-        Write::fields(
-            "serving.knative.dev",
-            "Configuration",
-            &["metadata.annotations[serving.knative.dev/routes]"],
-        ),
+        Write::fields("serving.knative.dev", "Configuration", &["metadata.annotations[serving.knative.dev/routes]"]),
         Write::fields(
             "serving.knative.dev",
             "Revision",

@@ -89,8 +89,7 @@ pub(crate) fn wire(
     (informed, caches, configs): (&Informed, &Caches, &ConfigStores),
     digests: &DigestFacts,
 ) -> ControllerHandle {
-    let reconciler =
-        RevisionReconciler { caches: caches.clone(), configs: configs.clone(), digests: digests.clone() };
+    let reconciler = RevisionReconciler { caches: caches.clone(), configs: configs.clone(), digests: digests.clone() };
     let controller = Controller::new("revision", reconciler, &informed.revisions, context)
         .owns(&informed.deployments)
         .owns(&informed.pod_autoscalers)

@@ -111,7 +111,8 @@ impl Draft<'_> {
             self.revision.status.mark_resources_unavailable(REASON_NOT_OWNED, &message, now);
             return Go::Stop;
         }
-        let hash = |deployment: &Deployment| label_value(&deployment.metadata, label::DEPLOYMENT_HASH).map(str::to_owned);
+        let hash =
+            |deployment: &Deployment| label_value(&deployment.metadata, label::DEPLOYMENT_HASH).map(str::to_owned);
         if hash(existing) != hash(&desired) {
             let refused = update_failed(RESOURCES_AVAILABLE, &what);
             self.plan.changes.push(redeploy(existing, desired).or_condition(refused));

@@ -90,7 +90,8 @@ impl Gathering<'_> {
             self.revision(&latest.unwrap_or_default());
         } else {
             let revision = self.revision(&target.revision_name);
-            let maker = revision.and_then(|found| label_value(&found.metadata, label::CONFIGURATION).map(str::to_owned));
+            let maker =
+                revision.and_then(|found| label_value(&found.metadata, label::CONFIGURATION).map(str::to_owned));
             self.configuration(&maker.unwrap_or_default());
         }
     }

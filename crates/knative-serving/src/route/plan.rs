@@ -10,8 +10,8 @@ use knative_apis::condition::{Conditioned, ConditionedStatus};
 use knative_apis::go_text::quote;
 use knative_apis::meta::{annotation, annotation_value, owner};
 use knative_apis::networking::Ingress;
-use knative_apis::serving::v1::route::{EXTERNAL_DOMAIN_TLS_NOT_ENABLED, INGRESS_READY};
 use knative_apis::serving::v1::RouteStatus;
+use knative_apis::serving::v1::route::{EXTERNAL_DOMAIN_TLS_NOT_ENABLED, INGRESS_READY};
 use knative_apis::validation::semantically_equal;
 use knative_logic::rollout::Rollout;
 use knative_logic::traffic::{

@@ -11,8 +11,7 @@ use kube::ResourceExt;
 
 use super::observe::Observed;
 use super::resources::{
-    choose, make_private_service, make_public_endpoints, make_public_service, ready_count,
-    with_serving_ports,
+    choose, make_private_service, make_public_endpoints, make_public_service, ready_count, with_serving_ports,
 };
 use super::status;
 use crate::json;

@@ -7,7 +7,12 @@ use knative_apis::serving::v1::{Configuration, Route, ServiceStatus, TrafficTarg
 use kube::ResourceExt;
 
 /// A Route may be ready with the split of an older Revision: then the Service is not.
-pub(super) fn check_migration(status: &mut ServiceStatus, configuration: &Configuration, route: &Route, now: Timestamp) {
+pub(super) fn check_migration(
+    status: &mut ServiceStatus,
+    configuration: &Configuration,
+    route: &Route,
+    now: Timestamp,
+) {
     if status.is_true(ROUTES_READY) && !is_migrated(configuration, route) {
         status.mark_route_not_yet_ready(now);
     }

@@ -3,9 +3,7 @@
 //! Each gets Knative's environment, a `preStop` hook that waits until the sidecar has drained, and loses a readiness probe that the sidecar
 //! runs instead. The serving container also gets `PORT` and its one port by the name of `user-port`.
 
-use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, EnvVar, HTTPGetAction, Lifecycle, LifecycleHandler, Probe,
-};
+use k8s_openapi::api::core::v1::{Container, ContainerPort, EnvVar, HTTPGetAction, Lifecycle, LifecycleHandler, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use knative_apis::meta::{label, label_value, port};
 use knative_apis::serving::v1::Revision;
@@ -28,8 +26,9 @@ pub(super) fn make_user_containers(revision: &Revision, configs: &Configs) -> Ve
     let containers = &revision.spec.pod.containers;
     let digests = revision.status.container_statuses.iter().map(|status| status.image_digest.as_str());
     let digests = digests.chain(std::iter::repeat(""));
-    let is_serving =
-        |container: &Container| containers.len() == 1 || container.ports.as_ref().is_some_and(|ports| !ports.is_empty());
+    let is_serving = |container: &Container| {
+        containers.len() == 1 || container.ports.as_ref().is_some_and(|ports| !ports.is_empty())
+    };
     let made = containers.iter().zip(digests).map(|(container, digest)| {
         let mut made = container.clone();
         if is_serving(container) {

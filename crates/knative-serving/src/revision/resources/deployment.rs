@@ -92,7 +92,8 @@ fn make_pod(revision: &Revision, configs: &Configs) -> PodSpec {
         let class = configs.deployment.runtime_class_name(labels(&revision.metadata));
         pod.runtime_class_name = class.map(str::to_owned);
     }
-    if pod.affinity.is_none() && configs.deployment.default_affinity_type == AffinityType::PreferSpreadRevisionOverNodes {
+    if pod.affinity.is_none() && configs.deployment.default_affinity_type == AffinityType::PreferSpreadRevisionOverNodes
+    {
         pod.affinity = Some(spread_over_nodes(revision));
     }
     pod

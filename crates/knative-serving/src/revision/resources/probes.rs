@@ -17,8 +17,7 @@ const PROBE_HEADER: &str = "K-Network-Probe";
 /// The node's readiness probe of the sidecar; none if the user's container has none.
 pub(super) fn make_queue_probe(revision: &Revision, serving_port: i32) -> Option<Probe> {
     let users = revision.spec.serving_container()?.readiness_probe.clone()?;
-    let asks_queue =
-        HTTPHeader { name: PROBE_HEADER.to_owned(), value: header::PROBE_QUEUE.to_owned() };
+    let asks_queue = HTTPHeader { name: PROBE_HEADER.to_owned(), value: header::PROBE_QUEUE.to_owned() };
     let action = HTTPGetAction {
         port: IntOrString::Int(serving_port),
         http_headers: Some(vec![asks_queue]),

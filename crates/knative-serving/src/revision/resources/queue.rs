@@ -28,8 +28,7 @@ pub(super) fn make_queue_container(revision: &Revision, configs: &Configs) -> Co
     let serving_port = serving_port(revision);
     let serving = revision.spec.serving_container();
     let uses_defaults = configs.features.queue_proxy_resource_defaults.is_enabled();
-    let resources =
-        make_queue_resources(&configs.deployment, annotations(&revision.metadata), serving, uses_defaults);
+    let resources = make_queue_resources(&configs.deployment, annotations(&revision.metadata), serving, uses_defaults);
     let args = &configs.settings.queue_proxy_args;
     Container {
         name: CONTAINER_NAME.to_owned(),

@@ -124,8 +124,11 @@ mod tests {
         let amounts = |entries: &[(&str, &str)]| {
             Some(entries.iter().map(|(key, value)| ((*key).to_owned(), Amount((*value).to_owned()))).collect())
         };
-        let resources =
-            ResourceRequirements { requests: amounts(requests), limits: amounts(limits), ..ResourceRequirements::default() };
+        let resources = ResourceRequirements {
+            requests: amounts(requests),
+            limits: amounts(limits),
+            ..ResourceRequirements::default()
+        };
         Container { resources: Some(resources), ..Container::default() }
     }
 

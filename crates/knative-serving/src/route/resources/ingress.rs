@@ -17,7 +17,12 @@ const KEPT_ANNOTATIONS: [&str; 3] =
     [annotation::LAST_APPLIED, "networking.knative.dev/certificate-class", "networking.knative.dev/ingress-class"];
 
 /// The Ingress of `route` at this point of its rollout.
-pub(in crate::route) fn make_ingress(route: &Route, parts: IngressParts, rollout: &Rollout, network: &Network) -> Ingress {
+pub(in crate::route) fn make_ingress(
+    route: &Route,
+    parts: IngressParts,
+    rollout: &Rollout,
+    network: &Network,
+) -> Ingress {
     let IngressParts { spec, tag_to_host } = parts;
     let class = annotation::INGRESS_CLASS.value(annotations(&route.metadata)).unwrap_or(&network.ingress_class);
     let mut made = BTreeMap::from([

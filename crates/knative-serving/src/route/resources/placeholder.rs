@@ -39,8 +39,8 @@ pub(in crate::route) struct Placeholder {
 ///
 /// The private load balancer comes first: who calls from inside stays inside.
 pub(in crate::route) fn alias(ingress: &Ingress, existing: Option<&CoreService>) -> Option<Alias> {
-    let is_private = existing
-        .is_some_and(|service| label_value(&service.metadata, label::VISIBILITY) == Some(label::CLUSTER_LOCAL));
+    let is_private =
+        existing.is_some_and(|service| label_value(&service.metadata, label::VISIBILITY) == Some(label::CLUSTER_LOCAL));
     let private = ingress.status.private_load_balancer.as_ref();
     let is_usable = |balancer: &&LoadBalancerStatus| !balancer.ingress.is_empty();
     let balancer = match private.filter(is_usable) {
