@@ -100,6 +100,24 @@ impl Puller {
         self.load(reference, top.digest).await
     }
 
+    /// The image as the store has it, however it came there and however old a copy it is, with everything; `None` if a pull is needed.
+    /// This asks nobody: it is what a pull policy of `IfNotPresent` or `Never` wants to know.
+    ///
+    /// # Errors
+    /// [`FetchError`]: what the store has is not usable here, and pulling would not help.
+    pub async fn present(&self, reference: &Reference) -> Result<Option<Image>, FetchError> {
+        let recorded = || self.0.store.record(reference).map(|record| record.digest);
+        let Some(digest) = reference.digest().or_else(recorded) else {
+            return Ok(None);
+        };
+        let store = self.0.store.clone();
+        match blocking(&reference.to_string(), move || store.image(digest)).await? {
+            Ok(image) => Ok(Some(image)),
+            Err(LoadError::Blob { source: BlobError::Missing { .. } | BlobError::Damaged { .. }, .. }) => Ok(None),
+            Err(error) => Err(not_loaded(reference, error)),
+        }
+    }
+
     /// What the reference means without asking a registry, if that can be said. An image of this process's own registry is there or
     /// nowhere.
     fn known_digest(&self, reference: &Reference) -> Result<Option<Digest>, FetchError> {

@@ -49,6 +49,7 @@ use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 pub use images::ImageEntry;
 
@@ -73,6 +74,9 @@ const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api
 
 /// The manifest that a pushed one is about.
 const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+
+/// What a parameter's value may not hold as it is. A registry's name needs none of it.
+const IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b':').remove(b'-');
 
 /// What a client may do, decided by where it comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -252,7 +256,10 @@ impl Call<'_> {
 
     /// The `?ns=` that links to this registry have to carry on.
     fn namespace_query(&self) -> String {
-        if self.is_own_namespace() { String::new() } else { format!("?ns={}", self.namespace()) }
+        if self.is_own_namespace() {
+            return String::new();
+        }
+        format!("?ns={}", utf8_percent_encode(&self.namespace(), IN_QUERY))
     }
 
     fn header(&self, name: &HeaderName) -> Option<&str> {

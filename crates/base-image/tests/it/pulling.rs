@@ -92,6 +92,7 @@ async fn an_image_is_pulled_whole_and_then_known() {
     let digest = put_there(&fixture);
     let server = fixture.serve().await;
     let reference = server.reference("hello");
+    assert!(fixture.puller.present(&reference).await.unwrap().is_none());
     assert_eq!(fixture.puller.resolve(&reference, &Anonymous, PATIENCE).await.unwrap(), digest);
     let image = fixture.puller.pull(&reference, &Anonymous).await.unwrap();
     assert_eq!((image.digest, image.config.entrypoint[0].as_str()), (digest, "/app/data"));
@@ -100,6 +101,7 @@ async fn an_image_is_pulled_whole_and_then_known() {
     }
     assert_eq!(fixture.here.store.record(&reference).unwrap().origin, Origin::Pulled);
     server.log.take();
+    assert_eq!(fixture.puller.present(&reference).await.unwrap().unwrap().digest, digest);
     let again = fixture.puller.pull(&reference.with_digest(digest), &Anonymous).await.unwrap();
     assert_eq!((again.digest, server.log.take().len()), (digest, 0), "by digest nobody is asked");
     fixture.pull(&server, "hello").await.unwrap();
