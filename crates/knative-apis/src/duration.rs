@@ -2,7 +2,7 @@
 //!
 //! Annotations and ConfigMaps hold such texts, and messages show them.
 
-use crate::go_text::quote;
+use crate::go_text::quote_bytes as quote;
 use jiff::SignedDuration;
 
 const UNITS: [(&str, i128); 8] = [

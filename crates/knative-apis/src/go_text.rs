@@ -13,6 +13,27 @@ pub fn quote(text: &str) -> String {
     out
 }
 
+/// A string in double quotes, as the errors of Go's `time` package show it: all but printable
+/// ASCII as bytes.
+pub fn quote_bytes(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            ' '..='\u{7f}' => out.push(c),
+            c => {
+                for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                    // Writing to a String cannot fail.
+                    let _ = write!(out, "\\x{byte:02x}");
+                }
+            }
+        }
+    }
+    out.push('"');
+    out
+}
+
 fn push_escaped(out: &mut String, c: char) {
     let escape = match c {
         '"' => "\\\"",
@@ -52,7 +73,7 @@ pub fn float(value: f64) -> String {
         return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
     }
     let magnitude = value.abs();
-    if magnitude == 0.0 || (1e-4..1e21).contains(&magnitude) {
+    if magnitude == 0.0 || (1e-4..1e6).contains(&magnitude) {
         return format!("{value}");
     }
     let text = format!("{value:e}");
@@ -75,6 +96,11 @@ mod tests {
     }
 
     #[test]
+    fn quotes_as_gos_time_package_does() {
+        assert_eq!(quote_bytes("a\"b\\c\nd\u{7f}é"), "\"a\\\"b\\\\c\\x0ad\u{7f}\\xc3\\xa9\"");
+    }
+
+    #[test]
     fn floats_as_go_prints_them() {
         for (value, text) in [
             (0.01, "0.01"),
@@ -82,6 +108,8 @@ mod tests {
             (110.0, "110"),
             (0.1, "0.1"),
             (-1.5, "-1.5"),
+            (999_999.5, "999999.5"),
+            (1_234_567.0, "1.234567e+06"),
             (1e21, "1e+21"),
             (1.5e-7, "1.5e-07"),
             (f64::NAN, "NaN"),

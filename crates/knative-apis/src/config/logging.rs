@@ -1,7 +1,6 @@
 //! config-logging: how much each component logs.
 
 use super::{ConfigError, ConfigMap};
-use crate::go_text::quote;
 use std::collections::BTreeMap;
 
 const PREFIX: &str = "loglevel.";
@@ -32,10 +31,9 @@ impl ConfigMap for Logging {
             Self { zap_config: data.get("zap-logger-config").cloned().unwrap_or_default(), ..Self::default() };
         for (key, level) in data {
             let Some(component) = key.strip_prefix(PREFIX).filter(|component| !component.is_empty()) else { continue };
-            let level = level.trim();
             let known = if level.is_empty() { "info".to_owned() } else { level.to_ascii_lowercase() };
             if !LEVELS.contains(&known.as_str()) {
-                return Err(ConfigError::Invalid(format!("invalid logging level: {}", quote(level))));
+                return Err(ConfigError::Invalid(format!("invalid logging level: {level}")));
             }
             config.levels.insert(component.to_owned(), known);
         }
@@ -56,6 +54,6 @@ mod tests {
         let config = Logging::parse(&data).expect("levels");
         assert_eq!((config.level("queueproxy"), config.level("controller")), ("debug", "info"));
         let data = BTreeMap::from([("loglevel.controller".to_owned(), "loud".to_owned())]);
-        assert_eq!(Logging::parse(&data).expect_err("no level").to_string(), "invalid logging level: \"loud\"");
+        assert_eq!(Logging::parse(&data).expect_err("no level").to_string(), "invalid logging level: loud");
     }
 }

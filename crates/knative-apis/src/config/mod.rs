@@ -34,6 +34,7 @@ pub use network::{
 pub use observability::{DEFAULT_REQUEST_LOG_TEMPLATE, Metrics, Observability, Tracing};
 pub use unknown::{UnknownKey, unknown_keys};
 
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The key of a ConfigMap that documents the others; it is never read.
@@ -137,10 +138,33 @@ pub fn known_keys(name: &str) -> Option<&'static [&'static str]> {
     })
 }
 
-/// Reads a value that is YAML; the error is the reader's own text.
-fn yaml<T: serde::de::DeserializeOwned>(text: &str) -> Result<Option<T>, String> {
+/// Reads a value that is a YAML mapping. `go_type` is the name of its type in Knative's message.
+fn yaml<T: serde::de::DeserializeOwned>(text: &str, go_type: &str) -> Result<Option<T>, String> {
     if text.trim().is_empty() {
         return Ok(None);
     }
-    serde_saphyr::from_str(text).map_err(|error| error.to_string())
+    let found = match serde_saphyr::from_str::<Value>(text) {
+        Ok(Value::Object(_) | Value::Null) => "",
+        Ok(Value::Array(_)) => "array",
+        Ok(Value::String(_)) => "string",
+        Ok(Value::Number(_)) => "number",
+        Ok(Value::Bool(_)) => "bool",
+        Err(error) => return Err(format!("error converting YAML to JSON: yaml: {}", headline(&error))),
+    };
+    let problem = if found.is_empty() {
+        match serde_saphyr::from_str(text) {
+            Ok(read) => return Ok(read),
+            Err(error) => headline(&error),
+        }
+    } else {
+        format!("cannot unmarshal {found} into Go value of type {go_type}")
+    };
+    Err(format!("error unmarshaling JSON: while decoding JSON: json: {problem}"))
+}
+
+/// What is wrong, without the excerpt of the text that follows.
+fn headline(error: &serde_saphyr::Error) -> String {
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    line.strip_prefix("error: ").unwrap_or(line).to_owned()
 }
