@@ -1,0 +1,357 @@
+//! Strategic merge patch: a merge patch that knows which lists are keyed.
+//!
+//! A patch is an object; `null` deletes, maps merge, and a list either replaces the old one or, where the
+//! [facts](crate::facts) say so, merges with it: items of maps by a key, scalars as a set. Inside a patch may stand
+//! directives:
+//!
+//! | Directive | Does |
+//! |---|---|
+//! | `$patch: replace` in a map | the patch's map as it is |
+//! | `$patch: delete` in a map | an empty map |
+//! | `$patch: replace` in an item | the list is the other items of the patch |
+//! | `$patch: delete` in an item | the items with its key are gone |
+//! | `$deleteFromPrimitiveList/x` | takes scalars out of the list `x` |
+//! | `$setElementOrder/x` | orders the list `x`; other items keep their places |
+//! | `$retainKeys` | the fields that may stay, and the only ones the patch may set |
+//!
+//! Specified by apimachinery's `strategicpatch` as the server calls it.
+
+mod order;
+mod schema;
+
+use serde_json::{Map, Value};
+
+use crate::facts::Type;
+use order::{normalize, split};
+use schema::{ListRule, Schema};
+
+const DIRECTIVE: &str = "$patch";
+const RETAIN_KEYS: &str = "$retainKeys";
+const DELETE_FROM: &str = "$deleteFromPrimitiveList";
+const SET_ORDER: &str = "$setElementOrder";
+
+/// Why a patch does not fit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PatchError {
+    /// A directive is not of its form: 400.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// The patch would make a list of lists: 422.
+    #[error("lists of lists are not supported")]
+    ListOfLists,
+    /// Anything else: 500, as in Kubernetes.
+    #[error("{0}")]
+    Unfit(String),
+}
+
+const BAD_DELETE: PatchError = PatchError::Malformed("invalid patch format of primitive list");
+const BAD_RETAIN: PatchError = PatchError::Malformed("invalid patch format of retainKeys");
+const BAD_ORDER: PatchError = PatchError::Malformed("invalid patch format of setElementOrder list");
+
+type Fields = Map<String, Value>;
+
+/// Lays `patch` over `old`, an object of the type `of`.
+///
+/// # Errors
+/// If the patch does not fit the object.
+pub fn apply(of: Type, old: &Value, patch: &Value) -> Result<Value, PatchError> {
+    match (old, patch) {
+        (Value::Object(old), Value::Object(patch)) => {
+            merge_map(old.clone(), patch.clone(), Schema::Message(of)).map(Value::Object)
+        }
+        (Value::Object(_), other) | (other, _) => Err(wrong_type("map[string]interface {}", other)),
+    }
+}
+
+fn merge_map(mut old: Fields, mut patch: Fields, schema: Schema) -> Result<Fields, PatchError> {
+    if let Some(directive) = patch.remove(DIRECTIVE) {
+        return match directive.as_str() {
+            Some("replace") => Ok(patch),
+            Some("delete") => Ok(Map::new()),
+            _ => {
+                patch.insert(DIRECTIVE.to_owned(), directive.clone());
+                Err(unknown_directive(&directive, &patch))
+            }
+        };
+    }
+    retain_keys(&mut old, &mut patch)?;
+    merge_ordered(&mut old, &mut patch, schema)?;
+    for (key, value) in patch {
+        if key.starts_with(DELETE_FROM) {
+            let name = directive_target(&key, DELETE_FROM).ok_or(BAD_DELETE)?.to_owned();
+            delete_scalars(&mut old, name, value, schema)?;
+        } else {
+            merge_field(&mut old, key, value, schema)?;
+        }
+    }
+    Ok(old)
+}
+
+/// `$deleteFromPrimitiveList/name`.
+fn delete_scalars(old: &mut Fields, name: String, value: Value, schema: Schema) -> Result<(), PatchError> {
+    match (old.get_mut(&name), value) {
+        (_, Value::Null) => {
+            old.remove(&name);
+        }
+        (Some(Value::Array(items)), Value::Array(gone)) => {
+            let rule = schema.list(&name)?;
+            let merged = merge_list(std::mem::take(items), gone, &rule, true)?;
+            old.insert(name, Value::Array(merged));
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn merge_field(old: &mut Fields, name: String, value: Value, schema: Schema) -> Result<(), PatchError> {
+    if value.is_null() {
+        old.remove(&name);
+        return Ok(());
+    }
+    let merged = match (old.get_mut(&name), value) {
+        (Some(Value::Object(before)), Value::Object(now)) => {
+            let (inner, is_replaced) = schema.map(&name)?;
+            let before = std::mem::take(before);
+            Some(Value::Object(if is_replaced { now } else { merge_map(before, now, inner)? }))
+        }
+        (Some(Value::Array(before)), Value::Array(now)) => {
+            let rule = schema.list(&name)?;
+            let before = std::mem::take(before);
+            Some(Value::Array(if rule.merges { merge_list(before, now, &rule, false)? } else { now }))
+        }
+        (Some(_), scalar) if !scalar.is_object() && !scalar.is_array() => Some(scalar),
+        (_, new) => without_directives(without_nulls(new)),
+    };
+    match merged {
+        Some(value) => old.insert(name, value),
+        None => old.remove(&name),
+    };
+    Ok(())
+}
+
+/// `$retainKeys`.
+fn retain_keys(old: &mut Fields, patch: &mut Fields) -> Result<(), PatchError> {
+    let Some(retained) = patch.remove(RETAIN_KEYS) else { return Ok(()) };
+    let Value::Array(retained) = retained else { return Err(BAD_RETAIN) };
+    let is_retained = |key: &str| retained.iter().any(|name| name.as_str() == Some(key));
+    let is_directive = |key: &str| key.starts_with(DELETE_FROM) || key.starts_with(SET_ORDER);
+    if patch.iter().any(|(key, value)| !value.is_null() && !is_directive(key) && !is_retained(key)) {
+        return Err(BAD_RETAIN);
+    }
+    old.retain(|key, _| is_retained(key));
+    Ok(())
+}
+
+/// `$setElementOrder/…`: the lists that a patch orders are merged and ordered here, and leave the patch.
+fn merge_ordered(old: &mut Fields, patch: &mut Fields, schema: Schema) -> Result<(), PatchError> {
+    let keys: Vec<String> = patch.keys().filter(|key| key.starts_with(SET_ORDER)).cloned().collect();
+    for key in keys {
+        let order = match patch.remove(&key) {
+            Some(Value::Array(order)) => order,
+            other => return Err(wrong_type("[]interface {}", &other.unwrap_or(Value::Null))),
+        };
+        let name = directive_target(&key, SET_ORDER).ok_or(BAD_ORDER)?;
+        let before = old.get(name).map(as_list).transpose()?;
+        let now = patch.get(name).map(as_list).transpose()?;
+        let rule = schema.list(name)?;
+        let empty = Vec::new();
+        order::check(now.unwrap_or(&empty), &order, rule.key)?;
+        let merged = match (before, now) {
+            (Some(before), None) => before.clone(),
+            (None, Some(now)) => now.iter().cloned().filter_map(without_directives).collect(),
+            (Some(before), Some(now)) if rule.merges => merge_list(before.clone(), now.clone(), &rule, false)?,
+            (Some(_), Some(now)) => now.clone(),
+            (None, None) => continue,
+        };
+        let (ordered, others) = split(merged, &order, rule.key)?;
+        let before = before.unwrap_or(&empty);
+        check_items(before, now.unwrap_or(&empty))?;
+        let normal = normalize(ordered, others, &order, before, rule.key);
+        let name = name.to_owned();
+        patch.remove(&name);
+        old.insert(name, Value::Array(normal));
+    }
+    Ok(())
+}
+
+fn merge_list(
+    old: Vec<Value>,
+    patch: Vec<Value>,
+    rule: &ListRule,
+    is_deletion: bool,
+) -> Result<Vec<Value>, PatchError> {
+    if old.is_empty() && patch.is_empty() {
+        return Ok(old);
+    }
+    if !check_items(&old, &patch)? {
+        if is_deletion {
+            return Ok(old.into_iter().filter(|item| !patch.contains(item)).collect());
+        }
+        let mut merged: Vec<Value> = Vec::with_capacity(old.len() + patch.len());
+        for item in old.iter().chain(&patch) {
+            if !merged.contains(item) {
+                merged.push(item.clone());
+            }
+        }
+        let (ordered, others) = split(merged, &patch, rule.key)?;
+        return Ok(normalize(ordered, others, &patch, &old, rule.key));
+    }
+    let Some(key) = rule.key else {
+        return Err(PatchError::Unfit(format!("cannot merge lists without merge key for {}", rule.items.go_name())));
+    };
+    let (old, patch) = merge_directives(old, patch, key)?;
+    let mut merged = old.clone();
+    for item in &patch {
+        let Value::Object(fields) = item else { continue };
+        let value = fields.get(key).ok_or_else(|| no_key(fields, key))?;
+        match position(&merged, key, value)? {
+            Some(place) => {
+                if let Some(Value::Object(before)) = merged.get_mut(place) {
+                    let before = std::mem::take(before);
+                    merged[place] = Value::Object(merge_map(before, fields.clone(), rule.items)?);
+                }
+            }
+            None => merged.push(item.clone()),
+        }
+    }
+    let (ordered, others) = split(merged, &patch, rule.key)?;
+    Ok(normalize(ordered, others, &patch, &old, rule.key))
+}
+
+/// Carries out the `$patch` directives among the items of a patch: what is left of the old list, and of the patch.
+fn merge_directives(mut old: Vec<Value>, patch: Vec<Value>, key: &str) -> Result<(Vec<Value>, Vec<Value>), PatchError> {
+    let mut rest = Vec::with_capacity(patch.len());
+    let mut is_replaced = false;
+    for item in patch {
+        let Value::Object(fields) = &item else { continue };
+        let Some(directive) = fields.get(DIRECTIVE) else {
+            rest.push(item);
+            continue;
+        };
+        match directive.as_str() {
+            Some("delete") => {
+                let value = fields.get(key).ok_or_else(|| no_key(fields, key))?;
+                while let Some(place) = position(&old, key, value)? {
+                    old.remove(place);
+                }
+            }
+            Some("replace") => is_replaced = true,
+            Some("merge") => {
+                let text = "merging lists cannot yet be specified in the patch";
+                return Err(PatchError::Unfit(text.to_owned()));
+            }
+            _ => return Err(unknown_directive(directive, fields)),
+        }
+    }
+    Ok(if is_replaced { (rest, Vec::new()) } else { (old, rest) })
+}
+
+fn position(items: &[Value], key: &str, value: &Value) -> Result<Option<usize>, PatchError> {
+    for (index, item) in items.iter().enumerate() {
+        let Value::Object(fields) = item else {
+            return Err(PatchError::Unfit(format!("value for key {index} is not a map")));
+        };
+        if fields.get(key) == Some(value) {
+            return Ok(Some(index));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the items are maps.
+///
+/// # Errors
+/// If there are none, or if they are lists or of more than one type.
+fn check_items(old: &[Value], patch: &[Value]) -> Result<bool, PatchError> {
+    let mut types = old.iter().chain(patch).map(std::mem::discriminant);
+    let first = types.next();
+    if old.iter().chain(patch).any(Value::is_array) {
+        return Err(PatchError::ListOfLists);
+    }
+    if types.any(|other| Some(other) != first) {
+        let lists: Vec<Value> = [old, patch].iter().map(|list| Value::Array(list.to_vec())).collect();
+        let text = format!("list element types are not identical: {}", go_text(&Value::Array(lists)));
+        return Err(PatchError::Unfit(text));
+    }
+    match old.first().or_else(|| patch.first()) {
+        Some(item) => Ok(item.is_object()),
+        None => Err(PatchError::Unfit("no elements in any of the given slices".to_owned())),
+    }
+}
+
+fn as_list(value: &Value) -> Result<&Vec<Value>, PatchError> {
+    match value {
+        Value::Array(items) => Ok(items),
+        other => Err(wrong_type("[]interface {}", other)),
+    }
+}
+
+fn directive_target<'a>(key: &'a str, directive: &str) -> Option<&'a str> {
+    key.split_once('/').filter(|(prefix, _)| *prefix == directive).map(|(_, name)| name)
+}
+
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let kept = fields.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(kept.map(|(key, value)| (key, without_nulls(value))).collect())
+        }
+        Value::Array(items) => items.into_iter().map(without_nulls).collect(),
+        other => other,
+    }
+}
+
+/// A value of a patch that nothing is merged with: maps that are directives vanish.
+fn without_directives(value: Value) -> Option<Value> {
+    Some(match value {
+        Value::Object(fields) if fields.contains_key(DIRECTIVE) => return None,
+        Value::Object(fields) => {
+            let kept = fields.into_iter().filter_map(|(key, value)| Some((key, without_directives(value)?)));
+            Value::Object(kept.collect())
+        }
+        Value::Array(items) => items.into_iter().filter_map(without_directives).collect(),
+        other => other,
+    })
+}
+
+fn no_key(fields: &Fields, key: &str) -> PatchError {
+    let map = go_text(&Value::Object(fields.clone()));
+    PatchError::Unfit(format!("map: {map} does not contain declared merge key: {key}"))
+}
+
+fn unknown_directive(directive: &Value, fields: &Fields) -> PatchError {
+    let map = go_text(&Value::Object(fields.clone()));
+    PatchError::Unfit(format!("unknown patch type: {} in map: {map}", go_text(directive)))
+}
+
+fn wrong_type(expected: &str, found: &Value) -> PatchError {
+    let found = match found {
+        Value::Null => "nil",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    };
+    PatchError::Unfit(format!("expected a {expected}, but received a {found}"))
+}
+
+/// A value as Go prints it with `%v`.
+fn go_text(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => format!("[{}]", items.iter().map(go_text).collect::<Vec<_>>().join(" ")),
+        Value::Object(fields) => {
+            let mut entries: Vec<_> = fields.iter().collect();
+            entries.sort_by_key(|(key, _)| *key);
+            let texts: Vec<String> = entries.iter().map(|(key, value)| format!("{key}:{}", go_text(value))).collect();
+            format!("map[{}]", texts.join(" "))
+        }
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

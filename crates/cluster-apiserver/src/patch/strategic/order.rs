@@ -1,0 +1,94 @@
+//! The order of a merged list: the patch's items as the patch wants them, the others where they were among them.
+
+use serde_json::Value;
+
+use super::{BAD_ORDER, DIRECTIVE, PatchError, go_text, no_key, wrong_type};
+
+/// What identifies an item: the value of its key, or the item itself.
+fn identity<'a>(item: &'a Value, key: Option<&str>) -> Option<&'a Value> {
+    match key {
+        Some(key) if item.is_object() => item.get(key),
+        _ => Some(item),
+    }
+}
+
+fn index(items: &[Value], item: &Value, key: Option<&str>) -> Option<usize> {
+    let wanted = identity(item, key);
+    items.iter().position(|item| identity(item, key) == wanted)
+}
+
+/// Checks that the items of a patch stand in the order that it gives.
+pub(super) fn check(patch: &[Value], order: &[Value], key: Option<&str>) -> Result<(), PatchError> {
+    if patch.is_empty() || order.is_empty() {
+        return Ok(());
+    }
+    let mut wanted = order.iter();
+    for item in patch {
+        if key.is_some() {
+            let Value::Object(fields) = item else { return Err(wrong_type("map[string]interface {}", item)) };
+            if fields.contains_key(DIRECTIVE) {
+                continue;
+            }
+        }
+        loop {
+            let Some(next) = wanted.next() else {
+                let (patch, order) = (Value::Array(patch.to_vec()), Value::Array(order.to_vec()));
+                return Err(PatchError::Unfit(format!(
+                    "The order in patch list:\n{}\n doesn't match $setElementOrder list:\n{}\n",
+                    go_text(&patch),
+                    go_text(&order)
+                )));
+            };
+            if key_of(item, key)? == key_of(next, key)? {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn key_of<'a>(item: &'a Value, key: Option<&str>) -> Result<&'a Value, PatchError> {
+    let Some(key) = key else { return Ok(item) };
+    match item {
+        Value::Object(fields) => fields.get(key).ok_or_else(|| no_key(fields, key)),
+        other => Err(wrong_type("map[string]interface {}", other)),
+    }
+}
+
+/// Splits items into those that `order` names and the others.
+pub(super) fn split(
+    items: Vec<Value>,
+    order: &[Value],
+    key: Option<&str>,
+) -> Result<(Vec<Value>, Vec<Value>), PatchError> {
+    if key.is_some() {
+        for item in &items {
+            key_of(item, key)?;
+        }
+        if !items.is_empty() && order.iter().any(|item| !item.is_object()) {
+            return Err(BAD_ORDER);
+        }
+    }
+    Ok(items.into_iter().partition(|item| index(order, item, key).is_some()))
+}
+
+/// Sorts the ordered items by `order`, and puts the others among them where they stood in `before`.
+pub(super) fn normalize(
+    mut ordered: Vec<Value>,
+    others: Vec<Value>,
+    order: &[Value],
+    before: &[Value],
+    key: Option<&str>,
+) -> Vec<Value> {
+    ordered.sort_by_key(|item| index(order, item, key));
+    let mut result = Vec::with_capacity(ordered.len() + others.len());
+    let (mut ordered, mut others) = (ordered.into_iter().peekable(), others.into_iter().peekable());
+    while let (Some(left), Some(right)) = (others.peek(), ordered.peek()) {
+        let places = (index(before, left, key), index(before, right, key));
+        let is_before = matches!(places, (Some(left), Some(right)) if left < right);
+        result.extend(if is_before { others.next() } else { ordered.next() });
+    }
+    result.extend(ordered);
+    result.extend(others);
+    result
+}
