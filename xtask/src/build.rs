@@ -1,0 +1,59 @@
+//! What the checks that drive a running Kwick need built: the release binaries and kubectl.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use crate::sh;
+
+/// The version that kubectl reports, which is that of the module it is built from (tools/kubectl/go.mod).
+const KUBECTL_VERSION: &str = "v1.37.2";
+const KUBECTL_MINOR: &str = "37";
+
+#[derive(Deserialize)]
+struct Metadata {
+    target_directory: PathBuf,
+}
+
+/// Cargo's target directory, wherever the environment put it.
+pub(crate) fn target() -> Result<PathBuf> {
+    let output = sh::output("cargo", ["metadata", "--no-deps", "--format-version", "1"])?;
+    let metadata: Metadata = serde_json::from_str(&output).context("cargo metadata gave unexpected JSON")?;
+    Ok(metadata.target_directory)
+}
+
+/// Builds the binary, the sample and their driver. One command and one profile: nothing is compiled twice.
+pub(crate) fn release() -> Result<()> {
+    sh::run("cargo", ["build", "--release", "-p", "kwick", "-p", "hello", "-p", "e2e"])
+}
+
+/// The folder of the release binaries. The target is named in .cargo/config.toml, so it is a folder of its own.
+pub(crate) fn release_folder() -> Result<PathBuf> {
+    let host = sh::output("rustc", ["-vV"])?;
+    let triple = host.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc -vV names no host")?;
+    Ok(target()?.join(triple).join("release"))
+}
+
+/// Builds kubectl, unmodified, from its public module; Go's own build cache makes the second time quick.
+pub(crate) fn kubectl() -> Result<PathBuf> {
+    let path = target()?.join("tools/kubectl");
+    let flags = format!(
+        "-s -w -X k8s.io/component-base/version.gitVersion={KUBECTL_VERSION} \
+         -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor={KUBECTL_MINOR}"
+    );
+    let mut go = sh::command("go", ["build", "-trimpath", "-ldflags", &flags, "-o"]);
+    go.arg(&path).arg("k8s.io/kubernetes/cmd/kubectl");
+    go.current_dir(sh::root().join("tools/kubectl")).env("CGO_ENABLED", "0");
+    sh::check(&mut go)?;
+    Ok(path)
+}
+
+/// The kubectl to use: the one built here, else one on the path.
+pub(crate) fn any_kubectl() -> Result<Option<PathBuf>> {
+    let built = target()?.join("tools/kubectl");
+    if built.is_file() {
+        return Ok(Some(built));
+    }
+    Ok(sh::exists("kubectl").then(|| PathBuf::from("kubectl")))
+}

@@ -1,0 +1,83 @@
+//! Starting the driver of a running Kwick (`tests/e2e`), as root, and leaving nothing behind however it ends.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{build, sh};
+
+/// How long one run of the driver may take.
+const LIMIT: Duration = Duration::from_secs(40 * 60);
+
+/// How commands become root here.
+pub(crate) enum Root {
+    Already,
+    Sudo,
+    No,
+}
+
+/// Whether and how this machine lets the caller be root without asking for a password.
+pub(crate) fn root() -> Root {
+    if nix::unistd::geteuid().is_root() {
+        return Root::Already;
+    }
+    let mut sudo = sh::command("sudo", ["-n", "true"]);
+    if sh::exists("sudo") && sudo.status().is_ok_and(|status| status.success()) {
+        return Root::Sudo;
+    }
+    Root::No
+}
+
+/// Builds what is needed, then runs one command of the driver.
+pub(crate) fn build_and_run(name: &str, options: &[String]) -> Result<()> {
+    sh::end_children_on_signals()?;
+    build::release()?;
+    run(name, &options.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// Runs one command of the driver on a scratch folder of its own, which is swept afterwards.
+pub(crate) fn run(name: &str, options: &[&str]) -> Result<()> {
+    let folder = build::release_folder()?;
+    // Not under the target directory: Kwick's unprivileged user must be able to reach its data.
+    let scratch = std::env::temp_dir().join(format!("kwick-{name}-{}", std::process::id()));
+    let mut args: Vec<OsString> = vec![folder.join("e2e").into(), name.into()];
+    args.extend(["--bin-dir".into(), folder.clone().into(), "--scratch".into(), scratch.clone().into()]);
+    args.extend(["--workspace".into(), sh::root().into()]);
+    if let Some(kubectl) = build::any_kubectl()? {
+        args.extend(["--kubectl".into(), kubectl.into()]);
+    }
+    args.extend(options.iter().map(OsString::from));
+    let done = sh::check_within(LIMIT, &mut as_root(args)?);
+    sweep(&folder.join("kwick"), &scratch).context("cannot clean up after the run")?;
+    done
+}
+
+/// A command line that runs as root.
+fn as_root(args: Vec<OsString>) -> Result<Command> {
+    match root() {
+        Root::Already => {
+            let (program, rest) = args.split_first().context("an empty command line")?;
+            Ok(sh::command(program, rest))
+        }
+        Root::Sudo => Ok(sh::command("sudo", [OsString::from("-n"), "--".into()].into_iter().chain(args))),
+        Root::No => bail!("this needs root: run it as root, or where sudo works without a password"),
+    }
+}
+
+/// Takes down whatever instance a killed driver left in its scratch folder. A driver that ended by itself removed the folder.
+fn sweep(kwick: &Path, scratch: &Path) -> Result<()> {
+    if !scratch.exists() {
+        return Ok(());
+    }
+    let folders: Vec<PathBuf> = std::fs::read_dir(scratch)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    for folder in folders.iter().filter(|folder| folder.is_dir()) {
+        let down = ["down", "--delete-data", "--data-dir"].map(OsString::from);
+        let args = std::iter::once(kwick.into()).chain(down).chain([folder.into()]).collect();
+        // A folder that is no data directory is refused, which is as good.
+        let _ = sh::check_within(Duration::from_secs(60), &mut as_root(args)?);
+    }
+    sh::check(&mut as_root(vec!["rm".into(), "-rf".into(), "--one-file-system".into(), scratch.into()])?)
+}

@@ -1,0 +1,107 @@
+//! `cargo xtask test`: the list of stages. Cheap ones first; builds stand before what uses them, in one target directory.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::drive::{self, Root};
+use crate::stage::{self, Outcome, Stage};
+use crate::{build, deny, layers, sh};
+
+/// What to check.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Also what takes long: more crashes, longer benchmarks, advisories
+    #[arg(long)]
+    full: bool,
+    /// Only this stage and what it needs; may be given several times
+    #[arg(long, value_name = "STAGE")]
+    only: Vec<String>,
+}
+
+const STAGES: &[Stage] = &[
+    Stage { name: "fmt", needs: &[], run: fmt },
+    Stage { name: "layers", needs: &[], run: |_| passed(layers::run()) },
+    Stage { name: "deny", needs: &[], run: deny_all },
+    Stage { name: "clippy", needs: &[], run: clippy },
+    Stage { name: "unit", needs: &[], run: unit },
+    Stage { name: "release", needs: &[], run: |_| passed(build::release()) },
+    Stage { name: "kubectl", needs: &[], run: kubectl },
+    Stage { name: "golden", needs: &["release"], run: |full| recorded("golden", full) },
+    Stage { name: "replay", needs: &["release"], run: |full| recorded("replay", full) },
+    Stage { name: "e2e", needs: &["release", "kubectl"], run: |full| driven("check", full) },
+    Stage { name: "demo", needs: &["release"], run: |_| driven_with("demo", &["--once"]) },
+    Stage { name: "readme", needs: &["release", "kubectl"], run: |full| driven("readme", full) },
+    Stage { name: "bench", needs: &["release"], run: |full| driven("bench", full) },
+];
+
+/// Runs the chosen stages; success when none failed.
+pub(crate) fn run(options: &Options) -> ExitCode {
+    let stages = match sh::end_children_on_signals().and_then(|()| stage::select(STAGES, &options.only)) {
+        Ok(stages) => stages,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return ExitCode::from(2);
+        }
+    };
+    if stage::summarise(&stage::run(&stages, options.full)) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn passed(done: Result<()>) -> Result<Outcome> {
+    done.map(|()| Outcome::Passed)
+}
+
+fn fmt(_full: bool) -> Result<Outcome> {
+    passed(sh::run("cargo", ["fmt", "--all", "--check"]))
+}
+
+/// Licences and sources always; known vulnerabilities when a tool for them is there and the run may take long.
+fn deny_all(full: bool) -> Result<Outcome> {
+    deny::run()?;
+    if full && sh::exists("cargo-deny") {
+        sh::run("cargo", ["deny", "check"])?;
+    } else if full && sh::exists("cargo-audit") {
+        sh::run("cargo", ["audit"])?;
+    } else if full {
+        println!("advisories were not checked: neither cargo-deny nor cargo-audit is installed");
+    }
+    Ok(Outcome::Passed)
+}
+
+fn clippy(_full: bool) -> Result<Outcome> {
+    passed(sh::run("cargo", ["clippy", "-q", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+/// Unit, integration and documentation tests of every crate.
+fn unit(_full: bool) -> Result<Outcome> {
+    passed(sh::run("cargo", ["test", "-q", "--workspace", "--no-fail-fast"]))
+}
+
+fn kubectl(_full: bool) -> Result<Outcome> {
+    if sh::exists("go") {
+        return passed(build::kubectl().map(|_| ()));
+    }
+    let instead =
+        if sh::exists("kubectl") { "the kubectl on the path is used" } else { "and no kubectl is on the path" };
+    Ok(Outcome::LeftOut(format!("Go is not installed; {instead}")))
+}
+
+/// Checks against recorded answers of other servers, which lie beside the project and not in it.
+fn recorded(name: &str, full: bool) -> Result<Outcome> {
+    if !sh::root().join("../shared/golden").is_dir() {
+        return Ok(Outcome::LeftOut("there are no recordings in ../shared/golden".into()));
+    }
+    driven(name, full)
+}
+
+fn driven(name: &str, full: bool) -> Result<Outcome> {
+    driven_with(name, if full { &["--full"] } else { &[] })
+}
+
+fn driven_with(name: &str, options: &[&str]) -> Result<Outcome> {
+    if matches!(drive::root(), Root::No) {
+        return Ok(Outcome::LeftOut("not root, and sudo does not work without a password".into()));
+    }
+    passed(drive::run(name, options))
+}
