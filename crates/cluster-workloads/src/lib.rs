@@ -16,6 +16,7 @@
 
 mod catalog;
 pub mod deployment;
+pub mod dns;
 pub mod endpoints;
 pub mod event_ttl;
 pub mod load_balancer;
@@ -27,6 +28,7 @@ pub mod rbac;
 pub mod replica_set;
 pub mod scheduler;
 pub mod service_account;
+pub mod service_ip;
 #[cfg(test)]
 mod testing;
 mod wire;

@@ -29,7 +29,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use crate::objects::labels;
 pub use mirror::NAME as MIRROR_NAME;
 use observe::{Caches, Observed};
-pub(crate) use slices::service_of;
+pub(crate) use slices::{index as slices_by_service, service_of};
 
 /// The name of this controller: of its tasks, its metrics, its identity.
 pub const NAME: &str = "endpoint-controller";

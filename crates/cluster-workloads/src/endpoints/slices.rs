@@ -36,7 +36,7 @@ pub(crate) fn service_of(slice: &EndpointSlice) -> Option<Key> {
 }
 
 /// Slices by the Service that they belong to.
-pub(super) fn index(slices: &Informer<EndpointSlice>) -> Index<EndpointSlice> {
+pub(crate) fn index(slices: &Informer<EndpointSlice>) -> Index<EndpointSlice> {
     slices.index("service", |slice| service_of(slice).map(|key| key.to_string()).into_iter().collect())
 }
 
