@@ -1,2 +1,32 @@
-//! Kwick: Knative on one machine and on any Kubernetes, in one binary.
-fn main() {}
+//! The program: which of its roles it is asked for.
+//!
+//! ```text
+//! kwick __spawner …    the root process that keeps containers (cluster_sandbox::spawner); told apart first, before anything else exists
+//! kwick up|down        root: the instance's directory, lock and spawner; then `up` becomes the unprivileged `kwick __serve`   (cli/)
+//! kwick __serve        everything that listens: API, controllers, node, gateway, registry                                 (serve/)
+//! kwick status|…       commands of a client
+//! ```
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
+mod cli;
+mod exit;
+mod instance;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use cluster_sandbox::spawner;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    if spawner::is_spawner(std::env::args_os()) {
+        return spawner::run(std::env::args_os());
+    }
+    match cli::run(cli::Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::report(&error),
+    }
+}

@@ -43,6 +43,8 @@ pub(super) struct Connection {
     state: Mutex<State>,
     /// The task shall look at the state: the socket is full, or nobody wants the connection any more.
     wake: Notify,
+    /// Told when the connection has ended.
+    ended: Notify,
     in_flight: Semaphore,
 }
 
@@ -86,6 +88,7 @@ impl Connection {
             socket: register(socket).map_err(failed)?,
             state: Mutex::default(),
             wake: Notify::new(),
+            ended: Notify::new(),
             in_flight: Semaphore::new(IN_FLIGHT_MAX),
         });
         let (sender, events) = mpsc::channel(EVENTS_MAX);
@@ -139,6 +142,18 @@ impl Connection {
         state.is_over = true;
         state.waiting.clear();
         state.unsent.clear();
+        drop(state);
+        self.ended.notify_waiters();
+    }
+
+    /// Waits until the connection has ended.
+    pub(super) async fn ended(&self) {
+        let mut told = std::pin::pin!(self.ended.notified());
+        // From here on a notification is not missed.
+        told.as_mut().enable();
+        if !self.state().is_over {
+            told.await;
+        }
     }
 
     async fn read_all(&self, teller: &mut Teller) -> Result<(), PacketError> {

@@ -288,6 +288,11 @@ impl Sandbox {
         self.done(Request::Down { grace_ms }).await
     }
 
+    /// Waits until the spawner has ended, or has ended the connection: nothing can be asked any more.
+    pub async fn gone(&self) {
+        self.connection.ended().await;
+    }
+
     async fn done(&self, request: Request) -> Result<(), SandboxError> {
         match self.ask(request).await?.answer {
             Answer::Done => Ok(()),

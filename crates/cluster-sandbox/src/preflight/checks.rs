@@ -149,7 +149,11 @@ pub(super) fn cgroups() -> Vec<Fact> {
     let layout = match Layout::detect() {
         Ok(layout) => layout,
         Err(error) => {
-            return vec![Fact::missing("cgroups", format!("they cannot be looked at: {error}"), "mount /sys/fs/cgroup")];
+            return vec![Fact::missing(
+                "cgroups",
+                format!("they cannot be looked at: {error}"),
+                "mount /sys/fs/cgroup",
+            )];
         }
     };
     let mode = layout.mode();

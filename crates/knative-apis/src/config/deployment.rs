@@ -236,9 +236,10 @@ impl Deployment {
     fn read_runtime_classes(&mut self, data: Reader<'_>) -> Result<(), ConfigError> {
         let key = "runtime-class-name";
         let text = data.text(key).unwrap_or_default();
-        let classes: Option<BTreeMap<String, Option<RuntimeClassSelector>>> = super::yaml(text, "map[string]deployment.RuntimeClassNameLabelSelector").map_err(|message| {
-            ConfigError::Invalid(format!("{key} cannot be parsed, please check the format: {message}"))
-        })?;
+        let classes: Option<BTreeMap<String, Option<RuntimeClassSelector>>> =
+            super::yaml(text, "map[string]deployment.RuntimeClassNameLabelSelector").map_err(|message| {
+                ConfigError::Invalid(format!("{key} cannot be parsed, please check the format: {message}"))
+            })?;
         for (name, class) in classes.unwrap_or_default() {
             let class = class.unwrap_or_default();
             let problems = names::dns1123_subdomain(&name);

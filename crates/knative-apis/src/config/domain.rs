@@ -57,8 +57,8 @@ impl ConfigMap for Domain {
     fn parse(data: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
         let mut domains = BTreeMap::new();
         for (name, text) in data.iter().filter(|(name, _)| *name != EXAMPLE_KEY) {
-            let entry: Option<DomainEntry> =
-                super::yaml(text, "config.domainInternalConfig").map_err(|message| ConfigError::Invalid(format!("{name}: {message}")))?;
+            let entry: Option<DomainEntry> = super::yaml(text, "config.domainInternalConfig")
+                .map_err(|message| ConfigError::Invalid(format!("{name}: {message}")))?;
             let mut entry = entry.unwrap_or_default();
             if entry.selector.is_empty() {
                 "wildcard".clone_into(&mut entry.type_);

@@ -185,7 +185,8 @@ impl Network {
             _ => {}
         }
         if let Some(text) = data.text("namespace-wildcard-cert-selector").filter(|text| !text.is_empty()) {
-            self.namespace_wildcard_cert_selector = super::yaml(text, "v1.LabelSelector").map_err(ConfigError::Invalid)?;
+            self.namespace_wildcard_cert_selector =
+                super::yaml(text, "v1.LabelSelector").map_err(ConfigError::Invalid)?;
         }
         if self.rollout_duration_seconds < 0 {
             return Err(ConfigError::Invalid(format!(

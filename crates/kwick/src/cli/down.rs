@@ -1,0 +1,128 @@
+//! `kwick down`: ends an instance. Afterwards no process, mount, link, namespace or cgroup of it is left; its data stays unless told.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use base_rt::{Clock, Shutdown, Tasks};
+use clap::Args;
+use cluster_sandbox::{Sandbox, cleanup, launch};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::{Instance, block_on, remark};
+use crate::exit::Refused;
+use crate::instance::data_dir::DataDir;
+use crate::instance::lock::{self, Holder};
+use crate::instance::record::Record;
+use crate::instance::root;
+
+/// How long a running Kwick has to drain and to end its pods.
+const MAIN_GRACE: Duration = Duration::from_secs(60);
+/// How long pods have when only the spawner is left.
+const PODS_GRACE: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  sudo kwick down\n  sudo kwick down --delete-data     and forget everything that was deployed"
+)]
+pub(super) struct Down {
+    #[command(flatten)]
+    instance: Instance,
+    /// Also delete the data directory: every object, image and log.
+    #[arg(long)]
+    delete_data: bool,
+}
+
+impl Down {
+    pub(super) fn run(&self) -> Result<()> {
+        root::require("kwick down")?;
+        let dir = self.instance.dir()?;
+        if !dir.is_initialised() {
+            remark(format!("nothing to do: {} is not a data directory of Kwick", dir.path().display()));
+            return Ok(());
+        }
+        dir.create_or_check()?;
+        end_main(&dir)?;
+        if let Some(record) = Record::load(&dir)? {
+            end_spawner(&dir, &record)?;
+        }
+        if self.delete_data {
+            fs::remove_dir_all(dir.path()).with_context(|| format!("cannot delete {}", dir.path().display()))?;
+            remark(format!("stopped; {} is deleted", dir.path().display()));
+        } else {
+            remark(format!("stopped; the data stays in {}", dir.path().display()));
+        }
+        Ok(())
+    }
+}
+
+/// Asks the running Kwick to end everything, and waits until it has.
+fn end_main(dir: &DataDir) -> Result<()> {
+    let Holder::Process(pid) = lock::holder(dir)? else { return Ok(()) };
+    if pid <= 0 {
+        return Err(Refused::error(
+            "another `kwick up` or `kwick down` is at work on this data directory",
+            "try again in a moment",
+        ));
+    }
+    remark(format!("stopping kwick (pid {pid}) and its pods"));
+    signal(pid, Signal::SIGINT)?;
+    if is_free_within(dir, MAIN_GRACE)? {
+        return Ok(());
+    }
+    remark(format!("kwick (pid {pid}) does not end; killing it"));
+    signal(pid, Signal::SIGKILL)?;
+    if is_free_within(dir, MAIN_GRACE)? {
+        return Ok(());
+    }
+    bail!("process {pid} does not end and holds {}", dir.join("lock").display())
+}
+
+/// Ends what a Kwick that is gone left running, and removes what a spawner that is gone left lying.
+fn end_spawner(dir: &DataDir, record: &Record) -> Result<()> {
+    let config = record.spawner_config(dir)?;
+    if launch::is_running(&config) {
+        block_on(async {
+            let (handle, shutdown) = Shutdown::new();
+            let tasks = Tasks::new(shutdown);
+            let (sandbox, _events) = Sandbox::connect(&config.socket_path(), &tasks, Clock::system()).await?;
+            sandbox.down(PODS_GRACE).await?;
+            handle.advance(base_rt::Phase::Stopped);
+            Ok::<(), cluster_sandbox::SandboxError>(())
+        })?
+        .context("the spawner does not end its pods")?;
+        let has_ended = block_on(within(MAIN_GRACE, || Ok(!launch::is_running(&config))))??;
+        if !has_ended {
+            bail!("the spawner has not ended; see {}", config.log_file.display());
+        }
+    }
+    cleanup::leftovers(&config).context("cannot remove what is left")
+}
+
+fn is_free_within(dir: &DataDir, time: Duration) -> Result<bool> {
+    block_on(within(time, || Ok(lock::holder(dir)? == Holder::Nobody)))?
+}
+
+/// Looks again and again until `is_done` or the time is over.
+async fn within(time: Duration, is_done: impl Fn() -> Result<bool>) -> Result<bool> {
+    let deadline = tokio::time::Instant::now() + time;
+    loop {
+        if is_done()? {
+            return Ok(true);
+        }
+        if tokio::time::Instant::now() >= deadline {
+            return Ok(false);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+fn signal(pid: i32, signal: Signal) -> Result<()> {
+    match kill(Pid::from_raw(pid), signal) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("cannot send {signal} to process {pid}")),
+    }
+}

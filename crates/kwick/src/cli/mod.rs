@@ -1,0 +1,159 @@
+//! The command line: one file per command. `--help` of each shows examples; an error names what to do next.
+
+mod doctor;
+mod down;
+mod env;
+mod status;
+mod table;
+mod up;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::instance::data_dir::DataDir;
+use crate::{exit, serve};
+
+/// Knative on one machine, without Kubernetes: one binary that serves Knative's own API.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kwick",
+    version,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  sudo kwick up                      start in the foreground; Ctrl-C ends everything
+  sudo kwick up --detach             start in the background
+  eval \"$(kwick env)\"                let kubectl, kn and func use it
+  kwick image import hello.tar --name hello
+  kn service create hello --image hello
+  sudo kwick down                    stop; keeps the data
+"
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start an instance on this machine (needs root).
+    Up(up::Up),
+    /// Stop an instance and leave nothing of it running (needs root).
+    Down(down::Down),
+    /// Show what runs.
+    Status(status::Status),
+    /// Say what this machine lacks, why it matters, and how to fix it.
+    Doctor(doctor::Doctor),
+    /// Print the export that makes kubectl and kn use this instance.
+    Env(env::Env),
+    /// The unprivileged process that `up` becomes.
+    #[command(name = "__serve", hide = true)]
+    Serve(Serve),
+}
+
+/// Which instance a command means.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Instance {
+    /// Where the instance keeps its data.
+    #[arg(long, env = "KWICK_DATA_DIR", default_value = "/var/lib/kwick", value_name = "DIR")]
+    data_dir: PathBuf,
+}
+
+impl Instance {
+    fn dir(&self) -> Result<DataDir> {
+        DataDir::at(&self.data_dir)
+    }
+}
+
+/// How much of Kwick is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Floors {
+    /// The API: store and admission.
+    Api,
+    /// And workloads and the node: a cluster without Knative.
+    Cluster,
+    /// And Knative.
+    All,
+}
+
+/// A form that answers can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// JSON.
+    Json,
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    #[command(flatten)]
+    instance: Instance,
+    #[arg(long, value_enum, default_value_t = Floors::All)]
+    only: Floors,
+    /// Standard output is a pipe that somebody reads until it is closed.
+    #[arg(long)]
+    detached: bool,
+    /// What is logged, as a `tracing` filter.
+    #[arg(long, env = "KWICK_LOG", default_value = "warn", value_name = "FILTER")]
+    log: String,
+}
+
+/// Runs the command.
+pub(crate) fn run(cli: Cli) -> Result<()> {
+    match cli.command {
+        Command::Up(up) => up.run(),
+        Command::Down(down) => down.run(),
+        Command::Status(status) => status.run(),
+        Command::Doctor(doctor) => doctor.run(),
+        Command::Env(env) => env.run(),
+        Command::Serve(Serve { instance, only, detached, log }) => {
+            base_rt::trace::init(&log, base_rt::trace::Format::Text).context("the log filter is not one")?;
+            let outcome = serve::run(&serve::Options { dir: instance.dir()?, floors: only, is_detached: detached });
+            if let (true, Err(error)) = (detached, &outcome) {
+                // Whoever waits for the start hears it; afterwards nobody listens here.
+                say(exit::sentence(error))?;
+            }
+            outcome
+        }
+    }
+}
+
+/// A small runtime for a command that asks somebody something.
+fn block_on<F: Future>(future: F) -> Result<F::Output> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
+    Ok(runtime.block_on(future))
+}
+
+/// Standard output, the one way to it. A reader that went away is no error.
+pub(crate) fn say(text: impl std::fmt::Display) -> Result<()> {
+    use std::io::Write as _;
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Progress and remarks for a person, beside the answer.
+#[expect(clippy::print_stderr, reason = "this is where the command line speaks to the person")]
+fn remark(text: impl std::fmt::Display) {
+    eprintln!("{text}");
+}
+
+/// Addresses that may be chosen.
+#[derive(Args, Clone, Copy, Debug, Default)]
+struct Addresses {
+    /// Where the gateway listens [default: 127.0.0.1:80, or :8080 when port 80 is taken; chosen once].
+    #[arg(long, value_name = "IP:PORT")]
+    gateway_addr: Option<SocketAddr>,
+    /// Where the Kubernetes API listens [default: 127.0.0.1:6443].
+    #[arg(long, value_name = "IP:PORT")]
+    api_addr: Option<SocketAddr>,
+    /// Where the image registry listens [default: 127.0.0.1:5000].
+    #[arg(long, value_name = "IP:PORT")]
+    registry_addr: Option<SocketAddr>,
+}

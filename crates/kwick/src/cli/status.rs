@@ -1,0 +1,135 @@
+//! `kwick status`: what runs, as the running instance and its API say.
+
+use anyhow::{Context, Result};
+use clap::Args;
+use kube::api::{Api, DynamicObject, ListParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use serde_json::{Value, json};
+
+use super::{Instance, Output, block_on, say, table};
+use crate::exit::{Ended, FAILED};
+use crate::instance::data_dir::DataDir;
+use crate::instance::lock::{self, Holder};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  kwick status\n  kwick status -o json | jq .addresses.gateway")]
+pub(super) struct Status {
+    #[command(flatten)]
+    instance: Instance,
+    /// The form of the answer.
+    #[arg(short, long, value_enum)]
+    output: Option<Output>,
+}
+
+impl Status {
+    pub(super) fn run(&self) -> Result<()> {
+        let dir = self.instance.dir()?;
+        if lock::holder(&dir)? == Holder::Nobody {
+            let message = format!("nothing runs on {}; start it with `sudo kwick up --detach`", dir.path().display());
+            return Err(Ended { code: FAILED, message }.into());
+        }
+        let status = block_on(ask(&dir))??;
+        say(match self.output {
+            Some(Output::Json) => serde_json::to_string_pretty(&status).context("cannot form JSON")?,
+            None => for_people(&status),
+        })
+    }
+}
+
+/// The instance's own facts, with the numbers of services and pods.
+async fn ask(dir: &DataDir) -> Result<Value> {
+    let client = connect(dir).await?;
+    let request = http::Request::get("/kwick/status").body(Vec::new()).context("cannot form a request")?;
+    let mut status: Value = client.request(request).await.context("the instance does not say how it is")?;
+    let services = services(&client).await?;
+    let pods = pods(&client).await?;
+    if let Some(status) = status.as_object_mut() {
+        status.insert("services".to_owned(), services);
+        status.insert("pods".to_owned(), pods);
+    }
+    Ok(status)
+}
+
+/// A client with the rights of the kubeconfig.
+async fn connect(dir: &DataDir) -> Result<kube::Client> {
+    let path = dir.join("kubeconfig");
+    let file = kube::config::Kubeconfig::read_from(&path)
+        .with_context(|| format!("cannot read {} (it belongs to whoever ran `kwick up`)", path.display()))?;
+    let config = kube::Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await;
+    kube::Client::try_from(config.context("cannot use the kubeconfig")?).context("cannot make a client")
+}
+
+async fn services(client: &kube::Client) -> Result<Value> {
+    let kind = GroupVersionKind::gvk("serving.knative.dev", "v1", "Service");
+    let listed = list(client, &kind, "services").await?;
+    let rows = listed.iter().map(|object| {
+        let conditions = object.data.pointer("/status/conditions").and_then(Value::as_array);
+        let ready = conditions.into_iter().flatten().find(|condition| condition["type"] == "Ready");
+        json!({
+            "namespace": object.metadata.namespace,
+            "name": object.metadata.name,
+            "url": object.data.pointer("/status/url"),
+            "ready": ready.map_or(Value::Null, |ready| ready["status"].clone()),
+        })
+    });
+    Ok(rows.collect())
+}
+
+async fn pods(client: &kube::Client) -> Result<Value> {
+    let listed = list(client, &GroupVersionKind::gvk("", "v1", "Pod"), "pods").await?;
+    let rows = listed.iter().map(|object| {
+        json!({
+            "namespace": object.metadata.namespace,
+            "name": object.metadata.name,
+            "phase": object.data.pointer("/status/phase"),
+        })
+    });
+    Ok(rows.collect())
+}
+
+/// Every object of a kind; none where the kind is not served (a lower floor alone).
+async fn list(client: &kube::Client, kind: &GroupVersionKind, plural: &str) -> Result<Vec<DynamicObject>> {
+    let api = Api::<DynamicObject>::all_with(client.clone(), &ApiResource::from_gvk_with_plural(kind, plural));
+    match api.list(&ListParams::default()).await {
+        Ok(list) => Ok(list.items),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Vec::new()),
+        Err(error) => Err(error).with_context(|| format!("cannot list {plural}")),
+    }
+}
+
+fn for_people(status: &Value) -> String {
+    let text = |pointer: &str| match status.pointer(pointer) {
+        Some(Value::String(text)) => text.clone(),
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(other) => other.to_string(),
+    };
+    let rows_of = |name: &str| status[name].as_array().cloned().unwrap_or_default();
+    let mebibytes = |pointer: &str| status.pointer(pointer).and_then(Value::as_u64).unwrap_or(0) >> 20;
+    let mut parts = vec![table::render(
+        ["WHAT", "VALUE"],
+        &[
+            ["pid".to_owned(), text("/pid")],
+            ["spawner pid".to_owned(), text("/spawnerPid")],
+            ["api".to_owned(), format!("https://{}", text("/addresses/api"))],
+            ["gateway".to_owned(), format!("http://{}", text("/addresses/gateway"))],
+            ["registry".to_owned(), text("/addresses/registry")],
+            [
+                "memory".to_owned(),
+                format!(
+                    "{} MiB and {} MiB of the spawner",
+                    mebibytes("/memory/kwickBytes"),
+                    mebibytes("/memory/spawnerBytes")
+                ),
+            ],
+            ["pods".to_owned(), rows_of("pods").len().to_string()],
+        ],
+    )];
+    let services: Vec<_> = rows_of("services")
+        .iter()
+        .map(|row| ["namespace", "name", "ready", "url"].map(|key| row[key].as_str().unwrap_or("-").to_owned()))
+        .collect();
+    if !services.is_empty() {
+        parts.push(table::render(["NAMESPACE", "SERVICE", "READY", "URL"], &services));
+    }
+    parts.join("\n\n")
+}

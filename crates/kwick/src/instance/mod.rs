@@ -1,0 +1,23 @@
+//! One instance of Kwick on this machine: its data directory, its record of what was chosen once, its lock, its kubeconfig.
+//!
+//! ```text
+//! DIR/VERSION        the layout's version; a newer one is refused
+//! DIR/instance.json  what was chosen once: id, uid, addresses, network ranges   (record.rs)
+//! DIR/lock           held by the running Kwick; holds its pid                   (lock.rs)
+//! DIR/kubeconfig     0600, the invoking user's                                  (kubeconfig.rs)
+//! DIR/pki            the instance's certificate authority, keys and tokens     (access.rs)
+//! DIR/state          API objects         DIR/images   compressed images
+//! DIR/volumes        what pods mount     these four are written by the unprivileged process
+//! DIR/layers         unpacked images     DIR/pods     writable layers      DIR/logs   pods' logs: the spawner's
+//! DIR/kwick.log      of a detached Kwick DIR/spawner.log
+//! /run/kwick/ID      the spawner's socket and lock
+//! ```
+//! The directory itself belongs to root.
+
+pub(crate) mod access;
+pub(crate) mod data_dir;
+pub(crate) mod kubeconfig;
+pub(crate) mod lock;
+pub(crate) mod ports;
+pub(crate) mod record;
+pub(crate) mod root;

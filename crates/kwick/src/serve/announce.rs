@@ -1,0 +1,65 @@
+//! What a person is told once everything is ready.
+
+use std::os::fd::AsFd as _;
+
+use anyhow::{Context, Result};
+
+use super::Options;
+use crate::cli::{Floors, say};
+use crate::instance::record::Record;
+
+/// The last words to whoever waits for a detached start.
+pub(crate) const READY: &str = "\nready\n";
+
+/// Says where everything is; closes standard output when detached.
+pub(super) fn ready(options: &Options, record: &Record) -> Result<()> {
+    say(summary(options, record))?;
+    if options.is_detached {
+        say(READY.trim_end())?;
+        let null = std::fs::OpenOptions::new().write(true).open("/dev/null").context("cannot open /dev/null")?;
+        nix::unistd::dup2_stdout(null.as_fd()).context("cannot close standard output")?;
+    }
+    Ok(())
+}
+
+fn summary(options: &Options, record: &Record) -> String {
+    let address =
+        |address: Option<std::net::SocketAddr>| address.map_or_else(|| "-".to_owned(), |address| address.to_string());
+    let kubeconfig = options.dir.join("kubeconfig");
+    let env = if options.dir.path() == std::path::Path::new("/var/lib/kwick") {
+        "kwick env".to_owned()
+    } else {
+        format!("kwick env --data-dir {}", options.dir.path().display())
+    };
+    let mut lines = vec![
+        "Kwick is ready.".to_owned(),
+        format!("  kubeconfig  {}", kubeconfig.display()),
+        format!("  api         https://{}", address(record.api)),
+    ];
+    if options.floors >= Floors::Cluster {
+        lines.push(format!("  registry    {}", address(record.registry)));
+    }
+    if options.floors == Floors::All {
+        let gateway = address(record.gateway);
+        lines.push(format!("  gateway     http://{gateway}"));
+        lines.push(String::new());
+        lines.push("Next:".to_owned());
+        lines.push(format!("  eval \"$({env})\""));
+        lines.push("  kwick image import FILE --name hello && kn service create hello --image hello".to_owned());
+        lines.push(format!("  curl http://hello.default.localhost{}", port_of(record)));
+        lines.push(format!(
+            "  curl -H 'Host: hello.default.localhost' http://{gateway}    (where names under localhost do not resolve)"
+        ));
+    } else {
+        lines.push(format!("Next:  eval \"$({env})\" && kubectl get namespaces"));
+    }
+    lines.join("\n")
+}
+
+/// The port as URLs show it: not at all when it is the scheme's own.
+fn port_of(record: &Record) -> String {
+    match record.gateway.map(|gateway| gateway.port()) {
+        None | Some(80) => String::new(),
+        Some(port) => format!(":{port}"),
+    }
+}

@@ -1,0 +1,77 @@
+//! The API server of the instance: its store, its certificates, who its users are.
+
+use std::net::TcpListener;
+
+use anyhow::{Context, Result};
+use cluster_apiserver::store::journal::sqlite::SqliteJournal;
+use cluster_apiserver::{ApiServer, ApiServerConfig, ServiceRange, TlsFiles};
+use cluster_sandbox::Sandbox;
+
+use super::{Options, Process, status};
+use crate::exit::Refused;
+use crate::instance::access;
+use crate::instance::record::Record;
+
+/// Names that clients in the cluster know the server by.
+const NAMES: [&str; 5] =
+    ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+
+/// The running API server.
+pub(super) struct Api {
+    server: ApiServer,
+}
+
+impl Api {
+    /// Starts it and serves it on `listeners`.
+    pub(super) async fn start(
+        options: &Options,
+        record: &Record,
+        sandbox: &Sandbox,
+        listeners: Vec<TcpListener>,
+        process: &Process,
+    ) -> Result<Self> {
+        let path = options.dir.join("state").join("api.db");
+        let journal = SqliteJournal::open(&path).map_err(|error| {
+            Refused::error(
+                format!("the store {} cannot be opened: {}", path.display(), base_rt::error_chain(&error)),
+                "restore it from a copy, or use another --data-dir; nothing was changed",
+            )
+        })?;
+        let key = access::service_account_key(&options.dir)?;
+        let mut config = ApiServerConfig::new(Box::new(journal), process.clock, process.tasks.clone(), key);
+        config.tokens = vec![access::administrator(&options.dir)?];
+        config.address = record.api.map_or_else(String::new, |address| address.to_string());
+        config.routes = vec![status::route(record, sandbox.facts().pid)];
+        if let Some(network) = &sandbox.facts().network {
+            let (first, prefix) = network.ranges.services;
+            config.services = ServiceRange { network: first, prefix_bits: prefix, ..ServiceRange::default() };
+        }
+        let server = ApiServer::start(config).await.context("cannot start the API server")?;
+        server.serve(listeners, &tls(options, record, sandbox, &server)?).context("cannot serve the API")?;
+        Ok(Self { server })
+    }
+
+    /// Brings everything to disk.
+    pub(super) fn close(&self) {
+        self.server.close();
+    }
+}
+
+fn tls(options: &Options, record: &Record, sandbox: &Sandbox, server: &ApiServer) -> Result<TlsFiles> {
+    let authority = access::authority(&options.dir)?;
+    let mut names: Vec<String> = NAMES.map(str::to_owned).into();
+    names.push("127.0.0.1".to_owned());
+    names.push(server.service_address().to_string());
+    names.extend(record.api.map(|address| address.ip().to_string()));
+    if let Some(network) = &sandbox.facts().network {
+        names.extend([network.bridge_ip, network.instance_ip].map(|ip| ip.to_string()));
+    }
+    names.sort_unstable();
+    names.dedup();
+    let credentials = access::server_certificate(&authority, &names)?;
+    Ok(TlsFiles {
+        certificate_pem: credentials.certificate_pem,
+        key_pem: credentials.key_pem,
+        client_authority_pem: authority.certificate_pem().to_owned(),
+    })
+}

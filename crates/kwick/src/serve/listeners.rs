@@ -1,0 +1,89 @@
+//! The sockets that the outside knows. The spawner makes and keeps them, so that connections wait while this process is away.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use anyhow::{Context, Result};
+use cluster_sandbox::Sandbox;
+use cluster_sandbox::spec::{ListenSpec, ListenerName, Place, Protocol};
+
+use crate::cli::Floors;
+use crate::instance::record::Record;
+
+/// The port of the API on the instance's own network.
+pub(super) const INSTANCE_API_PORT: u16 = 6443;
+/// The port of the registry there.
+pub(super) const INSTANCE_REGISTRY_PORT: u16 = 5000;
+/// The port of the gateway for hosts of the cluster there.
+pub(super) const INSTANCE_GATEWAY_PORT: u16 = 8081;
+
+/// Every socket, by who serves it.
+#[derive(Debug, Default)]
+pub(super) struct Listeners {
+    /// The API's: the host's and the instance's.
+    pub(super) api: Vec<TcpListener>,
+    /// The registry's: the host's and the instance's.
+    pub(super) registry: Vec<TcpListener>,
+    /// The gateway's for everybody: one for each worker.
+    pub(super) gateway_public: Vec<TcpListener>,
+    /// The gateway's for the cluster: one for each worker.
+    pub(super) gateway_private: Vec<TcpListener>,
+}
+
+impl Listeners {
+    /// Opens what `floors` need; those that an earlier process had are the same sockets.
+    pub(super) async fn open(sandbox: &Sandbox, record: &Record, floors: Floors) -> Result<Self> {
+        let bridge = sandbox.facts().network.as_ref().map(|network| network.bridge_ip);
+        let workers = workers();
+        let mut listeners = Self { api: host(sandbox, "api", record.api, 1).await?, ..Self::default() };
+        listeners.api.extend(inside(sandbox, "api-inside", bridge, INSTANCE_API_PORT, 1).await?);
+        if floors >= Floors::Cluster {
+            listeners.registry = host(sandbox, "registry", record.registry, 1).await?;
+            listeners.registry.extend(inside(sandbox, "registry-inside", bridge, INSTANCE_REGISTRY_PORT, 1).await?);
+        }
+        if floors == Floors::All {
+            listeners.gateway_public = host(sandbox, "gateway", record.gateway, workers).await?;
+            listeners.gateway_private =
+                inside(sandbox, "gateway-inside", bridge, INSTANCE_GATEWAY_PORT, workers).await?;
+        }
+        Ok(listeners)
+    }
+}
+
+/// As many threads as the data plane has.
+pub(super) fn workers() -> u16 {
+    std::thread::available_parallelism().ok().and_then(|count| u16::try_from(count.get()).ok()).unwrap_or(1).min(64)
+}
+
+async fn host(sandbox: &Sandbox, name: &str, address: Option<SocketAddr>, sockets: u16) -> Result<Vec<TcpListener>> {
+    let Some(address) = address else { return Ok(Vec::new()) };
+    listen(sandbox, name, Place::Host, address, sockets).await
+}
+
+async fn inside(
+    sandbox: &Sandbox,
+    name: &str,
+    ip: Option<Ipv4Addr>,
+    port: u16,
+    sockets: u16,
+) -> Result<Vec<TcpListener>> {
+    let Some(ip) = ip else { return Ok(Vec::new()) };
+    listen(sandbox, name, Place::Instance, SocketAddr::from((ip, port)), sockets).await
+}
+
+async fn listen(
+    sandbox: &Sandbox,
+    name: &str,
+    place: Place,
+    address: SocketAddr,
+    sockets: u16,
+) -> Result<Vec<TcpListener>> {
+    let name = ListenerName::try_new(name).context("a listener's name")?;
+    let spec = ListenSpec { name: name.clone(), place, address, protocol: Protocol::Tcp, sockets };
+    let held = sandbox.listeners().await.context("cannot ask the spawner for its listeners")?;
+    if held.iter().any(|old| old.name == name && *old != spec) {
+        // The address was changed since.
+        sandbox.unlisten(&name).await.with_context(|| format!("cannot give up the old address of {name}"))?;
+    }
+    let made = sandbox.listen(&spec).await.with_context(|| format!("cannot listen on {address} ({name})"))?;
+    Ok(made.sockets.into_iter().map(TcpListener::from).collect())
+}
