@@ -1,5 +1,72 @@
-//! Drives the release binary as a black box.
+//! Drives the release binary as a black box: end-to-end checks, the demo, recorded requests, the README's commands, the benchmarks.
+//!
+//! It links nothing of Kwick's serving path: it speaks to a running instance over HTTP and through kubectl, as a user does. `cargo xtask`
+//! builds it beside the binary and starts it as root. Everything it starts lives below its scratch folder and is gone when it ends,
+//! also when it fails or is interrupted.
+//!
+//! Where to start: [`instance`] runs a Kwick, [`api`] and [`http`] talk to it, [`check`] is the list of checks.
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a program for a terminal that measures by the real clock; its threads block, and it serves nobody"
+)]
 
-fn main() -> anyhow::Result<()> {
-    anyhow::bail!("unknown command: {:?}", std::env::args().nth(1))
+mod api;
+mod check;
+mod demo;
+mod golden;
+mod http;
+mod instance;
+mod ksvc;
+mod leftovers;
+mod place;
+mod readme;
+mod replay;
+mod until;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "e2e", about = "Drives a Kwick as a black box; `cargo xtask` builds and starts this")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Deploy a service, show its answer and its scaling 0→1→N→0
+    Demo(demo::Options),
+    /// Every end-to-end check
+    Check(check::Options),
+    /// Requests recorded on a kube-apiserver: how many status codes agree
+    Golden(golden::Options),
+    /// kn's recorded requests: methods, status codes and ends of watches
+    Replay(replay::Options),
+    /// The commands of README.md
+    Readme(readme::Options),
+}
+
+fn main() -> ExitCode {
+    if let Err(error) = until::watch_signals() {
+        println!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    let done = match Cli::parse().command {
+        Command::Demo(options) => demo::run(&options),
+        Command::Check(options) => check::run(&options),
+        Command::Golden(options) => golden::run(&options),
+        Command::Replay(options) => replay::run(&options),
+        Command::Readme(options) => readme::run(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

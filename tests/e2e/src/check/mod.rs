@@ -1,0 +1,143 @@
+//! The end-to-end checks: each drives a running Kwick as a user would and prints one line.
+//!
+//! Checks of serving share one instance; those that start, kill or refuse have their own. A failed check does not hide the others.
+
+mod bad_input;
+mod crash;
+mod instances;
+mod kubectl;
+mod processes;
+mod refusals;
+mod scale;
+mod serving;
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::demo;
+use crate::instance::Instance;
+use crate::leftovers::Picture;
+use crate::place::Place;
+use crate::until::{is_interrupted, until};
+
+/// What to check.
+#[derive(Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    place: Place,
+    /// Only checks whose name contains this
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+}
+
+/// A check on the shared instance; it says what came out.
+struct Shared {
+    name: &'static str,
+    run: fn(&Instance<'_>) -> Result<String>,
+}
+
+/// A check that starts what it needs.
+struct Own {
+    name: &'static str,
+    run: fn(&Place) -> Result<String>,
+}
+
+const SHARED: &[Shared] = &[
+    Shared { name: "deploy, answer, logs, status", run: serving::deploy },
+    Shared { name: "update, split, rollback, delete", run: serving::update },
+    Shared { name: "kubectl, unmodified", run: kubectl::script },
+    Shared { name: "zero and back", run: scale::zero_and_back },
+    Shared { name: "100 requests at zero", run: scale::burst_at_zero },
+    Shared { name: "concurrency target 10 gives 10 pods", run: scale::concurrency },
+    Shared { name: "invalid object", run: bad_input::invalid_object },
+    Shared { name: "image not found", run: bad_input::image_not_found },
+    Shared { name: "crash loop", run: bad_input::crash_loop },
+    Shared { name: "never ready", run: bad_input::never_ready },
+];
+
+const OWN: &[Own] = &[
+    Own { name: "refused: not root", run: refusals::not_root },
+    Own { name: "refused: port taken", run: refusals::port_taken },
+    Own { name: "refused: data directory in use", run: refusals::in_use },
+    Own { name: "refused: data directory newer", run: refusals::newer },
+    Own { name: "refused: data directory damaged", run: refusals::damaged },
+    Own { name: "SIGTERM and up keep the pods", run: instances::restart },
+    Own { name: "two instances side by side", run: instances::two },
+    Own { name: "kill -9 under writes and traffic", run: crash::killed },
+];
+
+/// Runs the checks; fails when one did.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let place = &options.place;
+    let _scratch = place.open()?;
+    let before = Picture::take(&place.binary("kwick"))?;
+    let mut sum = Sum { only: options.only.clone(), passed: 0, failed: 0 };
+    if SHARED.iter().any(|check| sum.is_wanted(check.name)) {
+        shared(place, &mut sum);
+    }
+    for check in OWN {
+        sum.check(check.name, || (check.run)(place));
+    }
+    sum.check("nothing is left over", || {
+        // The last process of an instance ends a moment after `kwick down`.
+        until("a clean machine", std::time::Duration::from_secs(10), || before.expect_nothing_new().map(Some))?;
+        Ok("no process, mount, link, namespace, cgroup".to_owned())
+    });
+    println!("{} of {} checks passed", sum.passed, sum.passed + sum.failed);
+    if sum.failed > 0 {
+        bail!("{} checks failed", sum.failed);
+    }
+    Ok(())
+}
+
+fn shared(place: &Place, sum: &mut Sum) {
+    let mut started = None;
+    sum.check("start", || {
+        let kwick = Instance::start(place, "shared")?;
+        demo::quicken(&kwick.api)?;
+        kwick.import_hello("hello").context("cannot import the sample's image")?;
+        started = Some(kwick);
+        Ok("up, image imported".to_owned())
+    });
+    let Some(kwick) = started else { return };
+    for check in SHARED {
+        sum.check(check.name, || (check.run)(&kwick));
+    }
+    sum.check("down", || kwick.down().map(|()| "stopped, data deleted".to_owned()));
+}
+
+/// Counts, and prints each check's line.
+struct Sum {
+    only: Option<String>,
+    passed: usize,
+    failed: usize,
+}
+
+impl Sum {
+    /// Starting, stopping and leaving nothing belong to every choice.
+    fn is_wanted(&self, name: &str) -> bool {
+        let always = ["start", "down", "nothing is left over"];
+        self.only.as_ref().is_none_or(|only| name.contains(only.as_str()) || always.contains(&name))
+    }
+
+    fn check(&mut self, name: &str, run: impl FnOnce() -> Result<String>) {
+        if !self.is_wanted(name) || is_interrupted() {
+            return;
+        }
+        let begun = Instant::now();
+        let outcome = run();
+        let seconds = begun.elapsed().as_secs_f64();
+        match outcome {
+            Ok(detail) => {
+                self.passed += 1;
+                println!("ok      {name} ({seconds:.1} s): {detail}");
+            }
+            Err(error) => {
+                self.failed += 1;
+                println!("FAILED  {name} ({seconds:.1} s): {error:#}");
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The processes of pods, found from outside: what adoption must keep.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+
+use crate::api::Api;
+use crate::instance::name;
+use crate::ksvc;
+
+/// A process: its id and when it began (in clock ticks since boot), which together are never used twice.
+pub(super) type Process = (u32, u64);
+
+/// The processes of a Service's pods, by pod.
+pub(super) fn of_service(api: &Api, service: &str) -> Result<BTreeMap<String, Vec<Process>>> {
+    let pods = ksvc::pods(api, service)?;
+    pods.iter().map(|pod| Ok((name(pod).to_owned(), of_pod(name(pod))?))).collect()
+}
+
+/// Processes whose host name is the pod's, as a container's environment says.
+fn of_pod(pod: &str) -> Result<Vec<Process>> {
+    let wanted = format!("HOSTNAME={pod}").into_bytes();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").context("cannot read the processes")?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|text| text.parse::<u32>().ok()) else { continue };
+        // A process may end meanwhile.
+        let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) else { continue };
+        if environment.split(|byte| *byte == 0).any(|variable| variable == wanted)
+            && let Some(begun) = begun(pid)
+        {
+            found.push((pid, begun));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn begun(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Behind the name in parentheses; the 22nd field of all is the 20th there.
+    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
+}

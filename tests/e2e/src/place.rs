@@ -1,0 +1,103 @@
+//! Where things are: the binaries, the workspace, and the scratch folder that is gone in the end.
+
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+/// Every command's options.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Place {
+    /// The folder with the binaries kwick and hello
+    #[arg(long)]
+    bin_dir: PathBuf,
+    /// A folder that this program makes and removes; any user must be able to reach it
+    #[arg(long)]
+    scratch: PathBuf,
+    /// The project's folder
+    #[arg(long)]
+    workspace: PathBuf,
+    /// kubectl, where there is one
+    #[arg(long)]
+    kubectl: Option<PathBuf>,
+    /// Also what takes long
+    #[arg(long)]
+    pub(crate) full: bool,
+}
+
+/// The scratch folder, removed at the end.
+pub(crate) struct Scratch<'a>(&'a Path);
+
+impl Place {
+    /// Makes the scratch folder.
+    pub(crate) fn open(&self) -> Result<Scratch<'_>> {
+        if !nix::unistd::geteuid().is_root() {
+            bail!("this starts containers and needs root");
+        }
+        std::fs::create_dir_all(&self.scratch).with_context(|| format!("cannot make {}", self.scratch.display()))?;
+        std::fs::set_permissions(&self.scratch, std::fs::Permissions::from_mode(0o755))?;
+        Ok(Scratch(&self.scratch))
+    }
+
+    /// A path below the scratch folder.
+    pub(crate) fn scratch(&self, name: &str) -> PathBuf {
+        self.scratch.join(name)
+    }
+
+    /// A path in the project.
+    pub(crate) fn workspace(&self, path: &str) -> PathBuf {
+        self.workspace.join(path)
+    }
+
+    /// A binary built beside this program.
+    pub(crate) fn binary(&self, name: &str) -> PathBuf {
+        self.bin_dir.join(name)
+    }
+
+    /// The folder of the binaries.
+    pub(crate) fn bin_dir(&self) -> &Path {
+        &self.bin_dir
+    }
+
+    /// A kwick command, ready to be run.
+    pub(crate) fn kwick(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+        let mut command = Command::new(self.binary("kwick"));
+        command.args(args).stdin(Stdio::null()).env_remove("KUBECONFIG").env_remove("KWICK_DATA_DIR");
+        command
+    }
+
+    /// kubectl, or nothing where there is none.
+    pub(crate) fn kubectl(&self) -> Option<&Path> {
+        self.kubectl.as_deref()
+    }
+}
+
+impl Drop for Scratch<'_> {
+    fn drop(&mut self) {
+        // What cannot be removed, the caller's sweep finds.
+        let _ = std::fs::remove_dir_all(self.0);
+    }
+}
+
+/// Runs a command and gives what it said; fails, with it, when the command does.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let output = outcome(command)?;
+    if !output.status.success() {
+        bail!("{command:?} ended with {}: {}", output.status, text(&output));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Runs a command to its end, whichever.
+pub(crate) fn outcome(command: &mut Command) -> Result<Output> {
+    command.output().with_context(|| format!("cannot start {command:?}"))
+}
+
+/// What a command wrote, first to standard error, then to standard output.
+pub(crate) fn text(output: &Output) -> String {
+    let both = [&output.stderr, &output.stdout].map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned());
+    both.join("\n").trim().to_owned()
+}

@@ -1,0 +1,74 @@
+//! The commands of README.md, run as they stand there.
+//!
+//! Every block whose fence says `sh ci` is run, in order, in one shell that stops at the first failure. The shell finds the built
+//! binaries and kubectl on its path, and a throw-away data directory in KWICK_DATA_DIR; it is root, so `sudo` does nothing there.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::place::{self, Place};
+
+const FENCE: &str = "```sh ci";
+const PRELUDE: &str = "set -euo pipefail\nsudo() { \"$@\"; }\nset -x\n";
+
+/// Where.
+#[derive(Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Runs the README.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let place = &options.place;
+    let Some(kubectl) = place.kubectl() else {
+        println!("left out: there is no kubectl");
+        return Ok(());
+    };
+    let _scratch = place.open()?;
+    let text = std::fs::read_to_string(place.workspace("README.md")).context("cannot read README.md")?;
+    let blocks = blocks(&text);
+    if blocks.is_empty() {
+        bail!("README.md has no block that begins with {FENCE}");
+    }
+    let data = place.scratch("readme");
+    let path = std::env::var("PATH").unwrap_or_default();
+    let tools =
+        kubectl.parent().filter(|folder| *folder != Path::new("")).map(|folder| format!("{}:", folder.display()));
+    let mut shell = Command::new("bash");
+    shell.arg("-c").arg(format!("{PRELUDE}{}", blocks.join("\n"))).current_dir(place.workspace(""));
+    shell.env("PATH", format!("{}:{}{path}", place.bin_dir().display(), tools.unwrap_or_default()));
+    shell.env("KWICK_DATA_DIR", &data).env("HOME", place.scratch("home"));
+    let status = shell.status().context("cannot start bash");
+    // Whether or not the commands came to their own `kwick down`.
+    let down = place::output(place.kwick(["down", "--delete-data", "--data-dir"]).arg(&data));
+    let status = status?;
+    if !status.success() {
+        bail!("the README's commands ended with {status}");
+    }
+    println!("{} blocks of README.md ran", blocks.len());
+    down.map(|_| ())
+}
+
+/// The contents of the marked blocks.
+fn blocks(text: &str) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut lines = text.lines();
+    while lines.by_ref().any(|line| line.trim_end() == FENCE) {
+        let block: Vec<&str> = lines.by_ref().take_while(|line| !line.starts_with("```")).collect();
+        blocks.push(block.join("\n"));
+    }
+    blocks
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn only_marked_blocks_count() {
+        let text = "x\n```sh ci\na\nb\n```\n```sh\nno\n```\n```sh ci\nc\n```\n";
+        assert_eq!(super::blocks(text), ["a\nb", "c"]);
+    }
+}
