@@ -134,6 +134,7 @@ impl ApiServer {
                 is_ready: AtomicBool::new(false),
                 address: config.address,
                 metrics: metrics.clone(),
+                hashes: crate::discovery::openapi::Hashes::default(),
             },
             limits: Limits::default(),
             metrics: Metrics::new(&metrics),

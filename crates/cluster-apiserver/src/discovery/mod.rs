@@ -4,7 +4,7 @@
 
 mod aggregated;
 mod groups;
-mod openapi;
+pub(crate) mod openapi;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,6 +33,7 @@ pub(crate) struct Discovery {
     /// `host:port` of the server, as clients reach it.
     pub(crate) address: String,
     pub(crate) metrics: Scope,
+    pub(crate) hashes: openapi::Hashes,
 }
 
 /// Answers a request that is not for a resource.

@@ -265,13 +265,13 @@ fn position(items: &[Value], key: &str, value: &Value) -> Result<Option<usize>, 
 fn check_items(old: &[Value], patch: &[Value]) -> Result<bool, PatchError> {
     let mut types = old.iter().chain(patch).map(std::mem::discriminant);
     let first = types.next();
-    if old.iter().chain(patch).any(Value::is_array) {
-        return Err(PatchError::ListOfLists);
-    }
     if types.any(|other| Some(other) != first) {
         let lists: Vec<Value> = [old, patch].iter().map(|list| Value::Array(list.to_vec())).collect();
         let text = format!("list element types are not identical: {}", go_text(&Value::Array(lists)));
         return Err(PatchError::Unfit(text));
+    }
+    if old.iter().chain(patch).any(Value::is_array) {
+        return Err(PatchError::ListOfLists);
     }
     match old.first().or_else(|| patch.first()) {
         Some(item) => Ok(item.is_object()),
@@ -326,7 +326,7 @@ fn unknown_directive(directive: &Value, fields: &Fields) -> PatchError {
 
 fn wrong_type(expected: &str, found: &Value) -> PatchError {
     let found = match found {
-        Value::Null => "nil",
+        Value::Null => "%!s(<nil>)",
         Value::Bool(_) => "bool",
         Value::Number(number) if number.is_f64() => "float64",
         Value::Number(_) => "int64",

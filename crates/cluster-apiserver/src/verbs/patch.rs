@@ -9,7 +9,7 @@ use crate::facts;
 use crate::field_error::{FieldError, quote};
 use crate::http::query::{FieldValidation, WriteOptions};
 use crate::negotiate::decode;
-use crate::patch::strategic;
+use crate::patch::strategic::{self, PatchError};
 use crate::registry::Resource;
 use crate::status::{Result, StatusError, top};
 use crate::strict::{self, DecodeError};
@@ -90,9 +90,17 @@ impl Patch {
             }
             Self::Strategic(patch) => {
                 let of = of.ok_or_else(StatusError::unsupported_patch)?;
-                strategic::apply(of, object, patch).map_err(|error| StatusError::bad_request(error.to_string()))
+                strategic::apply(of, object, patch).map_err(|error| refuse_strategic(&error))
             }
         }
+    }
+}
+
+fn refuse_strategic(error: &PatchError) -> StatusError {
+    match error {
+        PatchError::Malformed(_) => StatusError::bad_request(error.to_string()),
+        PatchError::ListOfLists => StatusError::unprocessable(),
+        PatchError::Unfit(text) => StatusError::internal(text),
     }
 }
 

@@ -111,9 +111,6 @@ enum Include {
     Object,
 }
 
-const NAME_DESCRIPTION: &str = "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names";
-const AGE_DESCRIPTION: &str = "CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed to be set in happens-before order across separate operations. Clients may not set this value. It is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
-
 impl<'a> Rows<'a> {
     pub(super) fn of(ask: &'a Ask) -> Self {
         let include = match ask.query.text("includeObject") {
@@ -151,10 +148,7 @@ impl<'a> Rows<'a> {
             Behaviour::Builtin(kind) => crate::table::columns(kind),
             Behaviour::Custom(custom) => {
                 let column = |name: &str, kind: &str, format: &str, description: &str, priority: i64| json!({"name": name, "type": kind, "format": format, "description": description, "priority": priority});
-                let mut columns = vec![column("Name", "string", "name", NAME_DESCRIPTION, 0)];
-                if custom.columns.is_empty() {
-                    columns.push(column("Age", "date", "", AGE_DESCRIPTION, 0));
-                }
+                let mut columns = crate::table::custom_columns(custom.columns.is_empty());
                 for c in &custom.columns {
                     let description = match c.description.as_str() {
                         "" => format!("Custom resource definition column (in JSONPath format): {}", c.path),

@@ -63,6 +63,8 @@ impl Strategy for Pod {
 
     fn prepare_update(&self, new: &mut Value, old: &Value, subresource: Option<&str>) {
         match subresource {
+            // The server's own change: a node, and the condition that says so.
+            Some("binding") => {}
             Some("ephemeralcontainers") => update::keep_all_but(new, old, &["ephemeralContainers"]),
             Some("resize") => update::keep_all_but(new, old, &["containers", "initContainers"]),
             _ => self.rules().update(new, old, subresource),

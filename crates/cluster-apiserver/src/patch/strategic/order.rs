@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{BAD_ORDER, DIRECTIVE, PatchError, go_text, no_key, wrong_type};
+use super::{DIRECTIVE, PatchError, go_text, no_key, wrong_type};
 
 /// What identifies an item: the value of its key, or the item itself.
 fn identity<'a>(item: &'a Value, key: Option<&str>) -> Option<&'a Value> {
@@ -65,8 +65,11 @@ pub(super) fn split(
         for item in &items {
             key_of(item, key)?;
         }
-        if !items.is_empty() && order.iter().any(|item| !item.is_object()) {
-            return Err(BAD_ORDER);
+        if let Some(place) = order.iter().position(|item| !item.is_object()).filter(|_| !items.is_empty()) {
+            return Err(PatchError::Unfit(format!("value for key {place} is not a map")));
+        }
+        for item in order {
+            key_of(item, key)?;
         }
     }
     Ok(items.into_iter().partition(|item| index(order, item, key).is_some()))
@@ -75,12 +78,13 @@ pub(super) fn split(
 /// Sorts the ordered items by `order`, and puts the others among them where they stood in `before`.
 pub(super) fn normalize(
     mut ordered: Vec<Value>,
-    others: Vec<Value>,
+    mut others: Vec<Value>,
     order: &[Value],
     before: &[Value],
     key: Option<&str>,
 ) -> Vec<Value> {
     ordered.sort_by_key(|item| index(order, item, key));
+    others.sort_by_key(|item| index(before, item, key).unwrap_or(usize::MAX));
     let mut result = Vec::with_capacity(ordered.len() + others.len());
     let (mut ordered, mut others) = (ordered.into_iter().peekable(), others.into_iter().peekable());
     while let (Some(left), Some(right)) = (others.peek(), ordered.peek()) {
