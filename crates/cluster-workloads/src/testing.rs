@@ -1,15 +1,30 @@
-//! Rows of reconcilers' tests: objects given, a time, and the plan that follows, as YAML beside the code.
+//! Rows of reconcilers' tests: objects given, a time, and the plan that follows, as YAML beside the code. And what tests of the network need:
+//! an API with fixed objects, and sockets at loopback in place of service addresses.
 //!
 //! `UPDATE_GOLDEN=1 cargo test -p cluster-workloads` writes what came out into the files instead of comparing it.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::convert::Infallible;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use base_controller::{GroupKind, Object};
-use base_rt::Timestamp;
-use kube::Resource;
+use base_controller::{Context, ContextConfig, GroupKind, Object};
+use base_rt::metrics::Scope;
+use base_rt::{Clock, Shutdown, ShutdownHandle, Tasks, Timestamp};
+use bytes::Bytes;
+use cluster_sandbox::spec::Protocol;
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream, StreamExt};
+use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::StreamBody;
+use kube::{Client, Resource};
 use serde::Deserialize;
 use serde_json::Value;
+
+use crate::service_ip::{Front, ServiceSocketError, ServiceSockets};
 
 const NOW: &str = "2026-01-01T00:00:00Z";
 
@@ -108,5 +123,138 @@ impl Rows {
             let shown = || serde_json::to_string_pretty(&planned).unwrap();
             assert_eq!(planned, row.then, "{}: {}\n{}", self.path.display(), row.case, shown());
         }
+    }
+}
+
+/// An API that has these objects, and never any other.
+pub(crate) fn api_of(objects: Vec<Value>) -> Client {
+    let objects = Arc::new(objects);
+    let service = tower::service_fn(move |request: Request<kube::client::Body>| {
+        let objects = Arc::clone(&objects);
+        async move {
+            let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+            let body = if is_watch {
+                StreamBody::new(stream::pending().boxed())
+            } else {
+                list(&objects, request.uri().path())
+            };
+            Ok::<_, Infallible>(Response::new(body))
+        }
+    });
+    Client::new(service, "default")
+}
+
+type ApiBody = StreamBody<BoxStream<'static, Result<Frame<Bytes>, Infallible>>>;
+
+fn list(objects: &[Value], path: &str) -> ApiBody {
+    let kind = if path.ends_with("/services") { "Service" } else { "EndpointSlice" };
+    let items: Vec<&Value> = objects.iter().filter(|object| object["kind"] == kind).collect();
+    let list =
+        serde_json::json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"}, "items": items});
+    StreamBody::new(stream::once(async move { Ok(Frame::data(Bytes::from(list.to_string()))) }).boxed())
+}
+
+/// What a part of this crate needs of its process, over [`api_of`].
+pub(crate) fn context_of(objects: Vec<Value>) -> (Context, ShutdownHandle) {
+    let (handle, shutdown) = Shutdown::new();
+    let config = ContextConfig {
+        client: api_of(objects),
+        clock: Clock::system(),
+        tasks: Tasks::new(shutdown),
+        metrics: Scope::root(),
+        seed: 0,
+        component: "test",
+    };
+    (Context::new(config), handle)
+}
+
+/// Sockets of this machine's loopback address, standing for those of a service range.
+#[derive(Debug, Default)]
+pub(crate) struct LoopbackSockets(Mutex<BTreeMap<Front, Kept>>);
+
+#[derive(Debug)]
+enum Kept {
+    Tcp(TcpListener),
+    Udp(UdpSocket),
+    /// Cannot be opened.
+    Broken,
+}
+
+impl LoopbackSockets {
+    /// Where the front is reached.
+    pub(crate) fn at(&self, front: Front) -> SocketAddr {
+        match self.0.lock().unwrap().get(&front).unwrap_or_else(|| panic!("{front} is not open")) {
+            Kept::Tcp(listener) => listener.local_addr().unwrap(),
+            Kept::Udp(socket) => socket.local_addr().unwrap(),
+            Kept::Broken => panic!("{front} is broken"),
+        }
+    }
+
+    /// From here on the front cannot be opened, or can again.
+    pub(crate) fn set_broken(&self, front: Front, is_broken: bool) {
+        let mut kept = self.0.lock().unwrap();
+        if is_broken {
+            kept.insert(front, Kept::Broken)
+        } else {
+            kept.remove(&front)
+        };
+    }
+
+    fn open(&self, front: Front) -> std::io::Result<Kept> {
+        let mut kept = self.0.lock().unwrap();
+        let made = match kept.entry(front) {
+            Entry::Occupied(made) => made.into_mut(),
+            Entry::Vacant(place) => place.insert(match front.protocol {
+                Protocol::Tcp => {
+                    let listener = TcpListener::bind("127.0.0.1:0")?;
+                    listener.set_nonblocking(true)?;
+                    Kept::Tcp(listener)
+                }
+                Protocol::Udp => {
+                    let socket = UdpSocket::bind("127.0.0.1:0")?;
+                    socket.set_nonblocking(true)?;
+                    Kept::Udp(socket)
+                }
+            }),
+        };
+        match made {
+            Kept::Tcp(listener) => listener.try_clone().map(Kept::Tcp),
+            Kept::Udp(socket) => socket.try_clone().map(Kept::Udp),
+            Kept::Broken => Err(std::io::ErrorKind::AddrInUse.into()),
+        }
+    }
+}
+
+impl ServiceSockets for LoopbackSockets {
+    fn listen_tcp(&self, address: SocketAddr) -> BoxFuture<'_, Result<TcpListener, ServiceSocketError>> {
+        let front = Front { protocol: Protocol::Tcp, address };
+        Box::pin(async move {
+            match self.open(front) {
+                Ok(Kept::Tcp(listener)) => Ok(listener),
+                Ok(_) => panic!("{front} is not TCP"),
+                Err(error) => Err(ServiceSocketError::new("listening at", front, error)),
+            }
+        })
+    }
+
+    fn listen_udp(&self, address: SocketAddr) -> BoxFuture<'_, Result<UdpSocket, ServiceSocketError>> {
+        let front = Front { protocol: Protocol::Udp, address };
+        Box::pin(async move {
+            match self.open(front) {
+                Ok(Kept::Udp(socket)) => Ok(socket),
+                Ok(_) => panic!("{front} is not UDP"),
+                Err(error) => Err(ServiceSocketError::new("listening at", front, error)),
+            }
+        })
+    }
+
+    fn close(&self, front: Front) -> BoxFuture<'_, Result<(), ServiceSocketError>> {
+        self.0.lock().unwrap().remove(&front);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn kept(&self) -> BoxFuture<'_, Result<Vec<Front>, ServiceSocketError>> {
+        let kept = self.0.lock().unwrap().keys().copied().collect();
+        Box::pin(async { Ok(kept) })
     }
 }
