@@ -1,6 +1,6 @@
 //! Drives the release binary as a black box: end-to-end checks, the demo, recorded requests, the README's commands, the benchmarks.
 //!
-//! It links nothing of Kwick's serving path: it speaks to a running instance over HTTP and through kubectl, as a user does. `cargo xtask`
+//! It links nothing of what it checks (the spawner alone, for a benchmark's baseline): it speaks to a running instance over HTTP and through kubectl, as a user does. `cargo xtask`
 //! builds it beside the binary and starts it as root. Everything it starts lives below its scratch folder and is gone when it ends,
 //! also when it fails or is interrupted.
 //!
@@ -13,6 +13,7 @@
 )]
 
 mod api;
+mod bench;
 mod check;
 mod demo;
 mod golden;
@@ -46,11 +47,17 @@ enum Command {
     Golden(golden::Options),
     /// kn's recorded requests: methods, status codes and ends of watches
     Replay(replay::Options),
+    /// Measure, each figure beside its baseline
+    Bench(bench::Options),
     /// The commands of README.md
     Readme(readme::Options),
 }
 
 fn main() -> ExitCode {
+    // A benchmark's baseline uses the spawner's code, which is this program, started again.
+    if cluster_sandbox::spawner::is_spawner(std::env::args_os()) {
+        return cluster_sandbox::spawner::run(std::env::args_os());
+    }
     if let Err(error) = until::watch_signals() {
         println!("error: {error:#}");
         return ExitCode::FAILURE;
@@ -61,6 +68,7 @@ fn main() -> ExitCode {
         Command::Golden(options) => golden::run(&options),
         Command::Replay(options) => replay::run(&options),
         Command::Readme(options) => readme::run(&options),
+        Command::Bench(options) => bench::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
