@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use base_rt::Clock;
 use base_rt::backoff::Backoff;
+use futures::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::Semaphore;
 
@@ -209,11 +210,9 @@ impl Puller {
         lease.extend(manifest.layers.iter().chain([&manifest.config]).map(|part| part.digest));
         self.fetch_config(session, image, manifest).await?;
         let layers = manifest.layers.iter().filter(|layer| !crate::media_type::is_foreign_layer(&layer.media_type));
-        stream::iter(layers)
-            .map(|layer| self.fetch_layer(session, layer))
-            .buffer_unordered(MAX_DOWNLOADS)
-            .try_for_each(|()| std::future::ready(Ok(())))
-            .await
+        // Collected and boxed: a stream over closures that borrow would make a future that no task of a runtime can own.
+        let fetches: Vec<_> = layers.map(|layer| self.fetch_layer(session, layer).boxed()).collect();
+        stream::iter(fetches).buffer_unordered(MAX_DOWNLOADS).try_for_each(|()| std::future::ready(Ok(()))).await
     }
 
     /// The configuration comes first: it may say that the layers are for nothing.

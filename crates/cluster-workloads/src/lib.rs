@@ -21,6 +21,7 @@ pub mod endpoints;
 pub mod event_ttl;
 pub mod load_balancer;
 pub mod namespace;
+pub mod node;
 mod objects;
 pub mod owner_gc;
 pub mod pod_gc;

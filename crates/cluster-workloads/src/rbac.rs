@@ -10,7 +10,7 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Ro
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::{
-    deployment, endpoints, event_ttl, load_balancer, namespace, owner_gc, pod_gc, replica_set, scheduler,
+    deployment, endpoints, event_ttl, load_balancer, namespace, node, owner_gc, pod_gc, replica_set, scheduler,
     service_account,
 };
 
@@ -49,7 +49,7 @@ const fn rule(
 
 const EVENTS: Rule = rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]);
 
-/// Every identity that [`crate::wire`] asks a client for.
+/// Every identity that [`crate::wire`] asks a client for, and the node's.
 pub const IDENTITIES: &[Identity] = &[
     Identity { name: READER, rules: &[rule(&["*"], &["*"], &["get", "list", "watch"])] },
     Identity {
@@ -107,6 +107,19 @@ pub const IDENTITIES: &[Identity] = &[
     Identity { name: load_balancer::NAME, rules: &[rule(&[""], &["services/status"], &["update"])] },
     Identity { name: pod_gc::NAME, rules: &[rule(&[""], &["pods", "pods/status"], &["update", "delete"])] },
     Identity { name: event_ttl::NAME, rules: &[rule(&[""], &["events"], &["delete"])] },
+    Identity {
+        name: node::NAME,
+        rules: &[
+            rule(&[""], &["pods", "services"], &["get", "list", "watch"]),
+            rule(&[""], &["pods/status"], &["patch", "update"]),
+            rule(&[""], &["pods"], &["delete"]),
+            rule(&[""], &["nodes"], &["get", "create"]),
+            rule(&[""], &["nodes/status"], &["patch", "update"]),
+            rule(&["coordination.k8s.io"], &["leases"], &["get", "create", "patch", "update"]),
+            rule(&[""], &["configmaps", "secrets"], &["get"]),
+            rule(&[""], &["serviceaccounts/token"], &["create"]),
+        ],
+    },
     Identity {
         name: scheduler::NAME,
         rules: &[rule(&[""], &["pods/binding"], &["create"]), rule(&[""], &["pods/status"], &["update"])],

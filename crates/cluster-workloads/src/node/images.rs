@@ -1,0 +1,188 @@
+//! Images for containers: found or pulled as the policy says, and unpacked.
+//!
+//! What is there already costs no request and no disk: the store's records and the images read once are in memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use base_image::keychain::Keychain;
+use base_image::pull::Puller;
+use base_image::store::Lease;
+use base_image::{Digest, Image, Reference, Store};
+use base_rt::error_chain;
+use cluster_sandbox::Sandbox;
+use cluster_sandbox::spec::UnpackSpec;
+
+/// Images that are kept in memory after they were read.
+const KEPT_MAX: usize = 256;
+
+/// When an image is asked for at its registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PullPolicy {
+    /// Each time.
+    Always,
+    /// When it is not here.
+    IfNotPresent,
+    /// Not at all.
+    Never,
+}
+
+impl PullPolicy {
+    /// As a container states it; the API server has set the default.
+    pub(crate) fn parse(text: Option<&str>) -> Self {
+        match text {
+            Some("Always") => Self::Always,
+            Some("Never") => Self::Never,
+            _ => Self::IfNotPresent,
+        }
+    }
+}
+
+/// An image ready to run; its blobs and layers stay while this does.
+#[derive(Clone, Debug)]
+pub(crate) struct Ready {
+    /// The image.
+    pub(crate) image: Arc<Image>,
+    /// `name@digest`.
+    pub(crate) id: String,
+    /// Keeps it.
+    pub(crate) _lease: Arc<Lease>,
+    /// Whether it came from a registry just now.
+    pub(crate) is_pulled: bool,
+}
+
+/// Why there is no image, in the kubelet's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NoImage {
+    /// The reason of the container's waiting state.
+    pub(crate) reason: &'static str,
+    /// More about it.
+    pub(crate) message: String,
+}
+
+/// The node's images.
+pub(crate) struct Images {
+    store: Store,
+    puller: Puller,
+    sandbox: Sandbox,
+    /// The blobs' directory, relative to the one that the spawner knows.
+    blobs: PathBuf,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    images: BTreeMap<Digest, Arc<Image>>,
+    unpacked: BTreeSet<Digest>,
+}
+
+impl Images {
+    /// The node's images; those in `unpacked` are there.
+    pub(crate) fn new(store: Store, puller: Puller, sandbox: Sandbox, blobs: PathBuf) -> Self {
+        Self { store, puller, sandbox, blobs, known: Mutex::default() }
+    }
+
+    /// Learns which layers are unpacked already.
+    pub(crate) async fn learn_layers(&self) {
+        if let Ok(layers) = self.sandbox.layers().await {
+            let digests = layers.iter().filter_map(|layer| Digest::from_hex(layer.as_str()));
+            self.known().unpacked = digests.collect();
+        }
+    }
+
+    /// Forgets which layers are unpacked: somebody removed one.
+    pub(crate) fn forget_layers(&self) {
+        self.known().unpacked.clear();
+    }
+
+    /// The manifest that a reference means here, without looking at it.
+    pub(crate) fn digest(&self, image: &str) -> Option<Digest> {
+        let reference: Reference = image.parse().ok()?;
+        reference.digest().or_else(|| Some(self.store.record(&reference)?.digest))
+    }
+
+    /// The image as it is here; none if it is not.
+    pub(crate) async fn present(&self, image: &str) -> Option<Arc<Image>> {
+        let reference: Reference = image.parse().ok()?;
+        self.find(&reference).await.ok().flatten()
+    }
+
+    /// An image as its policy asks for it, unpacked. `keychain` is asked for only if it has to be pulled.
+    pub(crate) async fn ready<F>(&self, image: &str, policy: PullPolicy, keychain: F) -> Result<Ready, NoImage>
+    where
+        F: AsyncFnOnce() -> Arc<dyn Keychain>,
+    {
+        let reference: Reference = image.parse().map_err(|error| NoImage {
+            reason: "InvalidImageName",
+            message: format!(
+                "Failed to apply default image tag {image:?}: couldn't parse image name {image:?}: {error}"
+            ),
+        })?;
+        let failed = |error: &dyn std::error::Error| NoImage { reason: "ErrImagePull", message: error_chain(error) };
+        // By digest it is the same wherever it comes from.
+        let may_be_old = policy != PullPolicy::Always || reference.digest().is_some();
+        let present = if may_be_old { self.find(&reference).await.map_err(|error| failed(&error))? } else { None };
+        let (found, is_pulled) = match present {
+            Some(found) => (found, false),
+            None if policy == PullPolicy::Never => {
+                let message = format!("Container image {image:?} is not present with pull policy of Never");
+                return Err(NoImage { reason: "ErrImageNeverPull", message });
+            }
+            None => {
+                let keychain = keychain().await;
+                let pulled = self.puller.pull(&reference, &*keychain).await;
+                (self.keep(pulled.map_err(|error| failed(&error))?), true)
+            }
+        };
+        let lease = self.store.lease_image(&found).map_err(|error| failed(&error))?;
+        self.unpack(&found).await.map_err(|error| failed(&error))?;
+        let id = format!("{}@{}", reference.name(), found.digest);
+        Ok(Ready { image: found, id, _lease: Arc::new(lease), is_pulled })
+    }
+
+    async fn find(&self, reference: &Reference) -> Result<Option<Arc<Image>>, base_image::registry_client::FetchError> {
+        let digest = reference.digest().or_else(|| Some(self.store.record(reference)?.digest));
+        let known = digest.and_then(|digest| self.known().images.get(&digest).map(Arc::clone));
+        if known.is_some() {
+            return Ok(known);
+        }
+        let found = self.puller.present(reference).await?;
+        Ok(found.map(|image| self.keep(image)))
+    }
+
+    fn keep(&self, image: Image) -> Arc<Image> {
+        let image = Arc::new(image);
+        let mut known = self.known();
+        if known.images.len() >= KEPT_MAX {
+            known.images.pop_first();
+        }
+        known.images.insert(image.digest, Arc::clone(&image));
+        image
+    }
+
+    async fn unpack(&self, image: &Image) -> Result<(), cluster_sandbox::SandboxError> {
+        let mut below = Vec::new();
+        for layer in &image.layers {
+            let is_there = self.known().unpacked.contains(&layer.chain_id);
+            if !is_there {
+                let spec = UnpackSpec {
+                    blob: self.blobs.join(layer.digest.hex()),
+                    digest: layer.digest,
+                    size: layer.size,
+                    diff_id: layer.diff_id,
+                    chain_id: layer.chain_id,
+                    below: below.clone(),
+                };
+                self.sandbox.unpack(&spec).await?;
+                self.known().unpacked.insert(layer.chain_id);
+            }
+            below.push(layer.chain_id);
+        }
+        Ok(())
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,224 @@
+//! A Pod's network as this process reaches it: sockets out of it, which of its ports listen, and what its `resolv.conf` says.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use base_net::connect::SocketSupply;
+use base_rt::Tasks;
+use cluster_sandbox::spec::{Dns, HostAlias, PodId};
+use cluster_sandbox::{Sandbox, listening};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::Pod;
+use tokio::sync::{mpsc, watch};
+
+use super::worker::Message;
+
+/// Sockets that are kept ready for a Pod with a role of this process in it.
+const READY: usize = 16;
+/// Below so many, more are fetched.
+const LOW: usize = 6;
+/// Sockets fetched at once for a Pod that needs few: its probes.
+const FEW: u16 = 4;
+
+/// How often a Pod is asked which of its ports listen: at first, for how long, and at most.
+const EAGER_EVERY: Duration = Duration::from_micros(500);
+const EAGER_FOR: Duration = Duration::from_millis(50);
+const EVERY_MAX: Duration = Duration::from_millis(10);
+/// A Pod that has not listened for so long is asked rarely.
+const PATIENT_AFTER: Duration = Duration::from_secs(10);
+const PATIENT_EVERY: Duration = Duration::from_millis(200);
+
+/// Unconnected sockets of a Pod's network. Clones share them.
+#[derive(Clone)]
+pub(crate) struct PodSockets(Arc<Shared>);
+
+struct Shared {
+    sandbox: Sandbox,
+    pod: PodId,
+    tasks: Tasks,
+    /// How many are kept.
+    kept: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    ready: Vec<OwnedFd>,
+    is_refilling: bool,
+    is_closed: bool,
+}
+
+impl PodSockets {
+    /// How many sockets to ask for with a Pod, by whether roles of this process are in it.
+    pub(crate) fn first(has_roles: bool) -> u16 {
+        if has_roles { u16::try_from(READY).unwrap_or(FEW) } else { FEW }
+    }
+
+    /// Those that came with the Pod.
+    pub(crate) fn new(sandbox: Sandbox, pod: PodId, tasks: Tasks, ready: Vec<OwnedFd>, has_roles: bool) -> Self {
+        let kept = if has_roles { READY } else { 0 };
+        let state = Mutex::new(State { ready, ..State::default() });
+        Self(Arc::new(Shared { sandbox, pod, tasks, kept, state }))
+    }
+
+    /// Lets go of all of them: a held socket keeps the Pod's network alive.
+    pub(crate) fn close(&self) {
+        let mut state = self.state();
+        state.is_closed = true;
+        state.ready.clear();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fetches more ahead of need.
+    fn refill(&self) {
+        let mut state = self.state();
+        if state.is_closed || state.is_refilling || state.ready.len() >= LOW || self.0.kept == 0 {
+            return;
+        }
+        state.is_refilling = true;
+        let wanted = u16::try_from(self.0.kept - state.ready.len()).unwrap_or(FEW);
+        drop(state);
+        let sockets = self.clone();
+        self.0.tasks.spawn_transient("node/sockets", async move {
+            let fetched = sockets.0.sandbox.sockets(&sockets.0.pod, wanted).await;
+            let mut state = sockets.state();
+            state.is_refilling = false;
+            if let (Ok(fetched), false) = (fetched, state.is_closed) {
+                state.ready.extend(fetched);
+            }
+        });
+    }
+}
+
+impl SocketSupply for PodSockets {
+    fn take(&self, addr: SocketAddr) -> BoxFuture<'_, io::Result<OwnedFd>> {
+        let taken = {
+            let mut state = self.state();
+            if state.is_closed { Err(io::Error::from(io::ErrorKind::NotConnected)) } else { Ok(state.ready.pop()) }
+        };
+        self.refill();
+        async move {
+            if addr.is_ipv6() {
+                return Err(io::Error::from(io::ErrorKind::AddrNotAvailable));
+            }
+            if let Some(socket) = taken? {
+                return Ok(socket);
+            }
+            let mut fetched = self.0.sandbox.sockets(&self.0.pod, FEW).await.map_err(io::Error::other)?;
+            let socket = fetched.pop();
+            let mut state = self.state();
+            if !state.is_closed {
+                state.ready.extend(fetched);
+            }
+            socket.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))
+        }
+        .boxed()
+    }
+}
+
+/// A port that somebody waits for: of which container, in which run, and which one.
+pub(crate) type WantedPort = (usize, u32, u16);
+
+/// Tells each port in `wanted` once when it listens, until `wanted` is dropped. A port that leaves `wanted` and comes back is told again.
+pub(crate) async fn watch_ports(
+    diag: OwnedFd,
+    ip: Option<Ipv4Addr>,
+    mut wanted: watch::Receiver<BTreeSet<WantedPort>>,
+    outbox: mpsc::Sender<Message>,
+) {
+    let mut told = BTreeSet::new();
+    let mut since = tokio::time::Instant::now();
+    let mut every = EAGER_EVERY;
+    loop {
+        let present = wanted.borrow_and_update().clone();
+        told.retain(|port| present.contains(port));
+        for port in present.difference(&told.clone()) {
+            if listens(&diag, ip, port.2) {
+                if outbox.send(Message::Listening(*port)).await.is_err() {
+                    return;
+                }
+                told.insert(*port);
+            }
+        }
+        let is_done = told.len() == present.len();
+        let pause = async { if is_done { std::future::pending().await } else { tokio::time::sleep(every).await } };
+        tokio::select! {
+            biased;
+            changed = wanted.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                since = tokio::time::Instant::now();
+                every = EAGER_EVERY;
+            }
+            () = pause => {
+                let waited = since.elapsed();
+                if waited > PATIENT_AFTER {
+                    every = PATIENT_EVERY;
+                } else if waited > EAGER_FOR {
+                    every = every.mul_f32(1.5).min(EVERY_MAX);
+                }
+            }
+        }
+    }
+}
+
+/// Whether somebody listens to `port`, on the wildcard, the loopback or the Pod's own address. A kernel that does not say counts as yes: the
+/// probe then finds out.
+fn listens(diag: &OwnedFd, ip: Option<Ipv4Addr>, port: u16) -> bool {
+    let addresses = [Some(Ipv4Addr::LOCALHOST), ip].into_iter().flatten();
+    let mut answers = addresses.map(|ip| listening::listens(diag.as_fd(), SocketAddrV4::new(ip, port)));
+    answers.any(|answer| answer.unwrap_or(true))
+}
+
+/// The Pod's `resolv.conf`.
+pub(crate) fn dns(pod: &Pod, server: Ipv4Addr, domain: &str) -> Dns {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let spec = pod.spec.as_ref();
+    let mut dns = match spec.and_then(|spec| spec.dns_policy.as_deref()) {
+        Some("None") => Dns::default(),
+        Some("Default") => Dns { nameservers: vec![server], ..Dns::default() },
+        _ => Dns {
+            nameservers: vec![server],
+            searches: vec![format!("{namespace}.svc.{domain}"), format!("svc.{domain}"), domain.to_owned()],
+            options: vec!["ndots:5".to_owned()],
+        },
+    };
+    if let Some(config) = spec.and_then(|spec| spec.dns_config.as_ref()) {
+        dns.nameservers
+            .extend(config.nameservers.iter().flatten().filter_map(|server| server.parse::<Ipv4Addr>().ok()));
+        dns.searches.extend(config.searches.iter().flatten().cloned());
+        for option in config.options.iter().flatten() {
+            let name = option.name.clone().unwrap_or_default();
+            dns.options.retain(|present| present.split(':').next() != Some(name.as_str()));
+            dns.options.push(option.value.as_ref().map_or(name.clone(), |value| format!("{name}:{value}")));
+        }
+    }
+    dns
+}
+
+/// Lines of the Pod's `/etc/hosts`.
+pub(crate) fn host_aliases(pod: &Pod) -> Vec<HostAlias> {
+    let aliases = pod.spec.iter().flat_map(|spec| spec.host_aliases.iter().flatten());
+    let parsed = aliases.filter_map(|alias| {
+        let ip: IpAddr = alias.ip.parse().ok()?;
+        Some(HostAlias { ip, names: alias.hostnames.clone().unwrap_or_default() })
+    });
+    parsed.collect()
+}
+
+/// What the Pod's containers see as host name.
+pub(crate) fn hostname(pod: &Pod) -> String {
+    let own = pod.spec.as_ref().and_then(|spec| spec.hostname.clone()).filter(|name| !name.is_empty());
+    let name = own.or_else(|| pod.metadata.name.clone()).unwrap_or_default();
+    let cut: String = name.chars().take(63).collect();
+    cut.trim_end_matches(['-', '.']).to_owned()
+}

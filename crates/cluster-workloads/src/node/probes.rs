@@ -1,0 +1,276 @@
+//! Probes and hooks of containers: what is tried, over which way, and when.
+//!
+//! A probe of a role of this process is a call, any other goes over a socket of the Pod's own network to the Pod's address. A probe that has
+//! not succeeded yet is also tried at once whenever something in its Pod begins to listen, so that readiness does not wait for the period.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base_net::connect::{Connector, LocalHandler, SocketSupply, Target};
+use base_net::probe::{CustomProbe, HttpProbe, Probe, ProbeError};
+use base_net::{Body, Request};
+use base_rt::{Tasks, error_chain};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use k8s_openapi::api::core::v1::{
+    Container, ExecAction, GRPCAction, HTTPGetAction, HTTPHeader, LifecycleHandler, Probe as ProbeSpec, TCPSocketAction,
+};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use tokio::sync::{mpsc, watch};
+
+use super::facts::seconds;
+use super::worker::Message;
+
+/// Who the node says it is.
+const USER_AGENT: &str = "kube-probe/1.37";
+/// A bound for an exchange whose specification names none.
+const HOOK_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Bytes of an answer that are read.
+const MAX_BODY: usize = 10 * 1024;
+
+/// Runs commands in containers.
+pub(crate) trait Execs: Send + Sync {
+    /// Runs a command in the container's present run; ends well with exit code 0.
+    fn run(&self, command: Vec<String>) -> BoxFuture<'_, Result<(), String>>;
+}
+
+/// How a container is reached.
+#[derive(Clone)]
+pub(crate) struct Way {
+    /// The Pod's address.
+    pub(crate) ip: IpAddr,
+    /// Sockets of the Pod's network.
+    pub(crate) sockets: Arc<dyn SocketSupply>,
+    /// Ports of the Pod that roles of this process answer.
+    pub(crate) handlers: BTreeMap<u16, Arc<dyn LocalHandler>>,
+    /// Runs commands in the container.
+    pub(crate) execs: Arc<dyn Execs>,
+    /// The process's tasks.
+    pub(crate) tasks: Tasks,
+}
+
+/// One thing to try.
+#[derive(Clone)]
+pub(crate) enum Attempt {
+    /// A GET.
+    Http(HTTPGetAction, u16),
+    /// A connection.
+    Tcp(TCPSocketAction, u16),
+    /// A health check.
+    Grpc(GRPCAction, u16),
+    /// A command.
+    Exec(ExecAction),
+}
+
+impl Attempt {
+    /// What a probe tries; none if it names nothing.
+    pub(crate) fn of_probe(probe: &ProbeSpec, container: &Container) -> Option<Self> {
+        Self::of((&probe.http_get, &probe.tcp_socket, &probe.exec), container).or_else(|| {
+            let grpc = probe.grpc.clone()?;
+            let port = u16::try_from(grpc.port).ok()?;
+            Some(Self::Grpc(grpc, port))
+        })
+    }
+
+    /// What a hook does; none if it only sleeps.
+    pub(crate) fn of_hook(hook: &LifecycleHandler, container: &Container) -> Option<Self> {
+        Self::of((&hook.http_get, &hook.tcp_socket, &hook.exec), container)
+    }
+
+    fn of(
+        actions: (&Option<HTTPGetAction>, &Option<TCPSocketAction>, &Option<ExecAction>),
+        container: &Container,
+    ) -> Option<Self> {
+        match actions {
+            (Some(http), _, _) => Some(Self::Http(http.clone(), port(&http.port, container)?)),
+            (_, Some(tcp), _) => Some(Self::Tcp(tcp.clone(), port(&tcp.port, container)?)),
+            (_, _, Some(exec)) => Some(Self::Exec(exec.clone())),
+            _ => None,
+        }
+    }
+
+    /// The port that has to listen for it to succeed.
+    pub(crate) fn port(&self) -> Option<u16> {
+        match self {
+            Self::Http(_, port) | Self::Tcp(_, port) | Self::Grpc(_, port) => Some(*port),
+            Self::Exec(_) => None,
+        }
+    }
+
+    /// Tries once.
+    pub(crate) async fn run(&self, way: &Way, timeout: Duration) -> Result<(), String> {
+        let connector = Connector::new().with_supply(Arc::clone(&way.sockets));
+        let probe = match self {
+            Self::Exec(exec) => {
+                Probe::Other(Box::new(ExecProbe(exec.command.clone().unwrap_or_default(), Arc::clone(&way.execs))))
+            }
+            Self::Tcp(tcp, port) => Probe::Tcp(Target::http1(address(tcp.host.as_deref(), *port, way)?)),
+            Self::Grpc(grpc, port) => {
+                let target = Target::http2(SocketAddr::new(way.ip, *port));
+                Probe::Grpc { target, service: grpc.service.clone().unwrap_or_default() }
+            }
+            Self::Http(http, port) => {
+                let headers = headers(http.http_headers.as_deref().unwrap_or_default())?;
+                let path = http.path.clone().filter(|path| !path.is_empty()).unwrap_or_else(|| "/".to_owned());
+                let is_own = http.host.as_deref().is_none_or(|host| host.is_empty() || host == way.ip.to_string());
+                if let Some(handler) = way.handlers.get(port).filter(|_| is_own) {
+                    return call(handler, (&path, headers, SocketAddr::new(way.ip, *port)), timeout).await;
+                }
+                let mut target = Target::http1(address(http.host.as_deref(), *port, way)?);
+                if http.scheme.as_deref() == Some("HTTPS") {
+                    // The connector has no TLS configuration that trusts everybody, so this fails and says why.
+                    target = target.with_tls(way.ip.into());
+                }
+                Probe::Http(HttpProbe { target, path, headers })
+            }
+        };
+        probe.run(&connector, &way.tasks, timeout).await.map_err(|error| error_chain(&error))
+    }
+}
+
+struct ExecProbe(Vec<String>, Arc<dyn Execs>);
+
+impl CustomProbe for ExecProbe {
+    fn run(&self) -> BoxFuture<'_, Result<(), ProbeError>> {
+        async move { self.1.run(self.0.clone()).await.map_err(ProbeError::Other) }.boxed()
+    }
+}
+
+/// A GET to a role of this process.
+async fn call(
+    handler: &Arc<dyn LocalHandler>,
+    what: (&str, HeaderMap, SocketAddr),
+    timeout: Duration,
+) -> Result<(), String> {
+    let (path, headers, address) = what;
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    let mut request = Request::new(Body::empty());
+    *request.uri_mut() = path.parse().map_err(|error: http::uri::InvalidUri| error.to_string())?;
+    *request.headers_mut() = headers;
+    let host = HeaderValue::try_from(address.to_string()).map_err(|error| error.to_string())?;
+    request.headers_mut().entry(http::header::HOST).or_insert(host);
+    let asking = async {
+        let response = handler.call(request).await.map_err(|error| error_chain(&*error))?;
+        let status = response.status();
+        let _ = response.into_body().read(MAX_BODY).await;
+        if (200..400).contains(&status.as_u16()) { Ok(()) } else { Err(ProbeError::Status(status).to_string()) }
+    };
+    tokio::time::timeout(timeout, asking).await.unwrap_or_else(|_| Err(ProbeError::Timeout(timeout).to_string()))
+}
+
+fn headers(list: &[HTTPHeader]) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    for header in list {
+        let name = HeaderName::try_from(header.name.as_str()).map_err(|error| error.to_string())?;
+        let value = HeaderValue::try_from(header.value.as_str()).map_err(|error| error.to_string())?;
+        headers.append(name, value);
+    }
+    headers.entry(http::header::USER_AGENT).or_insert(HeaderValue::from_static(USER_AGENT));
+    Ok(headers)
+}
+
+/// Where a probe goes: the Pod's address, or an address that it names.
+fn address(host: Option<&str>, port: u16, way: &Way) -> Result<SocketAddr, String> {
+    let Some(host) = host.filter(|host| !host.is_empty()) else { return Ok(SocketAddr::new(way.ip, port)) };
+    match host {
+        "localhost" => Ok(SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)),
+        _ => host.parse().map(|ip| SocketAddr::new(ip, port)).map_err(|_| format!("{host:?} is not an IP address")),
+    }
+}
+
+/// The number of a port that may be named.
+fn port(port: &IntOrString, container: &Container) -> Option<u16> {
+    let number = match port {
+        IntOrString::Int(number) => Some(*number),
+        IntOrString::String(name) => {
+            let named = container.ports.iter().flatten().find(|port| port.name.as_deref() == Some(name));
+            named.map(|port| port.container_port).or_else(|| name.parse().ok())
+        }
+    };
+    number.and_then(|number| u16::try_from(number).ok()).filter(|number| *number > 0)
+}
+
+/// When a probe is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Schedule {
+    /// Not before.
+    pub(crate) delay: Duration,
+    /// From try to try.
+    pub(crate) period: Duration,
+    /// How long one may take.
+    pub(crate) timeout: Duration,
+}
+
+impl Schedule {
+    /// A probe's schedule.
+    pub(crate) fn of(probe: &ProbeSpec) -> Self {
+        let time = |number: Option<i32>, default: i64| seconds(number.map_or(default, i64::from).max(0));
+        let at_least = Duration::from_secs(1);
+        Self {
+            delay: time(probe.initial_delay_seconds, 0),
+            period: time(probe.period_seconds, 10).max(at_least),
+            timeout: time(probe.timeout_seconds, 1).max(at_least),
+        }
+    }
+}
+
+/// Tries for ever. `poke` changes when something in the Pod may have changed: a probe that is not content is then tried at once. One that
+/// needs a port is first tried when that happens, or after a period.
+pub(crate) async fn probe(
+    attempt: Attempt,
+    schedule: Schedule,
+    (way, mut poke): (Way, watch::Receiver<u64>),
+    (outbox, message): (mpsc::Sender<Message>, impl Fn(Result<(), String>) -> Message),
+) {
+    tokio::time::sleep(schedule.delay).await;
+    let is_listening = |poke: &watch::Receiver<u64>| *poke.borrow() > 0;
+    if attempt.port().is_some() && schedule.delay.is_zero() && !is_listening(&poke) {
+        pause(schedule.period, &mut poke).await;
+    }
+    loop {
+        poke.mark_unchanged();
+        let outcome = attempt.run(&way, schedule.timeout).await;
+        let is_content = outcome.is_ok();
+        if outbox.send(message(outcome)).await.is_err() {
+            return;
+        }
+        if is_content {
+            tokio::time::sleep(schedule.period).await;
+        } else {
+            pause(schedule.period, &mut poke).await;
+        }
+    }
+}
+
+/// Waits for the period, or for a poke.
+async fn pause(period: Duration, poke: &mut watch::Receiver<u64>) {
+    tokio::select! {
+        biased;
+        changed = poke.changed() => {
+            if changed.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+        () = tokio::time::sleep(period) => {}
+    }
+}
+
+/// Does what a container's `preStop` or `postStart` hook says, within `bound`.
+pub(crate) async fn hook(
+    hook: &LifecycleHandler,
+    container: &Container,
+    way: &Way,
+    bound: Duration,
+) -> Result<(), String> {
+    if let Some(sleep) = &hook.sleep {
+        tokio::time::sleep(seconds(sleep.seconds).min(bound)).await;
+        return Ok(());
+    }
+    match Attempt::of_hook(hook, container) {
+        Some(attempt) => attempt.run(way, bound.min(HOOK_TIMEOUT)).await,
+        None => Ok(()),
+    }
+}
