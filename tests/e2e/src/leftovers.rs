@@ -1,11 +1,12 @@
 //! What an instance could leave on the machine: a picture before, a picture after, and the difference.
 //!
-//! Looked at are processes that run the binary or a container, mounts, network links, named and held network namespaces, and cgroups.
-//! Other programs of the machine come and go as well, so processes count only when their program or working folder is Kwick's, and
-//! namespaces only when a process of those holds them; mounts, links and cgroups count all.
+//! Looked at are processes, mounts, network links, named network namespaces, cgroups and firewall tables. Other programs of the machine
+//! come and go as well, so processes count when they run the binary or are in a cgroup that names Kwick, the others by Kwick's names. A
+//! namespace without a name goes with its last process or mount, so those tell of it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -22,6 +23,7 @@ impl Picture {
         mounts(&mut things)?;
         links(&mut things)?;
         named_namespaces(&mut things);
+        firewall(&mut things);
         cgroups(Path::new("/sys/fs/cgroup"), &mut things, 0);
         processes(binary, &mut things)?;
         Ok(Self { things, binary: binary.to_owned() })
@@ -45,13 +47,17 @@ impl Picture {
 fn mounts(things: &mut BTreeSet<String>) -> Result<()> {
     let text = std::fs::read_to_string("/proc/self/mountinfo").context("cannot read the mounts")?;
     // The fifth field is where it is mounted.
-    things.extend(text.lines().filter_map(|line| Some(format!("mount {}", line.split(' ').nth(4)?))));
+    let points = text.lines().filter_map(|line| line.split(' ').nth(4)).filter(|point| point.contains("kwick"));
+    things.extend(points.map(|point| format!("mount {point}")));
     Ok(())
 }
 
 fn links(things: &mut BTreeSet<String>) -> Result<()> {
     for entry in std::fs::read_dir("/sys/class/net").context("cannot read the network links")? {
-        things.insert(format!("link {}", entry?.file_name().to_string_lossy()));
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name.starts_with("kw") {
+            things.insert(format!("link {name}"));
+        }
     }
     Ok(())
 }
@@ -61,6 +67,13 @@ fn named_namespaces(things: &mut BTreeSet<String>) {
     for entry in std::fs::read_dir("/run/netns").into_iter().flatten().flatten() {
         things.insert(format!("namespace {}", entry.file_name().to_string_lossy()));
     }
+}
+
+/// Tables of the host's firewall; without nft there are none.
+fn firewall(things: &mut BTreeSet<String>) {
+    let Ok(output) = Command::new("nft").args(["list", "tables"]).output() else { return };
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    things.extend(text.lines().filter(|line| line.contains("kwick")).map(|line| format!("firewall {line}")));
 }
 
 /// Cgroups whose path names Kwick. Others (a session's, a service's) come and go by themselves.
@@ -81,14 +94,14 @@ fn cgroups(folder: &Path, things: &mut BTreeSet<String>, depth: usize) {
     }
 }
 
-/// Processes of the binary, and those in another network namespace than ours whose parent chain begins at one: containers.
+/// Processes of the binary, and those in a cgroup that names Kwick: containers.
 fn processes(binary: &Path, things: &mut BTreeSet<String>) -> Result<()> {
-    let ours = std::fs::read_link("/proc/self/ns/pid").context("cannot read our own namespace")?;
     for entry in std::fs::read_dir("/proc").context("cannot read the processes")?.flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        let at = |name: &str| std::fs::read_link(format!("/proc/{pid}/{name}"));
-        let (Ok(program), Ok(space)) = (at("exe"), at("ns/pid")) else { continue };
-        if program.starts_with(binary) || space != ours {
+        // Either is unreadable when the process has just ended.
+        let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+        let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        if program == binary || groups.contains("kwick") {
             things.insert(format!("process {pid} {}", program.display()));
         }
     }

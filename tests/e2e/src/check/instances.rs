@@ -1,13 +1,20 @@
-//! Restarting one instance, and running two.
+//! Starting, restarting and ending instances, and running two.
+
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::processes;
 use crate::instance::{Instance, ensure};
 use crate::ksvc::{self, Ksvc};
+use crate::leftovers::Picture;
 use crate::place::Place;
 use crate::until::until;
+
+const END_WITHIN: Duration = Duration::from_secs(40);
 
 /// SIGTERM ends Kwick alone; the next `kwick up` has the same processes.
 pub(super) fn restart(place: &Place) -> Result<String> {
@@ -54,4 +61,47 @@ pub(super) fn two(place: &Place) -> Result<String> {
     ensure(answer.starts_with("Hello first!"), || format!("it answered {answer:?}"))?;
     first.down()?;
     Ok("both answered; one ended, the other did not".to_owned())
+}
+
+/// Ctrl-C on a foreground `kwick up` is `kwick down`.
+pub(super) fn interrupt(place: &Place) -> Result<String> {
+    let before = Picture::take(&place.binary("kwick"))?;
+    let (kwick, mut child) = in_foreground(place, "interrupt")?;
+    kill(Pid::from_raw(kwick.pid()?), Signal::SIGINT).context("cannot interrupt kwick")?;
+    let status = end_of(&mut child)?;
+    ensure(status.success(), || format!("it ended with {status}"))?;
+    until("a clean machine", Duration::from_secs(10), || before.expect_nothing_new().map(Some))?;
+    kwick.down()?;
+    Ok("exit code 0, nothing left".to_owned())
+}
+
+/// Without its spawner Kwick says so and ends; the next start replaces the pods.
+pub(super) fn spawner_killed(place: &Place) -> Result<String> {
+    let (kwick, mut child) = in_foreground(place, "spawner")?;
+    kill(Pid::from_raw(kwick.spawner_pid()?), Signal::SIGKILL).context("cannot kill the spawner")?;
+    let status = end_of(&mut child)?;
+    ensure(status.code() == Some(3), || format!("it ended with {status}"))?;
+    kwick.up_again().context("it does not start again")?;
+    let host = ksvc::host(&ksvc::ready(&kwick.api, "kept")?)?;
+    until("an answer", ksvc::PATIENCE, || ksvc::greet(&kwick.gateway, &host).map(Some))?;
+    kwick.down()?;
+    Ok("exit code 3; the next start serves again".to_owned())
+}
+
+/// An instance with one running pod, whose Kwick is our child.
+fn in_foreground<'a>(place: &'a Place, name: &str) -> Result<(Instance<'a>, Child)> {
+    let kwick = Instance::start(place, name)?;
+    kwick.import_hello("hello")?;
+    Ksvc::hello("kept").scale("min-scale", "1").deploy(&kwick.api)?;
+    kwick.signal(Signal::SIGTERM)?;
+    let mut up = place.kwick(["up"]);
+    let child =
+        up.args(kwick.options()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("cannot start kwick")?;
+    until("kwick in the foreground", ksvc::PATIENCE, || kwick.pid().map(Some))?;
+    ksvc::ready(&kwick.api, "kept")?;
+    Ok((kwick, child))
+}
+
+fn end_of(child: &mut Child) -> Result<ExitStatus> {
+    until("the end of kwick", END_WITHIN, || Ok(child.try_wait()?))
 }

@@ -64,6 +64,8 @@ const OWN: &[Own] = &[
     Own { name: "refused: data directory newer", run: refusals::newer },
     Own { name: "refused: data directory damaged", run: refusals::damaged },
     Own { name: "SIGTERM and up keep the pods", run: instances::restart },
+    Own { name: "Ctrl-C leaves nothing", run: instances::interrupt },
+    Own { name: "spawner killed", run: instances::spawner_killed },
     Own { name: "two instances side by side", run: instances::two },
     Own { name: "kill -9 under writes and traffic", run: crash::killed },
 ];
