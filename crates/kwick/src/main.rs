@@ -10,6 +10,7 @@
 
 mod cli;
 mod exit;
+mod image;
 mod instance;
 mod serve;
 

@@ -4,6 +4,7 @@
 //! added, so equal content gives equal digests on every machine, and a layer is complete in itself.
 
 mod layer;
+mod layout;
 #[cfg(test)]
 mod tests;
 
@@ -13,13 +14,14 @@ use std::path::PathBuf;
 use base_rt::Timestamp;
 
 pub use layer::LayerTree;
+pub use layout::assemble_layout;
 
 use crate::config::{ConfigError, ImageConfig};
 use crate::digest::{Digest, Hashing};
 use crate::manifest::{Descriptor, Manifest};
 use crate::media_type::{Compression, OCI_CONFIG, OCI_MANIFEST};
 use crate::reference::Reference;
-use crate::store::{BlobError, Origin, Record, RefError, Store};
+use crate::store::{BlobError, OpenError, Origin, Record, RefError, Store};
 
 /// The largest layer that is assembled.
 const MAX_LAYER_BYTES: u64 = 16 << 30;
@@ -55,6 +57,18 @@ pub enum AssembleError {
     Path {
         /// As given.
         path: String,
+    },
+    /// There is no place for the image.
+    #[error("prepare a place for the image")]
+    Open(#[source] OpenError),
+    /// A document of the layout cannot be written.
+    #[error("write {}", .path.display())]
+    Write {
+        /// The document.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
     },
     /// The layer cannot be written.
     #[error("write a layer")]

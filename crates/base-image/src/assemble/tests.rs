@@ -91,3 +91,15 @@ fn bad_paths_and_sources_are_named() {
     let error = assemble(&store, &spec(vec![tree], Compression::None)).unwrap_err();
     assert_eq!(error.to_string(), "add /does/not/exist to the image");
 }
+
+#[test]
+fn a_layout_is_an_archive_of_one_nameless_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut tree = LayerTree::new();
+    tree.add_bytes("app", 0o755, "x").unwrap();
+    let digest = assemble_layout(dir.path(), &spec(vec![tree], Compression::Zstd)).unwrap();
+    let archive = crate::import::Archive::open(dir.path()).unwrap();
+    let images = archive.named_images(Some(&"hello".parse().unwrap())).unwrap();
+    assert_eq!((images.len(), images[0].manifest.digest, images[0].blobs.len()), (1, digest, 2));
+    assert!(archive.named_images(None).is_err());
+}

@@ -3,8 +3,9 @@
 mod doctor;
 mod down;
 mod env;
+mod image;
 mod status;
-mod table;
+pub(crate) mod table;
 mod up;
 
 use std::net::SocketAddr;
@@ -47,6 +48,8 @@ enum Command {
     Status(status::Status),
     /// Say what this machine lacks, why it matters, and how to fix it.
     Doctor(doctor::Doctor),
+    /// Import, list, remove and make images.
+    Image(image::Image),
     /// Print the export that makes kubectl and kn use this instance.
     Env(env::Env),
     /// The unprivileged process that `up` becomes.
@@ -58,7 +61,7 @@ enum Command {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Instance {
     /// Where the instance keeps its data.
-    #[arg(long, env = "KWICK_DATA_DIR", default_value = "/var/lib/kwick", value_name = "DIR")]
+    #[arg(long, env = "KWICK_DATA_DIR", default_value = "/var/lib/kwick", value_name = "DIR", global = true)]
     data_dir: PathBuf,
 }
 
@@ -81,7 +84,7 @@ pub(crate) enum Floors {
 
 /// A form that answers can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
+pub(crate) enum Output {
     /// JSON.
     Json,
 }
@@ -107,6 +110,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Command::Down(down) => down.run(),
         Command::Status(status) => status.run(),
         Command::Doctor(doctor) => doctor.run(),
+        Command::Image(image) => image.run(),
         Command::Env(env) => env.run(),
         Command::Serve(Serve { instance, only, detached, log }) => {
             base_rt::trace::init(&log, base_rt::trace::Format::Text).context("the log filter is not one")?;

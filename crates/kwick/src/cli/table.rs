@@ -6,7 +6,7 @@ use std::io::IsTerminal as _;
 use comfy_table::{Table, presets};
 
 /// The rows under their heads, as standard output wants them.
-pub(super) fn render<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> String {
+pub(crate) fn render<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> String {
     if !std::io::stdout().is_terminal() {
         return rows.iter().fold(heads.join("\t"), |mut text, row| {
             // Writing into a String does not fail.
