@@ -67,7 +67,7 @@ pub struct ActivatorParts {
     pub clock: Clock,
     /// The process's tasks.
     pub tasks: Tasks,
-    /// Where metrics are registered.
+    /// Where metrics are registered, under names of the activator's own.
     pub metrics: Metrics,
 }
 
@@ -77,7 +77,7 @@ pub struct Activator {
     reporter: Arc<Reporter>,
     pod_ip: Option<IpAddr>,
     tasks: Tasks,
-    metrics: Metrics,
+    server: Server,
     prober: Prober,
     table: ArcSwap<Table>,
     /// Taken by writers of the table.
@@ -101,7 +101,6 @@ impl Activator {
     /// An activator that knows no Revision yet. Call it on the main runtime.
     pub fn new(parts: ActivatorParts) -> Arc<Self> {
         let ActivatorParts { upstream, stats, pod_name, pod_ip, clock, tasks, metrics } = parts;
-        let metrics = metrics.sub("activator");
         let reporter = Arc::new(Reporter::new(pod_name, clock, stats, &metrics));
         reporter.start(&tasks);
         let prober = Prober::new(upstream.clone(), &tasks);
@@ -109,8 +108,8 @@ impl Activator {
             upstream,
             reporter,
             pod_ip,
+            server: Server::new(ServerConfig::new("server"), &tasks, &metrics),
             tasks,
-            metrics,
             prober,
             table: ArcSwap::default(),
             writing: Mutex::default(),
@@ -122,24 +121,31 @@ impl Activator {
     pub fn follow(self: &Arc<Self>, informers: &Informers, hints: &HintBus) {
         let revisions: Informer<Revision> = informers.get(Scope::all());
         let endpoints: Informer<Endpoints> = informers.get(Scope::all());
-        let (activator, of_endpoints) = (Arc::clone(self), endpoints.clone());
+        let cache = Arc::new((endpoints.clone(), Mutex::new(())));
+        let (activator, of_revisions) = (Arc::clone(self), Arc::clone(&cache));
         revisions.subscribe(move |delta| {
             let Some(latest) = delta.latest() else { return };
             let key = Key::of(&**latest);
             let Some(revision) = delta.new else { return activator.remove_revision(&key) };
             if activator.set_revision(revision) {
-                for name in [key.name.clone(), names::private_service(&key.name)] {
-                    let endpoints = of_endpoints.get(&base_controller::Key::new(key.namespace.as_str(), name.as_str()));
-                    activator.set_endpoints(&Key::new(key.namespace.clone(), name), endpoints.as_deref());
-                }
+                let private = Key::new(key.namespace.clone(), names::private_service(&key.name));
+                activator.refresh(&of_revisions, &private);
+                activator.refresh(&of_revisions, &key);
             }
         });
         let activator = Arc::clone(self);
         endpoints.subscribe(move |delta| {
-            let Some(latest) = delta.latest() else { return };
-            activator.set_endpoints(&Key::of(&**latest), delta.new.map(|new| &**new));
+            delta.latest().iter().for_each(|latest| activator.refresh(&cache, &Key::of(&***latest)));
         });
         self.listen_to(hints);
+    }
+
+    /// Takes Endpoints in as they are now.
+    fn refresh(&self, (cache, reading): &(Informer<Endpoints>, Mutex<()>), key: &Key) {
+        // Read and set as one: of two threads the later one has read what is newer.
+        let _reading = reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let endpoints = cache.get(&base_controller::Key::new(key.namespace.as_str(), key.name.as_str()));
+        self.set_endpoints(key, endpoints.as_deref());
     }
 
     fn listen_to(self: &Arc<Self>, hints: &HintBus) {
@@ -298,9 +304,8 @@ impl Activator {
         plane: &DataPlane,
         listeners: Vec<Listener>,
     ) -> Result<Vec<ServerHandle>, WorkerError> {
-        let server = Server::new(ServerConfig::new("activator"), &self.tasks, &self.metrics);
         let activator = Arc::clone(self);
-        plane.serve(&server, listeners, move |_worker, _peer| activator.service()).await
+        plane.serve(&self.server, listeners, move |_worker, _peer| activator.service()).await
     }
 
     /// The activator as a service.

@@ -14,7 +14,7 @@ mod backends;
 mod handler;
 mod routes;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use base_controller::{Informer, Informers, Key, Scope};
@@ -53,7 +53,7 @@ pub struct GatewayParts {
     pub served: Arc<dyn Served>,
     /// The process's tasks.
     pub tasks: Tasks,
-    /// Where metrics are registered.
+    /// Where metrics are registered, under names of the gateway's own.
     pub metrics: Metrics,
 }
 
@@ -66,7 +66,14 @@ pub struct Gateway {
     activator_service: Key,
     served: Arc<dyn Served>,
     tasks: Tasks,
-    metrics: Metrics,
+    servers: [Server; 2],
+}
+
+/// What Backends are made from.
+struct Caches {
+    services: Informer<Service>,
+    endpoints: Informer<Endpoints>,
+    reading: Mutex<()>,
 }
 
 impl std::fmt::Debug for Gateway {
@@ -86,8 +93,8 @@ impl Gateway {
             backends: Backends::default(),
             activator_service: Key::new(system_namespace, ACTIVATOR_SERVICE),
             served,
+            servers: ["public", "private"].map(|name| Server::new(ServerConfig::new(name), &tasks, &metrics)),
             tasks,
-            metrics,
         })
     }
 
@@ -97,23 +104,15 @@ impl Gateway {
         let ingresses: Informer<Ingress> = informers.get(Scope::all());
         let services: Informer<Service> = informers.get(Scope::all());
         let endpoints: Informer<Endpoints> = informers.get(Scope::all());
-        let (gateway, of_endpoints) = (Arc::clone(self), endpoints.clone());
+        let caches =
+            Arc::new(Caches { services: services.clone(), endpoints: endpoints.clone(), reading: Mutex::default() });
+        let (gateway, of_services) = (Arc::clone(self), Arc::clone(&caches));
         services.subscribe(move |delta| {
-            let Some(key) = delta.latest().map(|latest| Key::of(&**latest)) else { return };
-            gateway.set_backend(&key, delta.new.map(|new| &**new), of_endpoints.get(&key).as_deref());
+            delta.latest().iter().for_each(|latest| gateway.refresh(&of_services, &Key::of(&***latest)));
         });
-        let (gateway, of_services) = (Arc::clone(self), services.clone());
-        let all_endpoints = endpoints.clone();
+        let (gateway, of_endpoints) = (Arc::clone(self), caches);
         endpoints.subscribe(move |delta| {
-            let Some(key) = delta.latest().map(|latest| Key::of(&**latest)) else { return };
-            let new = delta.new.map(|new| &**new);
-            if key == gateway.activator_service && gateway.set_activators(new) {
-                for service in of_services.list() {
-                    let key = Key::of(&*service);
-                    gateway.set_backend(&key, Some(&service), all_endpoints.get(&key).as_deref());
-                }
-            }
-            gateway.set_backend(&key, of_services.get(&key).as_deref(), new);
+            delta.latest().iter().for_each(|latest| gateway.refresh(&of_endpoints, &Key::of(&***latest)));
         });
         let gateway = Arc::clone(self);
         ingresses.subscribe(move |delta| {
@@ -135,6 +134,20 @@ impl Gateway {
             }
             Ok(())
         });
+    }
+
+    /// Takes a Service and its Endpoints in as they are now.
+    fn refresh(&self, caches: &Caches, key: &Key) {
+        // Read and set as one: of two threads the later one has read what is newer.
+        let _reading = caches.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let endpoints = caches.endpoints.get(key);
+        if *key == self.activator_service && self.set_activators(endpoints.as_deref()) {
+            for service in caches.services.list() {
+                let key = Key::of(&*service);
+                self.set_backend(&key, Some(&service), caches.endpoints.get(&key).as_deref());
+            }
+        }
+        self.set_backend(key, caches.services.get(key).as_deref(), endpoints.as_deref());
     }
 
     /// What an Ingress is now; served with the next [`Gateway::swap`].
@@ -167,13 +180,10 @@ impl Gateway {
         side: Side,
         listeners: Vec<Listener>,
     ) -> Result<Vec<ServerHandle>, WorkerError> {
-        let name = match side {
-            Side::Public => "gateway-public",
-            Side::Private => "gateway-private",
-        };
-        let server = Server::new(ServerConfig::new(name), &self.tasks, &self.metrics);
+        let [public, private] = &self.servers;
+        let server = if side == Side::Public { public } else { private };
         let gateway = Arc::clone(self);
-        plane.serve(&server, listeners, move |_worker, peer| gateway.service(side, peer)).await
+        plane.serve(server, listeners, move |_worker, peer| gateway.service(side, peer)).await
     }
 
     /// The service of one connection.

@@ -53,6 +53,8 @@ pub const KNATIVE_QUIET: Duration = Duration::from_secs(30);
 const DRAIN_CONFIRMATION: Duration = Duration::from_secs(1);
 /// How long a connection to the user's container may be idle: shorter than what common servers allow.
 const USER_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long its own tasks may take to end, after everything else has.
+const LAST_TASKS: Duration = Duration::from_secs(2);
 const WAIT_FOR_DRAIN: &str = "/wait-for-drain";
 const METRICS: &str = "/metrics";
 
@@ -199,7 +201,8 @@ impl Life {
         }
         drop(self.entry);
         self.phases.advance(Phase::Stopped);
-        self.tasks.finished().await;
+        // A connection that does not end keeps nobody waiting.
+        let _ = tokio::time::timeout(LAST_TASKS, self.tasks.finished()).await;
     }
 
     async fn drain(&self, container: &Shutdown) {
@@ -216,8 +219,8 @@ fn serve(
     listeners: BTreeMap<u16, TcpListener>,
     (tasks, metrics, container): (&Tasks, &Scope, &Shutdown),
 ) -> Result<Vec<ServerHandle>, StartError> {
-    let serving = Server::new(ServerConfig::new("queue-proxy"), tasks, metrics);
-    let others = Server::new(ServerConfig::new("queue-proxy-admin"), tasks, metrics);
+    let serving = Server::new(ServerConfig::new("queue_proxy"), tasks, metrics);
+    let others = Server::new(ServerConfig::new("queue_proxy_admin"), tasks, metrics);
     let mut servers = Vec::new();
     for (port, listener) in listeners {
         let Some(duty) = duty(port, handler.config.serving_port) else { continue };

@@ -1,0 +1,152 @@
+//! The gateway with Ingresses of its class.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use base_controller::Key;
+use base_net::serve::Peer;
+use base_net::{Body, Response};
+use knative_proxy::gateway::{Gateway, Side};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use crate::rig::{Rig, endpoints, get, ingress, revision, service};
+
+fn addr_of(rig: &Rig, gateway: &Arc<Gateway>, side: Side) -> SocketAddr {
+    rig.serve(gateway.service(side, &Peer::default()))
+}
+
+/// A backend that says its name and the headers that matter.
+fn backend(rig: &Rig, name: &'static str) -> SocketAddr {
+    rig.user(move |request| async move {
+        let of = |header: &str| request.headers().get(header).map_or("-", |v| v.to_str().unwrap()).to_owned();
+        let seen = [of("host"), of("knative-serving-revision"), of("k-proxy-request"), of("x-forwarded-proto")];
+        Response::new(Body::from(format!("{name} {}", seen.join(" "))))
+    })
+}
+
+fn lead(gateway: &Gateway, name: &str, to: SocketAddr) {
+    gateway.set_backend(&Key::new("default", name), Some(&service()), Some(&endpoints(&[to.ip()], &[], to.port())));
+}
+
+#[tokio::test]
+async fn hosts_sides_and_headers() {
+    let rig = Rig::new();
+    let gateway = rig.gateway(None);
+    lead(&gateway, "a-1", backend(&rig, "a"));
+    lead(&gateway, "b-1", backend(&rig, "b"));
+    gateway.set_ingress(&Key::new("default", "a"), Some(&ingress("a", "a.example", "ExternalIP", "a-1")));
+    gateway.set_ingress(
+        &Key::new("default", "b"),
+        Some(&ingress("b", "b.default.svc.cluster.local", "ClusterLocal", "b-1")),
+    );
+    gateway.swap();
+    let (public, private) = (addr_of(&rig, &gateway, Side::Public), addr_of(&rig, &gateway, Side::Private));
+    let spoofed = [("knative-serving-revision", "other"), ("k-proxy-request", "activator")];
+    for (addr, host, headers, expected) in [
+        (public, "a.example", &[][..], (200, "a a.example a-1 - http")),
+        (public, "A.example:8080", &[], (200, "a A.example:8080 a-1 - http")),
+        (public, "a.example", &spoofed, (200, "a a.example a-1 - http")),
+        (public, "unknown.example", &[], (404, "")),
+        (public, "b.default.svc.cluster.local", &[], (404, "")),
+        (private, "b.default.svc.cluster.local", &[], (200, "b b.default.svc.cluster.local b-1 - http")),
+        (private, "a.example", &[], (200, "a a.example a-1 - http")),
+    ] {
+        let (status, body) = rig.ask(addr, get(host, "/", headers)).await;
+        assert_eq!((status, body.as_str()), expected, "{host} {headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_probe_is_told_the_version() {
+    let rig = Rig::new();
+    let gateway = rig.gateway(None);
+    let a = ingress("a", "a.example", "ExternalIP", "a-1");
+    gateway.set_ingress(&Key::new("default", "a"), Some(&a));
+    gateway.swap();
+    let public = addr_of(&rig, &gateway, Side::Public);
+    let probe = [("k-network-probe", "probe"), ("k-network-hash", "override")];
+    let answer = rig.response(public, get("a.example", "/healthz", &probe)).await;
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["k-network-hash"], knative_logic::route_table::ingress_hash(&a));
+    assert_eq!(rig.ask(public, get("b.example", "/healthz", &probe)).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_split_and_a_tag() {
+    let rig = Rig::new();
+    let gateway = rig.gateway(None);
+    lead(&gateway, "a-1", backend(&rig, "one"));
+    lead(&gateway, "a-2", backend(&rig, "two"));
+    let split = |name: &str, percent: u32| json!({"serviceNamespace": "default", "serviceName": name, "servicePort": 80, "percent": percent});
+    let both = serde_json::from_value(json!({
+        "metadata": {"namespace": "default", "name": "a", "annotations": {"networking.knative.dev/ingress.class": "kwick"}},
+        "spec": {"rules": [{"hosts": ["a.example"], "visibility": "ExternalIP", "http": {"paths": [
+            {"headers": {"Knative-Serving-Tag": {"exact": "two"}}, "splits": [split("a-2", 100)]},
+            {"splits": [split("a-1", 50), split("a-2", 50)]},
+        ]}}]},
+    }))
+    .unwrap();
+    gateway.set_ingress(&Key::new("default", "a"), Some(&both));
+    gateway.swap();
+    let public = addr_of(&rig, &gateway, Side::Public);
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..100 {
+        let (_, body) = rig.ask(public, get("a.example", "/", &[])).await;
+        seen.insert(body.split(' ').next().unwrap().to_owned());
+        let (_, tagged) = rig.ask(public, get("a.example", "/", &[("knative-serving-tag", "two")])).await;
+        assert!(tagged.starts_with("two "), "{tagged}");
+    }
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["one", "two"]);
+}
+
+#[tokio::test]
+async fn a_mapped_domain_is_its_host() {
+    let rig = Rig::new();
+    let gateway = rig.gateway(None);
+    lead(&gateway, "a-1", backend(&rig, "a"));
+    gateway.set_ingress(
+        &Key::new("default", "a"),
+        Some(&ingress("a", "a.default.svc.cluster.local", "ClusterLocal", "a-1")),
+    );
+    let split = json!({"serviceNamespace": "default", "serviceName": "a", "servicePort": 80, "percent": 100});
+    let mapped = serde_json::from_value(json!({
+        "metadata": {"namespace": "default", "name": "m", "annotations": {"networking.knative.dev/ingress.class": "kwick"}},
+        "spec": {"rules": [{"hosts": ["www.example"], "visibility": "ExternalIP", "http": {"paths": [
+            {"rewriteHost": "a.default.svc.cluster.local", "splits": [split]},
+        ]}}]},
+    }))
+    .unwrap();
+    gateway.set_ingress(&Key::new("default", "m"), Some(&mapped));
+    gateway.swap();
+    let answer = rig.ask(addr_of(&rig, &gateway, Side::Public), get("www.example", "/", &[])).await;
+    assert_eq!(answer, (200, "a a.default.svc.cluster.local a-1 - http".to_owned()));
+}
+
+#[tokio::test]
+async fn pods_that_are_gone() {
+    let rig = Rig::new();
+    let (alone, together) = (rig.gateway(None), {
+        let activator = rig.activator(mpsc::channel(16).0);
+        activator.set_revision(&revision("a-1", 0, 300));
+        let there = endpoints(&["10.1.0.7".parse().unwrap()], &[], 8012);
+        activator.set_endpoints(&knative_apis::meta::Key::new("default", "a-1-private"), Some(&there));
+        rig.gateway(Some(activator))
+    });
+    let answering: Arc<dyn base_net::connect::LocalHandler> =
+        Arc::new(|_request| -> futures::future::BoxFuture<'static, _> {
+            Box::pin(async { Ok(Response::new(Body::from("new pod"))) })
+        });
+    let _pod = rig.local.insert("10.1.0.7:8012".parse().unwrap(), answering);
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for gateway in [&alone, &together] {
+        gateway.set_ingress(&Key::new("default", "a"), Some(&ingress("a", "a.example", "ExternalIP", "a-1")));
+        gateway.swap();
+    }
+    assert_eq!(rig.ask(addr_of(&rig, &alone, Side::Public), get("a.example", "/", &[])).await.0, 503, "no Service");
+    lead(&alone, "a-1", gone);
+    assert_eq!(rig.ask(addr_of(&rig, &alone, Side::Public), get("a.example", "/", &[])).await.0, 502, "nobody listens");
+    lead(&together, "a-1", gone);
+    let answer = rig.ask(addr_of(&rig, &together, Side::Public), get("a.example", "/", &[])).await;
+    assert_eq!(answer, (200, "new pod".to_owned()), "the activator knows better");
+}
