@@ -25,8 +25,8 @@ const LIMITS: [(&str, &str); 2] = [("cpu", "1"), ("memory", "256Mi")];
 /// Measures all three.
 pub(super) fn cold_start(place: &Place) -> Result<Vec<Figure>> {
     let runs = if place.full { 40 } else { 10 };
-    let whole = kwick(place, runs)?;
     let parts = runc::measure(place, runs);
+    let whole = kwick(place, runs)?;
     let conditions = "strict: no process, namespace, cgroup, mount or link of the pod before the request; static hello, image unpacked, \
                       limits 1 CPU and 256 MiB, after 150 ms of quiet; request at the gateway → first byte";
     let (spawner, runc) = match parts {
