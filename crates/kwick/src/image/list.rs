@@ -1,5 +1,7 @@
 //! `kwick image list`: what the instance has, under any name.
 
+use std::collections::BTreeSet;
+
 use base_image::registry_server::ImageEntry;
 use base_image::store::Origin;
 use clap::Args;
@@ -21,7 +23,7 @@ pub(crate) struct List {
 impl List {
     pub(super) async fn run(&self, registry: &Registry) -> Result<String, ImageError> {
         let listed = registry.client.list_images(&registry.host()).await;
-        let entries = listed.map_err(|error| registry.failed("list the images".to_owned(), error))?;
+        let entries = named(listed.map_err(|error| registry.failed("list the images".to_owned(), error))?);
         match self.output {
             Some(Output::Json) => serde_json::to_string_pretty(&entries).map_err(ImageError::Json),
             None => {
@@ -30,6 +32,14 @@ impl List {
             }
         }
     }
+}
+
+/// Without the digests of images that have a tag: each tag has its digest as a reference of its own beside it.
+fn named(entries: Vec<ImageEntry>) -> Vec<ImageEntry> {
+    let of = |entry: &ImageEntry| (entry.reference.name(), entry.digest);
+    let tagged: BTreeSet<_> = entries.iter().filter(|entry| entry.reference.tag().is_some()).map(of).collect();
+    let is_told = |entry: &ImageEntry| entry.reference.tag().is_some() || !tagged.contains(&of(entry));
+    entries.into_iter().filter(is_told).collect()
 }
 
 fn row(entry: &ImageEntry) -> [String; 6] {

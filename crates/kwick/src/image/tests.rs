@@ -147,6 +147,7 @@ async fn a_program_is_packed_listed_and_removed() {
     let platform = Platform::host().to_string();
     assert_eq!(rows[0], ["NAME", "DIGEST", "SIZE", "PLATFORM", "ORIGIN", "SINCE"]);
     let digest = image.digest.to_string();
+    assert_eq!(rows.len(), 2, "{listed}");
     assert_eq!([rows[1][0], rows[1][1], rows[1][3], rows[1][4]], ["hello", &digest[..19], &platform, "local"]);
 
     assert_eq!(bench.image(&["rm", "hello"]).await.unwrap(), "removed hello\n");
