@@ -39,15 +39,15 @@ impl Timeouts {
         Self { total: seconds(total), response_start: seconds(response_start), idle: seconds(idle) }
     }
 
-    fn to_start(&self) -> Option<Duration> {
+    fn first_bound(&self) -> Option<Duration> {
         [self.total, self.response_start, self.idle].into_iter().flatten().min()
     }
 
     /// The response of `answering`, or 504 with `text`.
     pub(crate) async fn bound(self, text: &'static str, answering: impl Future<Output = Response>) -> Response {
-        let Some(to_start) = self.to_start() else { return answering.await };
+        let Some(first) = self.first_bound() else { return answering.await };
         let begun = Instant::now();
-        let Ok(response) = tokio::time::timeout_at(begun + to_start, answering).await else {
+        let Ok(response) = tokio::time::timeout_at(begun + first, answering).await else {
             return headers::text(StatusCode::GATEWAY_TIMEOUT, text);
         };
         let deadline = self.total.map(|total| begun + total);

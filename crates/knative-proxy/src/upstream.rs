@@ -15,8 +15,8 @@ use base_rt::metrics::Scope;
 
 use crate::hold;
 
-/// How long a Pod may take to accept a connection.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a Pod may take to accept a connection. One that is gone may never say so, and others may have taken its place.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Sends requests to addresses. Clones share connections.
 #[derive(Clone, Debug)]

@@ -46,6 +46,7 @@ impl Gateway {
         if let Some(host) = headers::host(&request).map(str::to_owned) {
             forward(request.headers_mut(), asker, &host);
         }
+        strip(request.headers_mut());
         let mut step = self.step((asker.side, asker.scheme), &mut request);
         if matches!(step, Step::Rewritten) {
             // A mapped domain: the host that it stands for is looked up once, from the inside.
@@ -71,7 +72,6 @@ impl Gateway {
         if route.redirects_to_https() && scheme == "http" {
             return Step::Done(redirect(host, request));
         }
-        strip(request.headers_mut());
         for (name, value) in route.append_headers() {
             if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
                 request.headers_mut().insert(name, value);

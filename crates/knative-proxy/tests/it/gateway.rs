@@ -104,7 +104,11 @@ async fn a_split_and_a_tag() {
 async fn a_mapped_domain_is_its_host() {
     let rig = Rig::new();
     let gateway = rig.gateway(None);
-    lead(&gateway, "a-1", backend(&rig, "a"));
+    let original = |request: base_net::Request| async move {
+        let of = |header: &str| request.headers()[header].to_str().unwrap().to_owned();
+        Response::new(Body::from([of("host"), of("k-original-host"), of("knative-serving-revision")].join(" ")))
+    };
+    lead(&gateway, "a-1", rig.user(original));
     gateway.set_ingress(
         &Key::new("default", "a"),
         Some(&ingress("a", "a.default.svc.cluster.local", "ClusterLocal", "a-1")),
@@ -113,14 +117,14 @@ async fn a_mapped_domain_is_its_host() {
     let mapped = serde_json::from_value(json!({
         "metadata": {"namespace": "default", "name": "m", "annotations": {"networking.knative.dev/ingress.class": "kwick"}},
         "spec": {"rules": [{"hosts": ["www.example"], "visibility": "ExternalIP", "http": {"paths": [
-            {"rewriteHost": "a.default.svc.cluster.local", "splits": [split]},
+            {"rewriteHost": "a.default.svc.cluster.local", "splits": [split], "appendHeaders": {"K-Original-Host": "www.example"}},
         ]}}]},
     }))
     .unwrap();
     gateway.set_ingress(&Key::new("default", "m"), Some(&mapped));
     gateway.swap();
     let answer = rig.ask(addr_of(&rig, &gateway, Side::Public), get("www.example", "/", &[])).await;
-    assert_eq!(answer, (200, "a a.default.svc.cluster.local a-1 - http".to_owned()));
+    assert_eq!(answer, (200, "a.default.svc.cluster.local www.example a-1".to_owned()));
 }
 
 #[tokio::test]

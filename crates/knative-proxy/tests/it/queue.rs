@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use base_net::connect::Target;
 use base_net::{Body, Request, Response};
 use base_rt::Phase;
 use futures::future::join_all;
@@ -38,6 +39,18 @@ async fn the_container_sees_where_a_request_came_from() {
     assert!(seen.contains("forwarded: for=1.2.3.4;proto=http"), "{seen}");
     assert!(seen.contains("traceparent: 00-"), "{seen}");
     assert!(!seen.contains("knative-serving") && !seen.contains("x-hop"), "{seen}");
+}
+
+#[tokio::test]
+async fn http2_stays_http2() {
+    let rig = Rig::new();
+    let user = rig.user(|request| async move { Response::new(Body::from(format!("{:?}", request.version()))) });
+    for (port, expected) in [("8012", "HTTP/1.1"), ("8013", "HTTP/2.0")] {
+        let container = rig.container(&environment(user, &[("QUEUE_SERVING_PORT", port)]), None);
+        let target = Target::http2(container.ports[&8012]);
+        let response = rig.upstream().send(&target, get("a.example", "/", &[])).await.unwrap();
+        assert_eq!(read(response).await, expected);
+    }
 }
 
 #[tokio::test]
