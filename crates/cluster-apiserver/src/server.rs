@@ -59,7 +59,8 @@ pub struct ApiServerConfig {
     pub address: String,
     /// Knows the logs of Pods, once there is a node.
     pub logs: Option<Arc<dyn PodLogs>>,
-    /// Routes beside the API.
+    /// Non-resource routes of the embedding program, such as `/kwick`: the first whose prefix fits answers, for callers
+    /// whom RBAC lets (`nonResourceURLs`, the method in lower case as verb).
     pub routes: Vec<Route>,
 }
 

@@ -15,6 +15,8 @@ mod http;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod routes;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod tls;

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use base_rt::{Clock, Shutdown, ShutdownHandle, Tasks};
 use bytes::Bytes;
+use cluster_apiserver::http::routes::Route;
 use cluster_apiserver::http::service::ApiService;
 use cluster_apiserver::store::journal::memory::MemoryDisk;
 use cluster_apiserver::{Admission, ApiServer, ApiServerConfig, Entropy, Identity, ServiceAccountKey};
@@ -33,13 +34,20 @@ impl Harness {
     }
 
     pub(crate) async fn start_with(disk: MemoryDisk, admissions: Vec<Arc<dyn Admission>>) -> Self {
+        Self::start_as(disk, |config| ApiServerConfig { admissions, ..config }).await
+    }
+
+    pub(crate) async fn start_routing(routes: Vec<Route>) -> Self {
+        Self::start_as(MemoryDisk::new(), |config| ApiServerConfig { routes, ..config }).await
+    }
+
+    async fn start_as(disk: MemoryDisk, change: impl FnOnce(ApiServerConfig) -> ApiServerConfig) -> Self {
         let (shutdown, observer) = Shutdown::new();
         let tasks = Tasks::new(observer);
         let clock = Clock::starting_at("2024-01-01T00:00:00Z".parse().expect("time"));
         let key = ServiceAccountKey::from_pem(&KEY).expect("key");
         let config = ApiServerConfig {
             entropy: Entropy::seeded(1),
-            admissions,
             tokens: vec![
                 (ADMIN_TOKEN.to_owned(), Identity::master("admin")),
                 (BOB_TOKEN.to_owned(), Identity::user("bob", [] as [&str; 0])),
@@ -47,7 +55,7 @@ impl Harness {
             address: format!("{}:6443", Ipv4Addr::LOCALHOST),
             ..ApiServerConfig::new(disk.journal(), clock, tasks.clone(), key)
         };
-        let server = ApiServer::start(config).await.expect("start");
+        let server = ApiServer::start(change(config)).await.expect("start");
         Self { server, tasks, shutdown }
     }
 
