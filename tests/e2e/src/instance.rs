@@ -99,8 +99,8 @@ impl<'a> Instance<'a> {
 
     /// A kwick command about this instance.
     pub(crate) fn kwick(&self, args: &[&str]) -> Command {
-        let mut command = self.place.kwick(args);
-        command.arg("--data-dir").arg(&self.folder);
+        let mut command = self.place.kwick(args.iter().take(1));
+        command.arg("--data-dir").arg(&self.folder).args(args.iter().skip(1));
         command
     }
 
