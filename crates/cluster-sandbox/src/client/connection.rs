@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use base_rt::{Clock, Tasks, Timestamp};
+use base_rt::{Clock, Phase, Tasks, Timestamp};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::io::unix::AsyncFd;
@@ -93,8 +93,15 @@ impl Connection {
         });
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         let reading = Arc::clone(&connection);
+        let shutdown = tasks.shutdown().clone();
         tasks.spawn_transient("sandbox/connection", async move {
-            reading.serve(Teller { sender, missed_since: None, clock }).await;
+            let teller = Teller { sender, missed_since: None, clock };
+            tokio::select! {
+                biased;
+                () = reading.serve(teller) => {}
+                // Who still has a handle then has nothing more to ask.
+                () = shutdown.reached(Phase::Stopped) => {}
+            }
         });
         Ok((Handle(connection), events))
     }

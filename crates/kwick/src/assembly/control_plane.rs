@@ -1,5 +1,6 @@
 //! [`ControlPlane`]: the API and the controllers behind it, in the order in which they may start.
 
+use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -29,6 +30,16 @@ pub enum Level {
     Cluster,
     /// Everything.
     All,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Api => "api",
+            Self::Cluster => "cluster",
+            Self::All => "all",
+        })
+    }
 }
 
 /// No level has this name.

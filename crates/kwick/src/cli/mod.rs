@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use kwick::assembly::Level;
 
 use crate::instance::data_dir::DataDir;
 use crate::{exit, serve};
@@ -71,17 +72,6 @@ impl Instance {
     }
 }
 
-/// How much of Kwick is started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub(crate) enum Floors {
-    /// The API: store and admission.
-    Api,
-    /// And workloads and the node: a cluster without Knative.
-    Cluster,
-    /// And Knative.
-    All,
-}
-
 /// A form that answers can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
@@ -93,8 +83,8 @@ pub(crate) enum Output {
 struct Serve {
     #[command(flatten)]
     instance: Instance,
-    #[arg(long, value_enum, default_value_t = Floors::All)]
-    only: Floors,
+    #[arg(long, default_value_t = Level::All)]
+    only: Level,
     /// Standard output is a pipe that somebody reads until it is closed.
     #[arg(long)]
     detached: bool,
@@ -114,7 +104,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Command::Env(env) => env.run(),
         Command::Serve(Serve { instance, only, detached, log }) => {
             base_rt::trace::init(&log, base_rt::trace::Format::Text).context("the log filter is not one")?;
-            let outcome = serve::run(&serve::Options { dir: instance.dir()?, floors: only, is_detached: detached });
+            let outcome = serve::run(&serve::Options { dir: instance.dir()?, level: only, is_detached: detached });
             if let (true, Err(error)) = (detached, &outcome) {
                 // Whoever waits for the start hears it; afterwards nobody listens here.
                 say(exit::sentence(error))?;

@@ -13,11 +13,12 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, anyhow};
-use clap::{Args, ValueEnum as _};
+use clap::Args;
 use cluster_apiserver::Entropy;
 use cluster_sandbox::{launch, privileges};
+use kwick::assembly::Level;
 
-use super::{Addresses, Floors, Instance, doctor, say};
+use super::{Addresses, Instance, doctor, say};
 use crate::exit::{Ended, FAILED, Refused};
 use crate::instance::data_dir::DataDir;
 use crate::instance::lock::Lock;
@@ -49,8 +50,8 @@ pub(super) struct Up {
     #[command(flatten)]
     addresses: Addresses,
     /// Start the lower floors alone.
-    #[arg(long, value_enum, default_value_t = Floors::All, hide_default_value = true)]
-    only: Floors,
+    #[arg(long, default_value_t = Level::All, hide_default_value = true, value_name = "api|cluster")]
+    only: Level,
     /// Return when everything is ready.
     #[arg(long)]
     detach: bool,
@@ -97,9 +98,7 @@ impl Up {
         lock.keep_over_exec()?;
         let mut command = Command::new(MYSELF);
         command.arg0("kwick").arg("__serve").arg("--data-dir").arg(dir.path()).arg("--log").arg(&self.log);
-        command
-            .arg("--only")
-            .arg(self.only.to_possible_value().map_or("all".to_owned(), |value| value.get_name().to_owned()));
+        command.arg("--only").arg(self.only.to_string());
         if self.detached {
             command.arg("--detached");
             let log = OpenOptions::new().append(true).create(true).mode(0o644).open(dir.join("kwick.log"));

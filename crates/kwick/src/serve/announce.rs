@@ -5,8 +5,9 @@ use std::os::fd::AsFd as _;
 use anyhow::{Context, Result};
 
 use super::Options;
-use crate::cli::{Floors, say};
+use crate::cli::say;
 use crate::instance::record::Record;
+use kwick::assembly::Level;
 
 /// The last words to whoever waits for a detached start.
 pub(crate) const READY: &str = "\nready\n";
@@ -36,10 +37,10 @@ fn summary(options: &Options, record: &Record) -> String {
         format!("  kubeconfig  {}", kubeconfig.display()),
         format!("  api         https://{}", address(record.api)),
     ];
-    if options.floors >= Floors::Cluster {
+    if options.level >= Level::Cluster {
         lines.push(format!("  registry    {}", address(record.registry)));
     }
-    if options.floors == Floors::All {
+    if options.level == Level::All {
         let gateway = address(record.gateway);
         lines.push(format!("  gateway     http://{gateway}"));
         lines.push(String::new());

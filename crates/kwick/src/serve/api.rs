@@ -7,7 +7,9 @@ use cluster_apiserver::store::journal::sqlite::SqliteJournal;
 use cluster_apiserver::{ApiServer, ApiServerConfig, ServiceRange, TlsFiles};
 use cluster_sandbox::Sandbox;
 
-use super::{Options, Process, status};
+use kwick::assembly::Process;
+
+use super::{Options, status};
 use crate::exit::Refused;
 use crate::instance::access;
 use crate::instance::record::Record;
@@ -16,45 +18,41 @@ use crate::instance::record::Record;
 const NAMES: [&str; 5] =
     ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
 
-/// The running API server.
-pub(super) struct Api {
-    server: ApiServer,
+/// What the API server is made of: its store, its users, its network.
+pub(super) fn configure(
+    options: &Options,
+    record: &Record,
+    sandbox: &Sandbox,
+    process: &Process,
+) -> Result<ApiServerConfig> {
+    let path = options.dir.join("state").join("api.db");
+    let journal = SqliteJournal::open(&path).map_err(|error| {
+        Refused::error(
+            format!("the store {} cannot be opened: {}", path.display(), base_rt::error_chain(&error)),
+            "restore it from a copy, or use another --data-dir; nothing was changed",
+        )
+    })?;
+    let key = access::service_account_key(&options.dir)?;
+    let mut config = ApiServerConfig::new(Box::new(journal), process.clock, process.tasks.clone(), key);
+    config.tokens = vec![access::administrator(&options.dir)?];
+    config.address = record.api.map_or_else(String::new, |address| address.to_string());
+    config.routes = vec![status::route(record, sandbox.facts().pid)];
+    if let Some(network) = &sandbox.facts().network {
+        let (network, prefix_bits) = network.ranges.services;
+        config.services = ServiceRange { network, prefix_bits, ..ServiceRange::default() };
+    }
+    Ok(config)
 }
 
-impl Api {
-    /// Starts it and serves it on `listeners`.
-    pub(super) async fn start(
-        options: &Options,
-        record: &Record,
-        sandbox: &Sandbox,
-        listeners: Vec<TcpListener>,
-        process: &Process,
-    ) -> Result<Self> {
-        let path = options.dir.join("state").join("api.db");
-        let journal = SqliteJournal::open(&path).map_err(|error| {
-            Refused::error(
-                format!("the store {} cannot be opened: {}", path.display(), base_rt::error_chain(&error)),
-                "restore it from a copy, or use another --data-dir; nothing was changed",
-            )
-        })?;
-        let key = access::service_account_key(&options.dir)?;
-        let mut config = ApiServerConfig::new(Box::new(journal), process.clock, process.tasks.clone(), key);
-        config.tokens = vec![access::administrator(&options.dir)?];
-        config.address = record.api.map_or_else(String::new, |address| address.to_string());
-        config.routes = vec![status::route(record, sandbox.facts().pid)];
-        if let Some(network) = &sandbox.facts().network {
-            let (first, prefix) = network.ranges.services;
-            config.services = ServiceRange { network: first, prefix_bits: prefix, ..ServiceRange::default() };
-        }
-        let server = ApiServer::start(config).await.context("cannot start the API server")?;
-        server.serve(listeners, &tls(options, record, sandbox, &server)?).context("cannot serve the API")?;
-        Ok(Self { server })
-    }
-
-    /// Brings everything to disk.
-    pub(super) fn close(&self) {
-        self.server.close();
-    }
+/// Opens the API's doors.
+pub(super) fn serve(
+    options: &Options,
+    record: &Record,
+    sandbox: &Sandbox,
+    server: &ApiServer,
+    listeners: Vec<TcpListener>,
+) -> Result<()> {
+    server.serve(listeners, &tls(options, record, sandbox, server)?).context("cannot serve the API")
 }
 
 fn tls(options: &Options, record: &Record, sandbox: &Sandbox, server: &ApiServer) -> Result<TlsFiles> {

@@ -5,14 +5,17 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use anyhow::{Context, Result};
 use cluster_sandbox::Sandbox;
 use cluster_sandbox::spec::{ListenSpec, ListenerName, Place, Protocol};
+use kwick::assembly::Level;
 
-use crate::cli::Floors;
 use crate::instance::record::Record;
 
 /// The port of the API on the instance's own network.
 pub(super) const INSTANCE_API_PORT: u16 = 6443;
 /// The port of the registry there.
 pub(super) const INSTANCE_REGISTRY_PORT: u16 = 5000;
+/// The ports of the activator there, by protocol.
+pub(super) const ACTIVATOR_HTTP1_PORT: u16 = 8012;
+pub(super) const ACTIVATOR_HTTP2_PORT: u16 = 8013;
 /// The port of the gateway for hosts of the cluster there.
 pub(super) const INSTANCE_GATEWAY_PORT: u16 = 8081;
 
@@ -21,27 +24,34 @@ pub(super) const INSTANCE_GATEWAY_PORT: u16 = 8081;
 pub(super) struct Listeners {
     /// The API's: the host's and the instance's.
     pub(super) api: Vec<TcpListener>,
-    /// The registry's: the host's and the instance's.
+    /// The registry's for the host's users.
     pub(super) registry: Vec<TcpListener>,
+    /// The registry's for Pods.
+    pub(super) registry_inside: Vec<TcpListener>,
     /// The gateway's for everybody: one for each worker.
     pub(super) gateway_public: Vec<TcpListener>,
     /// The gateway's for the cluster: one for each worker.
     pub(super) gateway_private: Vec<TcpListener>,
+    /// The activator's: for each port, one for each worker.
+    pub(super) activator: Vec<Vec<TcpListener>>,
 }
 
 impl Listeners {
-    /// Opens what `floors` need; those that an earlier process had are the same sockets.
-    pub(super) async fn open(sandbox: &Sandbox, record: &Record, floors: Floors) -> Result<Self> {
+    /// Opens what `level` need; those that an earlier process had are the same sockets.
+    pub(super) async fn open(sandbox: &Sandbox, record: &Record, level: Level) -> Result<Self> {
         let bridge = sandbox.facts().network.as_ref().map(|network| network.bridge_ip);
         let workers = workers();
         let mut listeners = Self { api: host(sandbox, "api", record.api, 1).await?, ..Self::default() };
         listeners.api.extend(inside(sandbox, "api-inside", bridge, INSTANCE_API_PORT, 1).await?);
-        if floors >= Floors::Cluster {
+        if level >= Level::Cluster {
             listeners.registry = host(sandbox, "registry", record.registry, 1).await?;
-            listeners.registry.extend(inside(sandbox, "registry-inside", bridge, INSTANCE_REGISTRY_PORT, 1).await?);
+            listeners.registry_inside = inside(sandbox, "registry-inside", bridge, INSTANCE_REGISTRY_PORT, 1).await?;
         }
-        if floors == Floors::All {
+        if level == Level::All {
             listeners.gateway_public = host(sandbox, "gateway", record.gateway, workers).await?;
+            for (name, port) in [("activator-http1", ACTIVATOR_HTTP1_PORT), ("activator-http2", ACTIVATOR_HTTP2_PORT)] {
+                listeners.activator.push(inside(sandbox, name, bridge, port, workers).await?);
+            }
             listeners.gateway_private =
                 inside(sandbox, "gateway-inside", bridge, INSTANCE_GATEWAY_PORT, workers).await?;
         }

@@ -6,29 +6,46 @@
 //! ```
 //! SIGINT ends the instance; SIGTERM ends this process and keeps the pods for the next one.
 
+mod addresses;
 mod announce;
 mod api;
+mod cluster;
+mod images;
+mod knative;
 mod listeners;
+mod logs;
+mod machine;
+mod queue;
 mod status;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use base_rt::metrics::Scope;
 use base_rt::{Clock, Phase, Shutdown, ShutdownHandle, TaskFailure, Tasks};
+use cluster_apiserver::{Entropy, Identity};
 use cluster_sandbox::{Events, Sandbox};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub(crate) use announce::READY;
-use api::Api;
+use cluster::ClusterParts;
+use images::{Images, OwnImages};
+use knative::{DataPath, Knative, KnativeParts};
 use listeners::Listeners;
+use logs::PodLogs;
 
-use crate::cli::Floors;
 use crate::exit::{Ended, FAILED, Refused, SPAWNER_DIED};
 use crate::instance::data_dir::DataDir;
 use crate::instance::record::Record;
+use kwick::assembly::{ControlPlane, Level, Process};
 
+/// Who writes what must be there before any controller runs.
+const INSTALLER: &str = "system:kwick";
 /// The threads of the control plane. The data plane has its own.
 const CONTROL_THREADS: usize = 2;
+/// How long requests in flight may take once no new ones are accepted.
+const DRAIN: Duration = Duration::from_secs(15);
 /// How long tasks may take to end.
 const SETTLE: Duration = Duration::from_secs(5);
 /// How long pods have to end.
@@ -40,16 +57,9 @@ pub(crate) struct Options {
     /// The instance.
     pub(crate) dir: DataDir,
     /// How much of it.
-    pub(crate) floors: Floors,
+    pub(crate) level: Level,
     /// Whether somebody waits at the other end of standard output.
     pub(crate) is_detached: bool,
-}
-
-/// What every part is handed.
-#[derive(Clone, Debug)]
-pub(crate) struct Process {
-    pub(crate) clock: Clock,
-    pub(crate) tasks: Tasks,
 }
 
 /// Why the process ends.
@@ -78,13 +88,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 async fn serve(options: &Options) -> Result<()> {
     let (handle, shutdown) = Shutdown::new();
-    let process = Process { clock: Clock::system(), tasks: Tasks::new(shutdown) };
+    let seed = Entropy::from_os().number();
+    let process = Process::new(Clock::system(), Tasks::new(shutdown), Scope::root(), seed);
     // From here on signals are noticed, however long the start takes.
     let mut signals = Signals::new()?;
     let record = Record::load(&options.dir)?.context("the instance has no record; start it with `kwick up`")?;
     let socket = record.spawner_config(&options.dir)?.socket_path();
     let (sandbox, events) = connect(&socket, &process).await?;
-    match start(options, &record, &sandbox, events, &process).await {
+    let starting = Starting { options, record: &record, sandbox: &sandbox, process: &process };
+    match starting.run(events).await {
         Ok(running) => {
             announce::ready(options, &record)?;
             let end = signals.wait(&process.tasks, &sandbox).await;
@@ -99,20 +111,73 @@ async fn serve(options: &Options) -> Result<()> {
 
 /// What runs, as far as its end needs it.
 struct Running {
-    api: Api,
+    control: ControlPlane,
+    knative: Option<Knative>,
 }
 
-async fn start(
-    options: &Options,
-    record: &Record,
-    sandbox: &Sandbox,
-    events: Events,
-    process: &Process,
-) -> Result<Running> {
-    let listeners = Listeners::open(sandbox, record, options.floors).await?;
-    let api = Api::start(options, record, sandbox, listeners.api, process).await?;
-    drop(events);
-    Ok(Running { api })
+/// What everything is started from.
+struct Starting<'a> {
+    options: &'a Options,
+    record: &'a Record,
+    sandbox: &'a Sandbox,
+    process: &'a Process,
+}
+
+impl Starting<'_> {
+    async fn run(&self, events: Events) -> Result<Running> {
+        let Self { options, record, sandbox, process } = *self;
+        let level = options.level;
+        let mut listeners = Listeners::open(sandbox, record, level).await?;
+        let images = self.images(&mut listeners).await?;
+        let logs = Arc::new(PodLogs::default());
+        let mut config = api::configure(options, record, sandbox, process)?;
+        config.logs = Some(Arc::<PodLogs>::clone(&logs));
+        let queue_image = images.as_ref().map_or_else(String::new, |(_, own)| own.reference.to_string());
+        let control = ControlPlane::open(config, level, &knative::installation(queue_image)).await;
+        let control = control.context("cannot start the control plane")?;
+        let network = sandbox.facts().network.clone().context("the spawner has no network")?;
+        let master = control.api.client_as(&Identity::master(INSTALLER));
+        addresses::write(&master, level, network.bridge_ip, network.ranges.services).await?;
+        let mut running = Running { control, knative: None };
+        let control = &running.control;
+        if let Some((images, own)) = images {
+            let path = DataPath::start(process, usize::from(listeners::workers()))?;
+            let dir = &options.dir;
+            let parts = ClusterParts {
+                process,
+                control,
+                sandbox,
+                network: &network,
+                dir,
+                images: &images,
+                own: &own,
+                path: &path,
+            };
+            logs.set(cluster::start(&parts, events).await?);
+            if level == Level::All {
+                let parts = KnativeParts { process, control, record, images: &images, here: network.bridge_ip.into() };
+                running.knative = Some(Knative::start(path, parts, &mut listeners).await?);
+            }
+        }
+        api::serve(options, record, sandbox, &running.control.api, listeners.api)?;
+        Ok(running)
+    }
+
+    /// The image store with this program in it, and the registry over it.
+    async fn images(&self, listeners: &mut Listeners) -> Result<Option<(Images, OwnImages)>> {
+        let Self { options, record, process, .. } = *self;
+        if options.level < Level::Cluster {
+            return Ok(None);
+        }
+        let images = Images::open(&options.dir, record, process)?;
+        let (of_task, dir, clock) = (images.clone(), options.dir.clone(), process.clock);
+        let own = tokio::task::spawn_blocking(move || of_task.put_program(&dir, clock))
+            .await
+            .context("storing the image")??;
+        let (host, pods) = (std::mem::take(&mut listeners.registry), std::mem::take(&mut listeners.registry_inside));
+        images.serve(host, pods, process)?;
+        Ok(Some((images, own)))
+    }
 }
 
 async fn connect(socket: &std::path::Path, process: &Process) -> Result<(Sandbox, Events)> {
@@ -135,8 +200,11 @@ async fn end_if_empty(sandbox: &Sandbox) {
 
 async fn stop(end: End, running: Running, sandbox: &Sandbox, handle: &ShutdownHandle, tasks: &Tasks) -> Result<()> {
     handle.advance(Phase::Lame);
+    if let Some(knative) = &running.knative {
+        let _ = tokio::time::timeout(DRAIN, knative.drained()).await;
+    }
     handle.advance(Phase::Drained);
-    running.api.close();
+    running.control.api.close();
     let outcome = match end {
         End::Down => sandbox.down(PODS_GRACE).await.context("the spawner does not end its pods"),
         End::Restart => Ok(()),

@@ -1,0 +1,139 @@
+//! The instance's images: the store, the registry over it, pulling, and the image that this program itself is.
+//!
+//! One image has one name in the store, [`REGISTRY_NAME`]`/…`, whichever of the registry's names it was pushed to. The program is its own
+//! image, so that what runs as a role of this process has a name in Pods like any other. Which digests were ever this program's is kept in
+//! `DIR/state/own-images.json`: only those may be roles.
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use base_image::assemble::{ImageSpec, LayerTree, assemble_as};
+use base_image::keychain::Anonymous;
+use base_image::media_type::Compression;
+use base_image::pull::Puller;
+use base_image::reference::Reference;
+use base_image::registry_client::{ClientOptions, RegistryClient, SystemResolver};
+use base_image::registry_server::{Access, Registry};
+use base_image::{Digest, ImageConfig, OwnNames, Platform, Store};
+use base_net::listen::Listener;
+use base_net::serve::{Server, ServerConfig};
+use base_net::{Body, Request, Response};
+use base_rt::metrics::Scope;
+use base_rt::{Clock, Phase};
+use futures::future::BoxFuture;
+use knative_serving::digest::{Access as Credentials, ResolveError, Resolver};
+use kwick::assembly::Process;
+use tower::ServiceExt;
+
+use crate::exit::Refused;
+use crate::instance::data_dir::{DataDir, write_durably};
+use crate::instance::record::Record;
+
+/// The registry's name in the cluster: the Service `registry` in `kwick-system`.
+pub(super) const REGISTRY_NAME: &str = "registry.kwick-system.svc.cluster.local";
+/// The program's entry in its own image.
+pub(super) const ENTRY: &str = "/kwick";
+/// How often uploads that nobody goes on with are given up.
+const EXPIRE_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
+/// How long a registry may take for one answer when a tag is asked for; the caller bounds the whole.
+const RESOLVE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// The image store and what works on it.
+#[derive(Clone, Debug)]
+pub(super) struct Images {
+    pub(super) store: Store,
+    pub(super) puller: Puller,
+    registry: Registry,
+}
+
+/// The images that are this program.
+#[derive(Clone, Debug)]
+pub(super) struct OwnImages {
+    /// The present one.
+    pub(super) reference: Reference,
+    /// All there ever were here.
+    pub(super) digests: BTreeSet<Digest>,
+}
+
+impl Images {
+    /// Opens the store.
+    pub(super) fn open(dir: &DataDir, record: &Record, process: &Process) -> Result<Self> {
+        let aliases = record.registry.into_iter().flat_map(|address| {
+            let port = address.port();
+            [address.to_string(), format!("127.0.0.1:{port}"), format!("localhost:{port}")]
+        });
+        let store = Store::open(&dir.join("images"), OwnNames::new(REGISTRY_NAME, aliases)).map_err(|error| {
+            Refused::error(base_rt::error_chain(&error), "the message names the file; nothing was changed")
+        })?;
+        let client =
+            RegistryClient::new(&process.tasks, process.clock, Arc::new(SystemResolver), ClientOptions::default());
+        let puller = Puller::new(store.clone(), client, process.clock);
+        let registry = Registry::new(store.clone(), process.clock, &Scope::root().sub("registry"));
+        Ok(Self { store, puller, registry })
+    }
+
+    /// Serves the registry: the host's users may do everything, Pods may pull.
+    pub(super) fn serve(&self, host: Vec<TcpListener>, pods: Vec<TcpListener>, process: &Process) -> Result<()> {
+        let server = Server::new(ServerConfig::new("registry"), &process.tasks, &Scope::root());
+        for (listeners, access) in [(host, Access::Full), (pods, Access::Pull)] {
+            for listener in listeners {
+                let listener = Listener::from_fd(listener.into()).context("cannot serve the registry")?;
+                let registry = self.registry.clone();
+                let service = move |_: &_| {
+                    let service = registry.service(access);
+                    ServiceExt::<Request>::map_response(service, |response| -> Response { response.map(Body::wrap) })
+                };
+                server.start(listener, service).context("cannot serve the registry")?;
+            }
+        }
+        let (registry, shutdown) = (self.registry.clone(), process.tasks.shutdown().clone());
+        process.tasks.spawn("registry/expire-uploads", async move {
+            loop {
+                tokio::select! {
+                    biased;
+                    () = shutdown.reached(Phase::Lame) => return Ok(()),
+                    () = tokio::time::sleep(EXPIRE_EVERY) => registry.expire_uploads(),
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// Puts this program into the store, unless it is there. Blocks on the disk.
+    pub(super) fn put_program(&self, dir: &DataDir, clock: Clock) -> Result<OwnImages> {
+        let mut layer = LayerTree::new();
+        layer
+            .add_file(ENTRY.trim_start_matches('/'), 0o755, Path::new("/proc/self/exe"))
+            .context("cannot read this program")?;
+        let config =
+            ImageConfig { platform: Platform::host(), entrypoint: vec![ENTRY.to_owned()], ..ImageConfig::default() };
+        let spec = ImageSpec { config, layers: vec![layer], compression: Compression::None };
+        let name = Reference::parse(&format!("{REGISTRY_NAME}/kwick:{}", env!("CARGO_PKG_VERSION")))?;
+        let record =
+            assemble_as(&self.store, &spec, &name, clock.now()).context("cannot store this program's image")?;
+        let digests = remember(&dir.join("state").join("own-images.json"), record.digest)?;
+        Ok(OwnImages { reference: name.with_digest(record.digest), digests })
+    }
+}
+
+/// Adds a digest to those in the file.
+fn remember(path: &PathBuf, digest: Digest) -> Result<BTreeSet<Digest>> {
+    let mut digests: BTreeSet<String> = match std::fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", path.display()))?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeSet::new(),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    if digests.insert(digest.to_string()) {
+        write_durably(path, &serde_json::to_vec(&digests)?, 0o600)?;
+    }
+    digests.iter().map(|text| text.parse().with_context(|| format!("{} is damaged", path.display()))).collect()
+}
+
+impl Resolver for Images {
+    fn resolve<'a>(&'a self, image: &'a Reference, _: &'a Credentials) -> BoxFuture<'a, Result<Digest, ResolveError>> {
+        Box::pin(async move { Ok(self.puller.resolve(image, &Anonymous, RESOLVE_TIMEOUT).await?) })
+    }
+}

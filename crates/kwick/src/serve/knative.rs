@@ -1,0 +1,218 @@
+//! Knative in this process: controllers and autoscaler on the control plane's threads, gateway and activator on the data plane's.
+//!
+//! What crosses between them are values only: statistics (a bounded channel), what the gateway serves ([`GatewayFacts`]), hints.
+
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use base_controller::hint::HintBus;
+use base_controller::{Context as Controllers, Informer, Key, Scope as ObjectScope};
+use base_net::connect::{Connector, LocalTable, Target};
+use base_net::listen::Listener;
+use base_net::probe::{HttpProbe, Probe};
+use base_net::serve::ServerHandle;
+use base_net::workers::DataPlane;
+use base_rt::Tasks;
+use futures::future::{BoxFuture, join_all};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use k8s_openapi::api::core::v1::Service;
+use knative_apis::meta::SYSTEM_NAMESPACE;
+use knative_apis::networking::LoadBalancerIngressStatus;
+use knative_apis::stat::StatMessage;
+use knative_proxy::gateway::Side;
+use knative_proxy::{Activator, ActivatorParts, Gateway, GatewayParts, Upstream};
+use knative_serving::manifests::Installation;
+use knative_serving::pod_autoscaler::probe::{ActivatorProbe, ProbeTarget};
+use knative_serving::{GatewayFacts, STATS_CAPACITY, Seams, Settings};
+use kwick::assembly::install::KWICK_NAMESPACE;
+use kwick::assembly::{ControlPlane, Process};
+use tokio::sync::{OnceCell, mpsc};
+
+use super::addresses::GATEWAY_SERVICE;
+use super::cluster::CLUSTER_DOMAIN;
+use super::images::Images;
+use super::listeners::Listeners;
+use crate::instance::record::Record;
+
+/// The class of the Ingresses that this gateway serves.
+const INGRESS_CLASS: &str = "kwick.ingress.networking.knative.dev";
+/// Where services live unless config-domain says otherwise: names under it lead to loopback on most machines.
+const DOMAIN: &str = "localhost";
+
+/// The gateway of this process, among those that an Ingress waits for.
+const GATEWAY: &str = "gateway";
+/// The name that the activator of this process reports under.
+const ACTIVATOR: &str = "activator";
+/// How long the activator may take to answer for a Revision.
+const PROBE_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(900);
+
+/// What Knative needs to be installed here.
+pub(super) fn installation(queue_image: String) -> Installation {
+    Installation {
+        system_namespace: SYSTEM_NAMESPACE.to_owned(),
+        queue_image,
+        domain: DOMAIN.to_owned(),
+        ingress_class: INGRESS_CLASS.to_owned(),
+    }
+}
+
+/// What is there before the controllers, so that Pods that are taken back find it.
+pub(super) struct DataPath {
+    pub(super) plane: DataPlane,
+    pub(super) local: LocalTable,
+    pub(super) hints: HintBus,
+    pub(super) stats: mpsc::Sender<StatMessage>,
+    received: mpsc::Receiver<StatMessage>,
+}
+
+impl DataPath {
+    /// Starts the threads of the data plane; nothing is served yet.
+    pub(super) fn start(process: &Process, workers: usize) -> Result<Self> {
+        let plane = DataPlane::start("data-plane", workers, &process.tasks).context("cannot start the data plane")?;
+        let (stats, received) = mpsc::channel(STATS_CAPACITY);
+        Ok(Self { plane, local: LocalTable::default(), hints: HintBus::new(&process.metrics), stats, received })
+    }
+}
+
+/// Knative's parts at work.
+pub(super) struct Knative {
+    servers: Vec<ServerHandle>,
+    _plane: DataPlane,
+}
+
+/// What they are started with.
+pub(super) struct KnativeParts<'a> {
+    pub(super) process: &'a Process,
+    pub(super) control: &'a ControlPlane,
+    pub(super) record: &'a Record,
+    pub(super) images: &'a Images,
+    /// Where the activator is found in Endpoints.
+    pub(super) here: IpAddr,
+}
+
+impl Knative {
+    /// Starts the controllers, then opens the doors.
+    pub(super) async fn start(path: DataPath, parts: KnativeParts<'_>, listeners: &mut Listeners) -> Result<Self> {
+        let KnativeParts { process, control, record, images, here } = parts;
+        let facts = GatewayFacts::default();
+        facts.join(GATEWAY);
+        let probe = Arc::new(ServiceProbe { services: OnceCell::new(), tasks: process.tasks.clone() });
+        let seams = Seams {
+            resolver: Arc::new(images.clone()),
+            activator_probe: Arc::<ServiceProbe>::clone(&probe),
+            stats: path.received,
+            hints: path.hints.clone(),
+            gateways: facts.clone(),
+        };
+        let context = control.run_serving(process, settings(record), seams).await;
+        let _ = probe.services.set(context.informers.get::<Service>(ObjectScope::all()));
+        let upstream = Upstream::new(
+            path.local.clone(),
+            Connector::new(),
+            path.plane.workers(),
+            (&process.tasks, &process.metrics.sub("upstream")),
+        );
+        let activator = Activator::new(ActivatorParts {
+            upstream: upstream.clone(),
+            stats: path.stats.clone(),
+            pod_name: ACTIVATOR.to_owned(),
+            pod_ip: Some(here),
+            clock: process.clock,
+            tasks: process.tasks.clone(),
+            metrics: process.metrics.sub("activator"),
+        });
+        activator.follow(&context.informers, &path.hints);
+        let gateway = make_gateway(process, &context, upstream, &activator, facts);
+        let mut servers = Vec::new();
+        let doors = [
+            (Side::Public, std::mem::take(&mut listeners.gateway_public)),
+            (Side::Private, std::mem::take(&mut listeners.gateway_private)),
+        ];
+        for (side, sockets) in doors {
+            let served = gateway.serve(&path.plane, side, usable(sockets)?).await;
+            servers.extend(served.context("cannot serve the gateway")?);
+        }
+        for sockets in std::mem::take(&mut listeners.activator) {
+            let served = activator.serve(&path.plane, usable(sockets)?).await;
+            servers.extend(served.context("cannot serve the activator")?);
+        }
+        Ok(Self { servers, _plane: path.plane })
+    }
+
+    /// Waits until no request is in flight.
+    pub(super) async fn drained(&self) {
+        join_all(self.servers.iter().map(ServerHandle::drained)).await;
+    }
+}
+
+fn make_gateway(
+    process: &Process,
+    context: &Controllers,
+    upstream: Upstream,
+    activator: &Arc<Activator>,
+    facts: GatewayFacts,
+) -> Arc<Gateway> {
+    let served = move |ingress: &Key, version: Option<&str>| facts.serves(GATEWAY, ingress, version);
+    let gateway = Gateway::new(GatewayParts {
+        upstream,
+        activator: Some(Arc::clone(activator)),
+        ingress_class: INGRESS_CLASS.to_owned(),
+        system_namespace: SYSTEM_NAMESPACE.to_owned(),
+        served: Arc::new(served),
+        tasks: process.tasks.clone(),
+        metrics: process.metrics.sub("gateway"),
+    });
+    gateway.follow(&context.informers);
+    gateway
+}
+
+fn settings(record: &Record) -> Settings {
+    let inside = format!("{GATEWAY_SERVICE}.{KWICK_NAMESPACE}.svc.{CLUSTER_DOMAIN}");
+    let balancer = LoadBalancerIngressStatus { domain_internal: inside, ..LoadBalancerIngressStatus::default() };
+    Settings {
+        system_namespace: SYSTEM_NAMESPACE.to_owned(),
+        cluster_domain: CLUSTER_DOMAIN.to_owned(),
+        queue_proxy_args: vec![super::queue::ROLE.to_owned()],
+        ingress_class: INGRESS_CLASS.to_owned(),
+        external_port: record.gateway.map_or(80, |gateway| gateway.port()),
+        public_load_balancer: balancer.clone(),
+        private_load_balancer: balancer,
+    }
+}
+
+fn usable(sockets: Vec<TcpListener>) -> Result<Vec<Listener>> {
+    sockets.into_iter().map(|socket| Listener::from_fd(socket.into()).context("cannot use a listener")).collect()
+}
+
+/// Asks a Revision's public Service, over its ClusterIP, whether the activator answers.
+struct ServiceProbe {
+    /// Known once the controllers run.
+    services: OnceCell<Informer<Service>>,
+    tasks: Tasks,
+}
+
+impl ActivatorProbe for ServiceProbe {
+    fn is_activator<'a>(&'a self, target: &'a ProbeTarget) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            let Some(address) = self.address(target) else { return false };
+            let mut headers = HeaderMap::new();
+            headers.insert(HeaderName::from_static("k-network-probe"), HeaderValue::from_static("activator"));
+            if let Ok(host) =
+                HeaderValue::try_from(format!("{}.{}.svc.{CLUSTER_DOMAIN}", target.service, target.namespace))
+            {
+                headers.insert(http::header::HOST, host);
+            }
+            let probe = HttpProbe { target: Target::http1(address), path: "/healthz".to_owned(), headers };
+            Probe::Http(probe).run(&Connector::new(), &self.tasks, PROBE_TIMEOUT).await.is_ok()
+        })
+    }
+}
+
+impl ServiceProbe {
+    fn address(&self, target: &ProbeTarget) -> Option<SocketAddr> {
+        let service = self.services.get()?.get(&Key::new(target.namespace.as_str(), target.service.as_str()))?;
+        let ip = service.spec.as_ref()?.cluster_ip.as_deref()?.parse::<IpAddr>().ok()?;
+        Some(SocketAddr::new(ip, target.port))
+    }
+}
