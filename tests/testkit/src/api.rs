@@ -63,6 +63,11 @@ impl Api {
         Self { server, clock, tasks, metrics, seed, shutdown }
     }
 
+    /// A server that somebody else started, whose tasks end with `shutdown`.
+    pub fn around(server: ApiServer, clock: Clock, tasks: Tasks, seed: u64, shutdown: ShutdownHandle) -> Self {
+        Self { server, clock, tasks, metrics: Scope::root(), seed, shutdown }
+    }
+
     /// A client that may do everything.
     pub fn client(&self) -> Client {
         self.server.client_as(&Identity::master("test"))

@@ -18,6 +18,9 @@ use tokio::time::Instant;
 
 use crate::api::Api;
 
+/// How many addresses of a net of 256 are given to Pods.
+const ADDRESSES_PER_NET: u64 = 250;
+
 /// What becomes of a Pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
@@ -163,6 +166,11 @@ impl Kubelet {
 
     fn see(&mut self, pod: Pod, drawn: u64) {
         let uid = pod.uid().unwrap();
+        if let Some(address) = own_address(&pod) {
+            // It was started before this node's process was.
+            self.addresses = self.addresses.max(address);
+            self.started.insert(uid.clone());
+        }
         let is_ending = pod.metadata.deletion_timestamp.is_some();
         let (delays, action) = if is_ending && self.stopping.insert(uid.clone()) {
             (self.config.stop_ms.clone(), Action::Remove(pod))
@@ -239,13 +247,20 @@ impl Kubelet {
                 "ready": is_ready, "started": true, "state": state,
             })
         };
-        let ip = format!("10.244.{}.{}", self.addresses / 250, self.addresses % 250 + 2);
+        let ip = format!("10.244.{}.{}", self.addresses / ADDRESSES_PER_NET, self.addresses % ADDRESSES_PER_NET + 2);
         json!({
             "phase": phase, "conditions": conditions, "startTime": now, "hostIP": "10.0.0.1",
             "podIP": ip, "podIPs": [{"ip": ip}],
             "containerStatuses": pod.spec.iter().flat_map(|spec| &spec.containers).map(of_container).collect::<Vec<_>>(),
         })
     }
+}
+
+/// The number of the address that a Pod has been given.
+fn own_address(pod: &Pod) -> Option<u64> {
+    let mut parts = pod.status.as_ref()?.pod_ip.as_deref()?.strip_prefix("10.244.")?.split('.');
+    let (net, host) = (parts.next()?.parse::<u64>().ok()?, parts.next()?.parse::<u64>().ok()?);
+    Some(net * ADDRESSES_PER_NET + host.saturating_sub(2))
 }
 
 /// Whether the Pod, or this Pod of the name, is not there any more.

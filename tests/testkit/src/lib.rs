@@ -19,7 +19,7 @@ pub mod objects;
 mod timeline;
 
 pub use api::Api;
-pub use cluster::Cluster;
+pub use cluster::{CA_BUNDLE, Cluster};
 pub use eventually::eventually;
 pub use fake_node::{FakeNode, FakeNodeConfig, Life};
 pub use timeline::Timeline;

@@ -1,0 +1,28 @@
+//! Simulation of the whole control plane.
+
+mod happy;
+mod seeds;
+
+use std::future::Future;
+
+use simulation::World;
+
+/// Runs `test` beside a world that heals itself, in virtual time.
+fn in_virtual_time<T>(test: impl Future<Output = T>) -> T {
+    if std::env::var_os("RUST_LOG").is_some() {
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_test_writer()
+            .try_init();
+    }
+    tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(test)
+}
+
+/// `script`, while `world` lives.
+async fn beside<T>(world: &World, script: impl Future<Output = T>) -> T {
+    tokio::select! {
+        biased;
+        () = world.live() => unreachable!("it lives for ever"),
+        done = script => done,
+    }
+}

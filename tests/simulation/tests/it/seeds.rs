@@ -1,0 +1,52 @@
+//! In bad weather: the same end as in good weather, whatever happened in between.
+
+use rand::TryRngCore;
+use rand::rngs::OsRng;
+use simulation::{Climate, World, script, state};
+
+use super::{beside, in_virtual_time};
+
+/// The seeds that gate.
+const SEEDS: std::ops::Range<u64> = 100..106;
+
+fn run(seed: u64) {
+    let in_good = end_of(seed, Climate::CALM);
+    let in_bad = end_of(seed, Climate::STORMY);
+    let difference = state::difference(&in_good, &in_bad);
+    assert!(
+        difference.is_empty(),
+        "seed {seed} ends elsewhere than in good weather (left: good, right: bad); \
+         replay: KWICK_SIM_SEED={seed} cargo test -p simulation one_seed\n{difference}"
+    );
+}
+
+fn end_of(seed: u64, climate: Climate) -> std::collections::BTreeMap<String, serde_json::Value> {
+    in_virtual_time(async {
+        let world = World::start(seed, climate).await;
+        beside(&world, async {
+            script::run(&world, seed).await;
+            world.weather.turn(Climate::CALM);
+            tokio::time::sleep(std::time::Duration::from_secs(120)).await;
+            println!("seed {seed}: {:?}", world.weather.counts());
+            state::of(&world).await
+        })
+        .await
+    })
+}
+
+#[test]
+fn fixed_seeds() {
+    SEEDS.for_each(run);
+}
+
+/// One seed, given by `KWICK_SIM_SEED`, or `KWICK_SIM_SEEDS` fresh ones.
+#[test]
+fn one_seed() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    if let Some(seed) = number("KWICK_SIM_SEED") {
+        run(seed);
+    }
+    for _ in 0..number("KWICK_SIM_SEEDS").unwrap_or_default() {
+        run(OsRng.try_next_u64().unwrap());
+    }
+}
