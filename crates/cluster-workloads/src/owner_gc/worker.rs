@@ -114,7 +114,8 @@ impl Worker {
                 let Some(uid) = self.state().pending.take(Instant::now()) else { break };
                 in_hand.push(self.work(uid));
             }
-            let due = self.state().pending.next_due();
+            // While all hands are full nothing is taken, so a timer that is due would be due again and again.
+            let due = if in_hand.len() < WORKERS { self.state().pending.next_due() } else { None };
             tokio::select! {
                 biased;
                 Some((uid, end)) = in_hand.next() => self.end(&uid, end),
