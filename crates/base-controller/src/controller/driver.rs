@@ -77,13 +77,15 @@ impl<R: Reconciler> Driver<R> {
                 let Some(key) = self.queue.take() else { break };
                 in_hand.push(self.work(key));
             }
+            // While all hands are full nothing is taken, so a delayed key that is due would be due again and again.
+            let has_free_hand = in_hand.len() < self.workers;
             tokio::select! {
                 biased;
                 () = shutdown.reached(Phase::Stopped), if is_stopping => return,
                 () = shutdown.reached(Phase::Drained), if !is_stopping => is_stopping = true,
                 Some(()) = in_hand.next() => {}
                 () = leadership.changed() => {}
-                () = self.queue.changed(), if !is_stopping && leadership.is_held() => {}
+                () = self.queue.changed(), if has_free_hand && !is_stopping && leadership.is_held() => {}
             }
         }
     }
