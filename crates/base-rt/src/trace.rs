@@ -26,6 +26,8 @@ pub fn init(filter: &str, format: Format) -> Result<(), ParseError> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // A log that cannot be written (a full disk) is lost; the complaint about that would panic.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     // A second subscriber is refused; the first one stays.
     let _ = match format {

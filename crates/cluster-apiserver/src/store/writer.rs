@@ -78,8 +78,8 @@ pub(super) fn run_inline(shared: &Shared, state: &mut State) {
 }
 
 fn fail(shared: &Shared, state: &mut State, text: &str) {
+    let told: Arc<str> = text.into();
+    state.fail(Arc::clone(&told));
+    shared.failed.send_replace(Some(told));
     tracing::error!(error = text, "the store's journal failed; nothing more is acknowledged");
-    let text: Arc<str> = text.into();
-    state.fail(Arc::clone(&text));
-    shared.failed.send_replace(Some(text));
 }

@@ -56,7 +56,7 @@ impl BuiltinFactory for QueueProxies {
             clock,
             tasks,
             shutdown,
-            log: Arc::new(move |lines: &[u8]| log.line(&String::from_utf8_lossy(lines))),
+            log: Arc::new(move |lines: &[u8]| log.line(String::from_utf8_lossy(lines).trim_end())),
         };
         let queue = queue::start(parts).map_err(|error| BuiltinError(base_rt::error_chain(&error)))?;
         let handlers = BTreeMap::from([(serving_port, queue.local_handler())]);
