@@ -129,6 +129,11 @@ impl Weather {
         self.sky.lock().unwrap().counts.clone()
     }
 
+    /// Something else has happened.
+    pub(crate) fn note(&self, what: &'static str) {
+        *self.sky.lock().unwrap().counts.entry(what).or_default() += 1;
+    }
+
     /// Waits until the controllers have died.
     pub(crate) async fn death(&self) {
         self.death.notified().await;

@@ -114,6 +114,7 @@ impl World {
                 biased;
                 failure = server.api.tasks.failure() => {
                     assert!(failure.name.starts_with("apiserver/"), "seed {}: {failure}", self.seed);
+                    self.weather.note("death of the machine");
                     self.bury();
                     self.start_server().await;
                     self.start_controllers().await;

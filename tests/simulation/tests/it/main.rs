@@ -1,4 +1,6 @@
 //! Simulation of the whole control plane.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test's helpers fail the test and say what happened")]
+#![expect(clippy::disallowed_methods, reason = "a test has no command line: the environment says which seeds")]
 
 mod happy;
 mod seeds;

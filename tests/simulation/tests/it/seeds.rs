@@ -1,5 +1,6 @@
 //! In bad weather: the same end as in good weather, whatever happened in between.
 
+use cluster_apiserver::store::journal::memory::CrashPoint;
 use rand::TryRngCore;
 use rand::rngs::OsRng;
 use simulation::{Climate, World, script, state};
@@ -23,11 +24,18 @@ fn run(seed: u64) {
 fn end_of(seed: u64, climate: Climate) -> std::collections::BTreeMap<String, serde_json::Value> {
     in_virtual_time(async {
         let world = World::start(seed, climate).await;
+        if climate.death > 0.0 {
+            // Once, the whole machine dies in the middle of a write; what was not on its disk yet is lost.
+            let point = if seed.is_multiple_of(2) { CrashPoint::Before } else { CrashPoint::After };
+            world.disk().crash_at(10 + seed % 90, point);
+        }
         beside(&world, async {
             script::run(&world, seed).await;
             world.weather.turn(Climate::CALM);
             tokio::time::sleep(std::time::Duration::from_secs(120)).await;
-            println!("seed {seed}: {:?}", world.weather.counts());
+            let counts = world.weather.counts();
+            println!("seed {seed}: {counts:?}");
+            assert_eq!(counts.contains_key("death of the machine"), climate.death > 0.0, "seed {seed}");
             state::of(&world).await
         })
         .await
