@@ -16,9 +16,10 @@ use base_net::workers::DataPlane;
 use base_rt::Tasks;
 use futures::future::{BoxFuture, join_all};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Endpoints, Service};
 use knative_apis::meta::SYSTEM_NAMESPACE;
-use knative_apis::networking::LoadBalancerIngressStatus;
+use knative_apis::networking::{Ingress, LoadBalancerIngressStatus};
+use knative_apis::serving::v1::Revision;
 use knative_apis::stat::StatMessage;
 use knative_proxy::gateway::Side;
 use knative_proxy::{Activator, ActivatorParts, Gateway, GatewayParts, Upstream};
@@ -124,6 +125,15 @@ impl Knative {
         });
         activator.follow(&context.informers, &path.hints);
         let gateway = make_gateway(process, &context, upstream, &activator, facts);
+        // A door opens when what is behind it is known: until then connections wait, and nobody is told that a service is not there.
+        let informers = &context.informers;
+        tokio::join!(
+            async { informers.get::<Ingress>(ObjectScope::all()).synced().await },
+            async { informers.get::<Service>(ObjectScope::all()).synced().await },
+            async { informers.get::<Endpoints>(ObjectScope::all()).synced().await },
+            async { informers.get::<Revision>(ObjectScope::all()).synced().await },
+        );
+        gateway.swap();
         let mut servers = Vec::new();
         let doors = [
             (Side::Public, std::mem::take(&mut listeners.gateway_public)),
