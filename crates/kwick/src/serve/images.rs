@@ -4,9 +4,10 @@
 //! image, so that what runs as a role of this process has a name in Pods like any other. Which digests were ever this program's is kept in
 //! `DIR/state/own-images.json`: only those may be roles.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -36,6 +37,8 @@ use crate::instance::record::Record;
 pub(super) const REGISTRY_NAME: &str = "registry.kwick-system.svc.cluster.local";
 /// The program's entry in its own image.
 pub(super) const ENTRY: &str = "/kwick";
+/// The program, whatever has become of its file since.
+const MYSELF: &str = "/proc/self/exe";
 /// How often uploads that nobody goes on with are given up.
 const EXPIRE_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
 /// How long a registry may take for one answer when a tag is asked for; the caller bounds the whole.
@@ -104,32 +107,48 @@ impl Images {
 
     /// Puts this program into the store, unless it is there. Blocks on the disk.
     pub(super) fn put_program(&self, dir: &DataDir, clock: Clock) -> Result<OwnImages> {
+        let name = Reference::parse(&format!("{REGISTRY_NAME}/kwick:{}", env!("CARGO_PKG_VERSION")))?;
+        let path = dir.join("state").join("own-images.json");
+        let mut known = read_known(&path)?;
+        let identity = identity()?;
+        let stored = self.store.record(&name).map(|record| record.digest);
+        let digest = match stored.filter(|digest| known.get(&digest.to_string()) == Some(&identity)) {
+            Some(digest) => digest,
+            None => {
+                let digest = self.assemble_program(&name, clock)?;
+                known.insert(digest.to_string(), identity);
+                write_durably(&path, &serde_json::to_vec(&known)?, 0o600)?;
+                digest
+            }
+        };
+        let digests = known.keys().map(|text| text.parse().with_context(|| format!("{} is damaged", path.display())));
+        Ok(OwnImages { reference: name.with_digest(digest), digests: digests.collect::<Result<_>>()? })
+    }
+
+    fn assemble_program(&self, name: &Reference, clock: Clock) -> Result<Digest> {
         let mut layer = LayerTree::new();
-        layer
-            .add_file(ENTRY.trim_start_matches('/'), 0o755, Path::new("/proc/self/exe"))
-            .context("cannot read this program")?;
+        layer.add_file(ENTRY.trim_start_matches('/'), 0o755, Path::new(MYSELF)).context("cannot read this program")?;
         let config =
             ImageConfig { platform: Platform::host(), entrypoint: vec![ENTRY.to_owned()], ..ImageConfig::default() };
         let spec = ImageSpec { config, layers: vec![layer], compression: Compression::None };
-        let name = Reference::parse(&format!("{REGISTRY_NAME}/kwick:{}", env!("CARGO_PKG_VERSION")))?;
-        let record =
-            assemble_as(&self.store, &spec, &name, clock.now()).context("cannot store this program's image")?;
-        let digests = remember(&dir.join("state").join("own-images.json"), record.digest)?;
-        Ok(OwnImages { reference: name.with_digest(record.digest), digests })
+        let record = assemble_as(&self.store, &spec, name, clock.now()).context("cannot store this program's image")?;
+        Ok(record.digest)
     }
 }
 
-/// Adds a digest to those in the file.
-fn remember(path: &PathBuf, digest: Digest) -> Result<BTreeSet<Digest>> {
-    let mut digests: BTreeSet<String> = match std::fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", path.display()))?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeSet::new(),
-        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
-    };
-    if digests.insert(digest.to_string()) {
-        write_durably(path, &serde_json::to_vec(&digests)?, 0o600)?;
+/// What tells this program's file from others without reading it: where it is, its size, when it was written.
+fn identity() -> Result<String> {
+    let file = std::fs::metadata(MYSELF).context("cannot look at this program")?;
+    Ok(format!("{}-{}-{}-{}.{}", file.dev(), file.ino(), file.size(), file.mtime(), file.mtime_nsec()))
+}
+
+/// The digests that were this program's here, and the file that each was made of.
+fn read_known(path: &Path) -> Result<BTreeMap<String, String>> {
+    match std::fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
-    digests.iter().map(|text| text.parse().with_context(|| format!("{} is damaged", path.display()))).collect()
 }
 
 impl Resolver for Images {
