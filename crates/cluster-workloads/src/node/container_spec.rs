@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::env::Environment;
 use super::expand::expand;
-use super::facts::{Role, containers};
+use super::facts::containers;
 use super::names::{self, ContainerTag};
 use crate::objects::quantity::Milli;
 
@@ -27,8 +27,6 @@ pub(crate) struct SpecInput<'a> {
     pub(crate) pod: &'a Pod,
     /// The container.
     pub(crate) container: &'a Container,
-    /// What it is for its Pod.
-    pub(crate) role: Role,
     /// Its image.
     pub(crate) image: &'a Image,
     /// The number of this run.

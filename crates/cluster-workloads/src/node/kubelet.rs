@@ -142,6 +142,11 @@ impl Kubelet {
         worker::spawn(self, (pod, adopted), (receiver, inbox, messages));
     }
 
+    /// Whether a Pod has a worker.
+    pub(crate) fn has(&self, uid: &str) -> bool {
+        self.shared().routes.contains_key(uid)
+    }
+
     /// A Pod's worker has ended.
     pub(crate) fn forget(&self, uid: &str, pod: (&str, &str)) {
         let mut shared = self.shared();

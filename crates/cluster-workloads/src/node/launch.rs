@@ -231,7 +231,6 @@ impl Launch {
         let spec = container_spec::make_spec(SpecInput {
             pod: &self.pod,
             container: &self.container,
-            role: self.role,
             image: &image.image,
             attempt: self.attempt,
             image_id: &image.id,

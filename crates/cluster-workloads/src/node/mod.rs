@@ -210,6 +210,8 @@ async fn follow(
         let removing = Arc::clone(&kubelet);
         kubelet.tasks.spawn_transient("node/remove", async move { worker::remove(&removing, &id).await });
     }
+    let sweeping = Arc::clone(&kubelet);
+    kubelet.tasks.spawn_transient("node/sweep", async move { worker::sweep_volumes(&sweeping).await });
     adopted.send_replace(true);
     kubelet.route(events).await;
     Err("the spawner is gone".into())

@@ -54,21 +54,23 @@ pub(crate) struct ContainerTag {
     pub(crate) image_id: String,
 }
 
-macro_rules! tags {
-    ($($name:ident),*) => {$(
-        impl $name {
-            /// As the spawner keeps it.
-            pub(crate) fn to_text(&self) -> String {
-                // Texts and numbers always serialise.
-                serde_json::to_string(self).unwrap_or_default()
-            }
-
-            /// What was kept; none if somebody else wrote it.
-            pub(crate) fn parse(text: &str) -> Option<Self> {
-                serde_json::from_str(text).ok()
-            }
-        }
-    )*};
+impl PodTag {
+    /// As the spawner keeps it.
+    pub(crate) fn to_text(&self) -> String {
+        // Texts always serialise.
+        serde_json::to_string(self).unwrap_or_default()
+    }
 }
 
-tags!(PodTag, ContainerTag);
+impl ContainerTag {
+    /// As the spawner keeps it.
+    pub(crate) fn to_text(&self) -> String {
+        // Texts and numbers always serialise.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// What was kept; none if somebody else wrote it.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+}

@@ -162,15 +162,6 @@ pub(crate) enum Event {
     VolumesMade,
     /// They could not be made.
     VolumesFailed(String),
-    /// A run is waiting for something that has a name.
-    Delayed {
-        /// Which container.
-        at: usize,
-        /// Which run.
-        attempt: u32,
-        /// What is shown.
-        reason: &'static str,
-    },
     /// A run could not be started.
     Refused {
         /// Which container.
@@ -340,14 +331,6 @@ impl PodState {
                 actions.push(Action::Tell { at: None, event: PlanEvent::warning("FailedMount", why) });
             }
             Event::Delete(grace) => self.delete(grace, actions),
-            Event::Delayed { at, attempt, reason } => {
-                if let Some(Phase::Starting { reason: shown, message }) =
-                    self.run(at, attempt).map(|cell| &mut cell.phase)
-                {
-                    reason.clone_into(shown);
-                    *message = None;
-                }
-            }
             Event::Refused { at, attempt, reason, message, backoff } => {
                 if let Some(cell) = self.run(at, attempt) {
                     cell.refuse((reason, message), backoff, now);
@@ -464,10 +447,6 @@ impl PodState {
         if is_deleted || running.is_stopping {
             return;
         }
-        if let Err(why) = &outcome {
-            let message = format!("{} probe failed: {why}", kind.title());
-            actions.push(Action::Tell { at: Some(at), event: PlanEvent::warning("Unhealthy", message) });
-        }
         let [startup, liveness, readiness] = &mut running.tallies;
         let tally = match kind {
             ProbeKind::Startup => startup,
@@ -477,6 +456,14 @@ impl PodState {
         *tally = if outcome.is_ok() { (*tally).max(0) + 1 } else { (*tally).min(0) - 1 };
         let has_succeeded = *tally >= i64::from(threshold.successes);
         let has_failed = -*tally >= i64::from(threshold.failures);
+        // A program that is not ready yet has not failed; it is told once it should have been.
+        let is_starting = kind == ProbeKind::Readiness && !running.is_ready && !has_failed;
+        if let Err(why) = &outcome
+            && !is_starting
+        {
+            let message = format!("{} probe failed: {why}", kind.title());
+            actions.push(Action::Tell { at: Some(at), event: PlanEvent::warning("Unhealthy", message) });
+        }
         match kind {
             ProbeKind::Readiness if has_succeeded => running.is_ready = true,
             ProbeKind::Readiness if has_failed => running.is_ready = false,

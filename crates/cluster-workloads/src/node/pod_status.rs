@@ -70,7 +70,8 @@ pub(crate) fn phase(state: &PodState) -> &'static str {
     if state.cells.iter().any(failed_init) {
         return "Failed";
     }
-    if !state.is_initialized() && !(state.deletion.is_some() && state.is_finished()) {
+    let has_ended = state.deletion.is_some() && state.is_finished();
+    if !state.is_initialized() && !has_ended {
         return "Pending";
     }
     let (mut waiting, mut running, mut stopped, mut succeeded, mut mains) = (0, 0, 0, 0, 0);

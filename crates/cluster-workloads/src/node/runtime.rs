@@ -39,7 +39,7 @@ pub(crate) struct Running {
     /// Which ports it answers without a connection.
     pub(crate) handlers: BTreeMap<u16, Arc<dyn LocalHandler>>,
     /// Waits for its end, and for changes that it tells.
-    pub(crate) tasks: Aborts,
+    pub(crate) _tasks: Aborts,
 }
 
 /// Tasks that end when this is dropped.

@@ -46,6 +46,10 @@ const COALESCE: Duration = Duration::from_millis(20);
 const REFRESH: Duration = Duration::from_secs(60);
 /// The least time between a hook and the end by force, as the kubelet has it.
 const GRACE_MIN: Duration = Duration::from_secs(2);
+/// The length of a uid: a UUID.
+const UID_CHARS: usize = 36;
+/// How long a status waits that could not be written.
+const WRITE_AGAIN: Duration = Duration::from_millis(500);
 /// Delays between tries of what has to work in the end.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
@@ -93,6 +97,7 @@ pub(crate) fn spawn(
         is_gone: false,
         is_writing: false,
         write_at: None,
+        pause_until: None,
         refresh_at: None,
         runtime: None,
         leases: BTreeMap::new(),
@@ -117,7 +122,10 @@ struct Worker {
     /// The object is gone already.
     is_gone: bool,
     is_writing: bool,
+    /// When a status is written though it is not urgent.
     write_at: Option<Instant>,
+    /// Until when no status is written because the last write failed.
+    pause_until: Option<Instant>,
     refresh_at: Option<Instant>,
     runtime: Option<Box<Runtime>>,
     /// Keeps the images of runs.
@@ -375,7 +383,7 @@ impl Worker {
             }));
         }
         runtime.sinks.insert(at, log);
-        runtime.running.insert(at, Running { shutdown, handlers: handle.handlers, tasks: Aborts(tasks) });
+        runtime.running.insert(at, Running { shutdown, handlers: handle.handlers, _tasks: Aborts(tasks) });
         runtime.poke();
     }
 
@@ -598,13 +606,7 @@ impl Worker {
         self.refresh_at = None;
         self.spawn("node/remove", async move {
             remove(&node, &id).await;
-            let directory = node.config.volumes_dir.join(&uid);
-            let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(directory)).await;
-            if let Ok(Err(error)) = removed
-                && error.kind() != std::io::ErrorKind::NotFound
-            {
-                tracing::warn!(pod = uid, error = error_chain(&error), "volumes are not removed");
-            }
+            remove_volumes(&node, &uid).await;
             Message::State(Event::SandboxGone)
         });
     }
@@ -623,7 +625,8 @@ impl Worker {
         }
         let due = *self.write_at.get_or_insert_with(|| Instant::now() + COALESCE);
         let is_urgent = is_ready(Some(&status)) != is_ready(self.written.as_ref());
-        if is_urgent || due <= Instant::now() {
+        let is_paused = self.pause_until.is_some_and(|until| until > Instant::now());
+        if !is_paused && (is_urgent || due <= Instant::now()) {
             self.write_at = None;
             self.is_writing = true;
             let writing = write_status(Arc::clone(&self.node), Arc::clone(&self.pod), self.written.clone(), status);
@@ -642,7 +645,8 @@ impl Worker {
             Ok(()) => self.written = Some(status),
             Err(why) => {
                 tracing::debug!(pod = self.uid, why, "the status is written again later");
-                self.write_at = Some(Instant::now() + AGAIN.0);
+                self.pause_until = Some(Instant::now() + WRITE_AGAIN);
+                self.write_at = self.pause_until;
             }
         }
     }
@@ -716,6 +720,8 @@ impl Worker {
             }
             delete(&self.node, &self.pod).await;
         }
+        // A Pod without a sandbox may have volumes.
+        remove_volumes(&self.node, &self.uid).await;
         self.node.forget(&self.uid, self.name());
     }
 }
@@ -756,6 +762,30 @@ async fn kill(node: &Kubelet, id: &ContainerId) {
         && !matches!(error.refusal(), Some(RefusalCode::NotFound | RefusalCode::Busy))
     {
         tracing::error!(container = id.as_str(), error = error_chain(&error), "container is not killed");
+    }
+}
+
+/// Removes what this process wrote for a Pod.
+async fn remove_volumes(node: &Kubelet, uid: &str) {
+    let directory = node.config.volumes_dir.join(uid);
+    let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(directory)).await;
+    if let Ok(Err(error)) = removed
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(pod = uid, error = error_chain(&error), "volumes are not removed");
+    }
+}
+
+/// Removes what an earlier process wrote for Pods that are gone.
+pub(crate) async fn sweep_volumes(node: &Kubelet) {
+    let Ok(mut entries) = tokio::fs::read_dir(&node.config.volumes_dir).await else { return };
+    while let Ok(Some(entry)) = entries.next_entry().await {
+        let name = entry.file_name();
+        // Other things may lie there that are not the node's.
+        let uid = name.to_str().filter(|name| name.len() == UID_CHARS && !node.has(name));
+        if let Some(uid) = uid {
+            remove_volumes(node, uid).await;
+        }
     }
 }
 

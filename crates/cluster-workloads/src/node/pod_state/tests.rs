@@ -1,1 +1,232 @@
-//! Rows.
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_000_000 + seconds).unwrap()
+}
+
+fn state(spec: Value) -> PodState {
+    let pod = json!({"metadata": {"namespace": "n", "name": "p", "uid": "u"}, "spec": spec});
+    PodState::new(PodFacts::of(&serde_json::from_value(pod).unwrap()), at(0))
+}
+
+fn one(more: Value) -> PodState {
+    let mut container = json!({"name": "c"});
+    container.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    state(json!({"containers": [container]}))
+}
+
+/// Everything but what is told to people.
+fn deeds(actions: Vec<Action>) -> Vec<Action> {
+    actions.into_iter().filter(|action| !matches!(action, Action::Tell { .. })).collect()
+}
+
+fn grounded(state: &mut PodState) -> Vec<Action> {
+    assert_eq!(state.step(Event::Tick, at(0)), [Action::MakeSandbox, Action::MakeVolumes]);
+    assert_eq!(state.step(Event::SandboxMade("10.0.0.2".parse().ok()), at(0)), []);
+    state.step(Event::VolumesMade, at(0))
+}
+
+fn started(place: usize, attempt: u32, seconds: i64) -> Event {
+    Event::Started { at: place, attempt, id: format!("u.c.{attempt}"), image_id: "i@d".to_owned(), since: at(seconds) }
+}
+
+fn exited(place: usize, attempt: u32, code: i32, times: (i64, i64)) -> Event {
+    let ended = Ended {
+        code,
+        signal: None,
+        reason: "Error".to_owned(),
+        message: None,
+        started_at: Some(at(times.0)),
+        finished_at: at(times.1),
+        id: format!("u.c.{attempt}"),
+    };
+    Event::Exited { at: place, attempt, ended }
+}
+
+fn probed(kind: ProbeKind, is_ok: bool) -> Event {
+    let outcome = if is_ok { Ok(()) } else { Err("no".to_owned()) };
+    Event::Probed { at: 0, attempt: 0, kind, outcome }
+}
+
+fn running(state: &PodState) -> &Running {
+    match &state.cells[0].phase {
+        Phase::Running(running) => running,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn containers_start_when_sandbox_and_volumes_are_there() {
+    let mut state = one(json!({}));
+    assert_eq!(grounded(&mut state), [Action::Start { at: 0, attempt: 0 }]);
+    assert_eq!(state.step(started(0, 0, 0), at(0)), []);
+    assert!(running(&state).is_ready && running(&state).is_started);
+}
+
+#[test]
+fn init_containers_come_one_after_the_other() {
+    let mut state = state(
+        json!({"initContainers": [{"name": "a"}, {"name": "b", "restartPolicy": "Always"}], "containers": [{"name": "c"}]}),
+    );
+    assert_eq!(grounded(&mut state), [Action::Start { at: 0, attempt: 0 }]);
+    assert_eq!(state.step(started(0, 0, 0), at(0)), []);
+    assert_eq!(state.step(exited(0, 0, 0, (0, 1)), at(1)), [Action::Start { at: 1, attempt: 0 }]);
+    assert!(!state.is_initialized());
+    assert_eq!(state.step(started(1, 0, 1), at(1)), [Action::Start { at: 2, attempt: 0 }]);
+    assert!(state.is_initialized());
+}
+
+#[test]
+fn a_crash_is_forgiven_once_and_then_waited_for() {
+    let mut state = one(json!({}));
+    grounded(&mut state);
+    state.step(started(0, 0, 0), at(0));
+    assert_eq!(deeds(state.step(exited(0, 0, 1, (0, 1)), at(1))), [Action::Start { at: 0, attempt: 1 }]);
+    state.step(started(0, 1, 1), at(1));
+    assert_eq!(deeds(state.step(exited(0, 1, 1, (1, 2)), at(2))), []);
+    let Phase::Waiting { reason, message, due } = &state.cells[0].phase else { panic!("it waits") };
+    assert_eq!(reason, "CrashLoopBackOff");
+    assert_eq!(message.as_deref(), Some("back-off 10s restarting failed container=c pod=p_n(u)"));
+    assert_eq!((*due, state.next_due()), (Some(at(12)), Some(at(12))));
+    assert_eq!(state.step(Event::Tick, at(11)), []);
+    assert_eq!(state.step(Event::Tick, at(12)), [Action::Start { at: 0, attempt: 2 }]);
+    state.step(started(0, 2, 12), at(12));
+    let after_long = state.step(exited(0, 2, 1, (12, 700)), at(700));
+    assert_eq!(deeds(after_long), [Action::Start { at: 0, attempt: 3 }], "ten minutes forgive");
+}
+
+#[test]
+fn old_news_changes_nothing() {
+    let mut state = one(json!({}));
+    grounded(&mut state);
+    state.step(started(0, 0, 0), at(0));
+    state.step(exited(0, 0, 1, (0, 1)), at(1));
+    state.step(started(0, 1, 1), at(1));
+    let before = state.cells[0].phase.clone();
+    assert_eq!(state.step(exited(0, 0, 1, (0, 1)), at(1)), []);
+    assert_eq!(state.step(started(0, 0, 0), at(1)), []);
+    assert_eq!(state.cells[0].phase, before);
+}
+
+#[test]
+fn what_may_not_restart_has_ended() {
+    for (policy, code, is_ended) in
+        [("Never", 1, true), ("OnFailure", 0, true), ("OnFailure", 1, false), ("Always", 0, false)]
+    {
+        let mut state = state(json!({"restartPolicy": policy, "containers": [{"name": "c"}]}));
+        grounded(&mut state);
+        state.step(started(0, 0, 0), at(0));
+        let actions = deeds(state.step(exited(0, 0, code, (0, 1)), at(1)));
+        assert_eq!(state.is_finished(), is_ended, "{policy} {code}");
+        assert_eq!(actions.contains(&Action::RemoveSandbox), is_ended, "{policy} {code}");
+    }
+}
+
+#[test]
+fn a_failed_start_is_tried_again() {
+    let mut state = one(json!({}));
+    grounded(&mut state);
+    let refused = |attempt| Event::Refused {
+        at: 0,
+        attempt,
+        reason: "ErrImagePull".to_owned(),
+        message: "no".to_owned(),
+        backoff: Some(("ImagePullBackOff".to_owned(), "wait".to_owned())),
+    };
+    let shown = |state: &PodState| match &state.cells[0].phase {
+        Phase::Waiting { reason, .. } | Phase::Starting { reason, .. } => reason.clone(),
+        other => panic!("{other:?}"),
+    };
+    state.step(refused(0), at(0));
+    assert_eq!((shown(&state).as_str(), state.next_due()), ("ErrImagePull", Some(at(10))));
+    assert_eq!(state.step(Event::Tick, at(10)), [Action::Start { at: 0, attempt: 0 }], "not a restart");
+    assert_eq!(shown(&state), "ErrImagePull", "it is shown until there is something better");
+    state.step(refused(0), at(10));
+    assert_eq!((shown(&state).as_str(), state.next_due()), ("ImagePullBackOff", Some(at(30))));
+}
+
+#[test]
+fn probes_decide_readiness_and_restarts() {
+    let probes = json!({"readinessProbe": {"failureThreshold": 2}, "livenessProbe": {"failureThreshold": 1}, "startupProbe": {"failureThreshold": 2}});
+    let mut state = one(probes);
+    grounded(&mut state);
+    assert_eq!(state.step(started(0, 0, 0), at(0)), [Action::Probe { at: 0, attempt: 0, kind: ProbeKind::Startup }]);
+    assert!(!running(&state).is_started);
+    let begun = state.step(probed(ProbeKind::Startup, true), at(1));
+    let kinds = [ProbeKind::Liveness, ProbeKind::Readiness].map(|kind| Action::Probe { at: 0, attempt: 0, kind });
+    assert_eq!(begun, kinds);
+    assert!(running(&state).is_started && !running(&state).is_ready);
+    state.step(probed(ProbeKind::Readiness, true), at(2));
+    assert!(running(&state).is_ready);
+    state.step(probed(ProbeKind::Readiness, false), at(3));
+    assert!(running(&state).is_ready, "once is not enough");
+    state.step(probed(ProbeKind::Readiness, false), at(4));
+    assert!(!running(&state).is_ready);
+    let killed = deeds(state.step(probed(ProbeKind::Liveness, false), at(5)));
+    assert_eq!(killed, [Action::Stop { at: 0, attempt: 0, grace: Duration::from_secs(30) }]);
+    assert_eq!(deeds(state.step(exited(0, 0, 143, (0, 6)), at(6))), [Action::Start { at: 0, attempt: 1 }]);
+}
+
+#[test]
+fn deletion_stops_then_removes() {
+    let mut state = one(json!({}));
+    grounded(&mut state);
+    state.step(started(0, 0, 0), at(0));
+    let grace = Duration::from_secs(30);
+    assert_eq!(deeds(state.step(Event::Delete(grace), at(1))), [Action::Stop { at: 0, attempt: 0, grace }]);
+    assert_eq!(deeds(state.step(Event::Delete(grace), at(1))), [], "once");
+    let shorter = Duration::ZERO;
+    assert_eq!(deeds(state.step(Event::Delete(shorter), at(2))), [Action::Stop { at: 0, attempt: 0, grace: shorter }]);
+    assert_eq!(deeds(state.step(exited(0, 0, 137, (0, 3)), at(3))), [Action::RemoveSandbox], "no restart");
+    assert!(!state.is_over());
+    assert_eq!(state.step(Event::SandboxGone, at(3)), []);
+    assert!(state.is_over());
+}
+
+#[test]
+fn deletion_waits_for_what_is_under_way() {
+    let mut state = one(json!({}));
+    state.step(Event::Tick, at(0));
+    assert_eq!(state.step(Event::Delete(Duration::ZERO), at(0)), []);
+    assert!(!state.is_over());
+    assert_eq!(state.step(Event::VolumesMade, at(0)), []);
+    assert_eq!(state.step(Event::SandboxMade(None), at(0)), [Action::RemoveSandbox]);
+    let mut never_begun = one(json!({}));
+    never_begun.step(Event::Delete(Duration::ZERO), at(0));
+    assert!(never_begun.is_over());
+}
+
+#[test]
+fn a_start_that_ends_after_the_deletion_is_stopped() {
+    let mut state = one(json!({}));
+    grounded(&mut state);
+    assert_eq!(deeds(state.step(Event::Delete(Duration::ZERO), at(0))), []);
+    let stop = Action::Stop { at: 0, attempt: 0, grace: Duration::ZERO };
+    assert_eq!(deeds(state.step(started(0, 0, 0), at(0))), [stop]);
+}
+
+#[test]
+fn sidecars_end_with_the_containers() {
+    let spec = json!({"restartPolicy": "Never", "initContainers": [{"name": "s", "restartPolicy": "Always"}], "containers": [{"name": "c"}]});
+    let mut state = state(spec);
+    grounded(&mut state);
+    state.step(started(0, 0, 0), at(0));
+    state.step(started(1, 0, 0), at(0));
+    let stopped = deeds(state.step(exited(1, 0, 0, (0, 1)), at(1)));
+    assert_eq!(stopped, [Action::Stop { at: 0, attempt: 0, grace: Duration::from_secs(30) }]);
+    assert_eq!(deeds(state.step(exited(0, 0, 143, (0, 2)), at(2))), [Action::RemoveSandbox]);
+}
+
+#[test]
+fn what_a_pod_needs_is_made_again() {
+    let mut state = one(json!({}));
+    state.step(Event::Tick, at(0));
+    state.step(Event::SandboxFailed("no".to_owned()), at(0));
+    state.step(Event::VolumesMade, at(0));
+    assert!(state.next_due().is_some_and(|due| due > at(0) && due < at(1)));
+    assert_eq!(state.step(Event::Tick, at(1)), [Action::MakeSandbox]);
+}

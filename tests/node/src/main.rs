@@ -1,0 +1,62 @@
+//! The program of the node's tests: the spawner, and what runs in containers. It is static, so an image with nothing but it can run it.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::ExitCode;
+
+use cluster_sandbox::spawner;
+
+fn main() -> ExitCode {
+    if spawner::is_spawner(std::env::args_os()) {
+        return spawner::run(std::env::args_os());
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["exit", code] => ExitCode::from(code.parse().unwrap_or(99)),
+        ["say", text, code] => {
+            let _ = std::fs::write("/dev/termination-log", text);
+            let _ = writeln!(io::stdout(), "{text}");
+            ExitCode::from(code.parse().unwrap_or(99))
+        }
+        ["serve", port] => match serve(port) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::from(98),
+        },
+        _ => ExitCode::from(97),
+    }
+}
+
+/// Answers `GET /env/NAME` with a variable, `GET /file/PATH` with a file, until SIGTERM.
+fn serve(port: &str) -> io::Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port.parse().unwrap_or_default()))?;
+    writeln!(io::stdout(), "listening on {port}")?;
+    let mut signals = signal_hook::iterator::Signals::new([15])?;
+    std::thread::spawn(move || {
+        for connection in listener.incoming().flatten() {
+            std::thread::spawn(move || answer(connection));
+        }
+    });
+    signals.forever().next();
+    writeln!(io::stdout(), "asked to end")
+}
+
+fn answer(mut connection: TcpStream) -> io::Result<()> {
+    let mut reader = BufReader::new(connection.try_clone()?);
+    let mut first = String::new();
+    reader.read_line(&mut first)?;
+    let mut header = String::new();
+    while reader.read_line(&mut header)? > 2 {
+        header.clear();
+    }
+    let path = first.split(' ').nth(1).unwrap_or_default();
+    #[expect(clippy::disallowed_methods, reason = "the test asks for the container's environment")]
+    let body = if let Some(name) = path.strip_prefix("/env/") {
+        std::env::var(name).unwrap_or_default()
+    } else if let Some(file) = path.strip_prefix("/file") {
+        std::fs::read_to_string(file).unwrap_or_else(|error| error.to_string())
+    } else {
+        "hello".to_owned()
+    };
+    write!(connection, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+}

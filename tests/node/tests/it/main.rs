@@ -1,0 +1,14 @@
+//! Pods on the node, from the object in a real API server to processes at a real spawner and back. Needs root; skipped loudly without.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods, clippy::print_stdout,
+    reason = "these are tests"
+)]
+
+mod harness;
+mod lives;
+mod restarts;
+mod roles;
