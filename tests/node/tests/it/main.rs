@@ -4,7 +4,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::disallowed_methods, clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
     reason = "these are tests"
 )]
 
