@@ -1,4 +1,4 @@
-//! What the checks that drive a running Kwick need built: the release binaries and kubectl.
+//! What the checks that drive a running Kwick need built: the binaries and kubectl.
 
 use std::path::PathBuf;
 
@@ -23,16 +23,43 @@ pub(crate) fn target() -> Result<PathBuf> {
     Ok(metadata.target_directory)
 }
 
-/// Builds the binary, the sample and their driver. One command and one profile: nothing is compiled twice.
-pub(crate) fn release() -> Result<()> {
-    sh::run("cargo", ["build", "--release", "-p", "kwick", "-p", "hello", "-p", "e2e"])
+/// How the binaries are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// As the tests are: in minutes, and nothing is compiled twice.
+    Dev,
+    /// As people use it, and as it is measured.
+    Release,
 }
 
-/// The folder of the release binaries. The target is named in .cargo/config.toml, so it is a folder of its own.
-pub(crate) fn release_folder() -> Result<PathBuf> {
+impl Profile {
+    /// Everyday checks use what the tests have built already; the full ones what is shipped.
+    pub(crate) fn of_checks(full: bool) -> Self {
+        if full { Self::Release } else { Self::Dev }
+    }
+
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Dev => "debug",
+            Self::Release => "release",
+        }
+    }
+}
+
+/// Builds the binary, the sample and their driver.
+pub(crate) fn binaries(profile: Profile) -> Result<()> {
+    let mut args = vec!["build", "-p", "kwick", "-p", "hello", "-p", "e2e"];
+    if profile == Profile::Release {
+        args.push("--release");
+    }
+    sh::run("cargo", args)
+}
+
+/// The folder of the binaries. The target is named in .cargo/config.toml, so it is a folder of its own.
+pub(crate) fn folder(profile: Profile) -> Result<PathBuf> {
     let host = sh::output("rustc", ["-vV"])?;
     let triple = host.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc -vV names no host")?;
-    Ok(target()?.join(triple).join("release"))
+    Ok(target()?.join(triple).join(profile.folder()))
 }
 
 /// Builds kubectl, unmodified, from its public module; Go's own build cache makes the second time quick.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::build::Profile;
 use crate::{build, sh};
 
 /// How long one run of the driver may take.
@@ -34,13 +35,13 @@ pub(crate) fn root() -> Root {
 /// Builds what is needed, then runs one command of the driver.
 pub(crate) fn build_and_run(name: &str, options: &[String]) -> Result<()> {
     sh::end_children_on_signals()?;
-    build::release()?;
-    run(name, &options.iter().map(String::as_str).collect::<Vec<_>>())
+    build::binaries(Profile::Release)?;
+    run(Profile::Release, name, &options.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// Runs one command of the driver on a scratch folder of its own, which is swept afterwards.
-pub(crate) fn run(name: &str, options: &[&str]) -> Result<()> {
-    let folder = build::release_folder()?;
+pub(crate) fn run(profile: Profile, name: &str, options: &[&str]) -> Result<()> {
+    let folder = build::folder(profile)?;
     // Not under the target directory: Kwick's unprivileged user must be able to reach its data.
     let scratch = std::env::temp_dir().join(format!("kwick-{name}-{}", std::process::id()));
     let mut args: Vec<OsString> = vec![folder.join("e2e").into(), name.into()];

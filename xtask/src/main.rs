@@ -1,7 +1,7 @@
 //! Everything a developer runs: `cargo xtask demo | test | bench | layers | …`.
 //!
 //! This program builds and arranges; it links nothing of Kwick, so that it is ready in seconds. What drives a running Kwick (demo,
-//! end-to-end checks, benchmarks) is `tests/e2e`, which this program builds beside the release binary and starts, as root.
+//! end-to-end checks, benchmarks) is `tests/e2e`, which this program builds beside the binary and starts, as root.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,

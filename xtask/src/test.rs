@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
+use crate::build::Profile;
 use crate::drive::{self, Root};
 use crate::stage::{self, Outcome, Stage};
 use crate::{build, deny, layers, sh};
@@ -12,7 +13,7 @@ use crate::{build, deny, layers, sh};
 /// What to check.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Also what takes long: more crashes, longer benchmarks, advisories
+    /// Also what takes long, on release binaries: more crashes, benchmarks, advisories
     #[arg(long)]
     full: bool,
     /// Only this stage and what it needs; may be given several times
@@ -26,14 +27,14 @@ const STAGES: &[Stage] = &[
     Stage { name: "deny", needs: &[], run: deny_all },
     Stage { name: "clippy", needs: &[], run: clippy },
     Stage { name: "unit", needs: &[], run: unit },
-    Stage { name: "release", needs: &[], run: |_| passed(build::release()) },
+    Stage { name: "binaries", needs: &[], run: |full| passed(build::binaries(Profile::of_checks(full))) },
     Stage { name: "kubectl", needs: &[], run: kubectl },
-    Stage { name: "golden", needs: &["release"], run: |full| recorded("golden", full) },
-    Stage { name: "replay", needs: &["release"], run: |full| recorded("replay", full) },
-    Stage { name: "e2e", needs: &["release", "kubectl"], run: |full| driven("check", full) },
-    Stage { name: "demo", needs: &["release"], run: |_| driven_with("demo", &["--once"]) },
-    Stage { name: "readme", needs: &["release", "kubectl"], run: |full| driven("readme", full) },
-    Stage { name: "bench", needs: &["release"], run: |full| driven("bench", full) },
+    Stage { name: "golden", needs: &["binaries"], run: |full| recorded("golden", full) },
+    Stage { name: "replay", needs: &["binaries"], run: |full| recorded("replay", full) },
+    Stage { name: "e2e", needs: &["binaries", "kubectl"], run: |full| driven("check", full) },
+    Stage { name: "demo", needs: &["binaries"], run: |full| driven_with("demo", full, &["--once"]) },
+    Stage { name: "readme", needs: &["binaries", "kubectl"], run: |full| driven("readme", full) },
+    Stage { name: "bench", needs: &["binaries"], run: bench },
 ];
 
 /// Runs the chosen stages; success when none failed.
@@ -96,12 +97,21 @@ fn recorded(name: &str, full: bool) -> Result<Outcome> {
 }
 
 fn driven(name: &str, full: bool) -> Result<Outcome> {
-    driven_with(name, if full { &["--full"] } else { &[] })
+    driven_with(name, full, if full { &["--full"] } else { &[] })
 }
 
-fn driven_with(name: &str, options: &[&str]) -> Result<Outcome> {
+fn driven_with(name: &str, full: bool, options: &[&str]) -> Result<Outcome> {
     if matches!(drive::root(), Root::No) {
         return Ok(Outcome::LeftOut("not root, and sudo does not work without a password".into()));
     }
-    passed(drive::run(name, options))
+    passed(drive::run(Profile::of_checks(full), name, options))
+}
+
+/// Figures are of what is shipped: building that takes longer than all everyday checks together.
+fn bench(full: bool) -> Result<Outcome> {
+    if full {
+        driven("bench", full)
+    } else {
+        Ok(Outcome::LeftOut("it measures the release build: `cargo xtask bench`".into()))
+    }
 }
