@@ -12,7 +12,7 @@
 //!          BODY {…                         maybe cut
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -62,7 +62,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for image in ["img", "img2", "img3"] {
         kwick.import_hello(image)?;
     }
-    let mut replay = Replay { api: &kwick.api, seen: BTreeMap::new(), stamps: 0 };
+    let mut replay = Replay { api: &kwick.api, seen: BTreeMap::new(), deleted: BTreeSet::new(), stamps: 0 };
     let (mut agreeing, mut differing) = (0, Vec::new());
     for request in &requests {
         match replay.send(request) {
@@ -84,6 +84,8 @@ struct Replay<'a> {
     api: &'a Api,
     /// The last answer at each path.
     seen: BTreeMap<String, Value>,
+    /// The paths of objects that were asked to go.
+    deleted: BTreeSet<String>,
     stamps: u32,
 }
 
@@ -105,7 +107,10 @@ impl Replay<'_> {
             self.seen.insert(request.path.clone(), answer);
         } else if request.method == "POST" {
             let path = format!("{}/{}", request.path, text(&answer, "/metadata/name"));
+            self.deleted.remove(&path);
             self.seen.insert(path, answer);
+        } else if request.method == "DELETE" {
+            self.deleted.insert(request.path.clone());
         }
         Ok(())
     }
@@ -114,7 +119,7 @@ impl Replay<'_> {
         until("the object", ksvc::PATIENCE, || self.api.get(path)).map(|_| ())
     }
 
-    /// Watches from the revision last seen until the service is ready; the stream must last until then.
+    /// Watches from the revision last seen until the service is ready, or gone if it was deleted; the stream must last until then.
     fn watch(&mut self, request: &Recorded) -> Result<()> {
         let name = request.path.split("metadata.name%3D").nth(1).and_then(|rest| rest.split('&').next());
         let name = name.context("a watch of no single object")?;
@@ -127,7 +132,8 @@ impl Replay<'_> {
         }
         let end = Instant::now() + WATCH_FOR;
         let generation = object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0);
-        if ksvc::is_ready(object, "True") {
+        let is_deleted = self.deleted.contains(&ksvc::path(name));
+        if !is_deleted && ksvc::is_ready(object, "True") {
             return Ok(());
         }
         while Instant::now() < end {
@@ -141,11 +147,16 @@ impl Replay<'_> {
             }
             let object = event.get("object").context("an event without an object")?;
             let is_newest = object.pointer("/metadata/generation").and_then(Value::as_i64) >= Some(generation);
-            if is_newest && ksvc::is_ready(object, "True") {
+            let has_come = if is_deleted {
+                text(&event, "/type") == "DELETED"
+            } else {
+                is_newest && ksvc::is_ready(object, "True")
+            };
+            if has_come {
                 return Ok(());
             }
         }
-        bail!("the service was not ready within {} s", WATCH_FOR.as_secs())
+        bail!("the service was not ready (or gone) within {} s", WATCH_FOR.as_secs())
     }
 
     /// The body to send: the recorded one, repaired and with this server's own values.
