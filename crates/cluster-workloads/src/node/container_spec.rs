@@ -13,6 +13,7 @@ use super::env::Environment;
 use super::expand::expand;
 use super::facts::containers;
 use super::names::{self, ContainerTag};
+use super::network;
 use crate::objects::quantity::Milli;
 
 /// What asks a container to end if neither its image nor its specification says.
@@ -72,7 +73,10 @@ pub(crate) fn make_spec(input: SpecInput<'_>) -> Result<ContainerSpec, String> {
     }
     let pod_id = PodId::try_new(uid).map_err(name)?;
     let mut spec = ContainerSpec::new(pod_id, id, layers, command);
-    spec.env = input.env.all.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    // Container runtimes give every container its host name; the image and the container may say otherwise.
+    let mut env = BTreeMap::from([("HOSTNAME".to_owned(), network::hostname(pod))]);
+    env.extend(input.env.all.clone());
+    spec.env = env.into_iter().collect();
     let known = |name: &str| input.env.own.get(name).map(String::as_str);
     spec.working_dir = match container.working_dir.as_deref().filter(|dir| !dir.is_empty()) {
         Some(dir) => expand(dir, known),

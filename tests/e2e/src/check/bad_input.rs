@@ -62,7 +62,7 @@ pub(super) fn never_ready(kwick: &Instance<'_>) -> Result<String> {
     let mut object = Ksvc::hello("unready").object();
     object["spec"]["template"]["metadata"]["annotations"]["serving.knative.dev/progress-deadline"] = json!("10s");
     object["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] =
-        json!({"httpGet": {"path": "/?ms=30000"}, "timeoutSeconds": 1});
+        json!({"httpGet": {"path": "/?ms=30000"}, "timeoutSeconds": 1, "periodSeconds": 1});
     kwick.api.create(SERVICES, &object)?;
     let said = failed(kwick, "unready", &["RevisionFailed", "RevisionMissing"], &["ProgressDeadlineExceeded"])?;
     remove(kwick, &["unready"])?;
@@ -82,7 +82,8 @@ fn failed(kwick: &Instance<'_>, name: &str, service_reasons: &[&str], revision_r
             && revision_status == "False"
             && revision_reasons.contains(&revision_reason);
         if is_so {
-            return Ok(Some(format!("{reason}; {revision_reason}: {revision_message}")));
+            let first = revision_message.lines().next().unwrap_or_default();
+            return Ok(Some(format!("{reason}; {revision_reason}: {first}")));
         }
         bail!(
             "the service says {status} {reason} {message:?}, its revision {revision_status} {revision_reason} {revision_message:?}"

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 
-use crate::api::Api;
+use crate::api::{Api, text};
 use crate::instance::name;
 use crate::ksvc;
 
@@ -14,18 +14,17 @@ pub(super) type Process = (u32, u64);
 /// The processes of a Service's pods, by pod.
 pub(super) fn of_service(api: &Api, service: &str) -> Result<BTreeMap<String, Vec<Process>>> {
     let pods = ksvc::pods(api, service)?;
-    pods.iter().map(|pod| Ok((name(pod).to_owned(), of_pod(name(pod))?))).collect()
+    pods.iter().map(|pod| Ok((name(pod).to_owned(), of_pod(text(pod, "/metadata/uid"))?))).collect()
 }
 
-/// Processes whose host name is the pod's, as a container's environment says.
-fn of_pod(pod: &str) -> Result<Vec<Process>> {
-    let wanted = format!("HOSTNAME={pod}").into_bytes();
+/// Processes in the pod's cgroups, which carry its uid.
+fn of_pod(uid: &str) -> Result<Vec<Process>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").context("cannot read the processes")?.flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|text| text.parse::<u32>().ok()) else { continue };
         // A process may end meanwhile.
-        let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) else { continue };
-        if environment.split(|byte| *byte == 0).any(|variable| variable == wanted)
+        let Ok(groups) = std::fs::read_to_string(format!("/proc/{pid}/cgroup")) else { continue };
+        if groups.contains(uid)
             && let Some(begun) = begun(pid)
         {
             found.push((pid, begun));
