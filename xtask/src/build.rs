@@ -46,13 +46,12 @@ impl Profile {
     }
 }
 
-/// Builds the binary, the sample and their driver.
+/// Builds the binary, the sample and their driver; for everyday checks together with the tests, so that nothing is compiled twice.
 pub(crate) fn binaries(profile: Profile) -> Result<()> {
-    let mut args = vec!["build", "-p", "kwick", "-p", "hello", "-p", "e2e"];
-    if profile == Profile::Release {
-        args.push("--release");
+    match profile {
+        Profile::Dev => sh::run("cargo", ["build", "--workspace", "--all-targets"]),
+        Profile::Release => sh::run("cargo", ["build", "--release", "-p", "kwick", "-p", "hello", "-p", "e2e"]),
     }
-    sh::run("cargo", args)
 }
 
 /// The folder of the binaries. The target is named in .cargo/config.toml, so it is a folder of its own.

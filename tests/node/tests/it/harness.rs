@@ -252,7 +252,8 @@ pub(crate) fn get(ip: &str, port: u16, path: &str) -> String {
     let address: SocketAddr = format!("{ip}:{port}").parse().unwrap();
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    // In one piece: a server that answers the first part and closes would break the others.
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer.split_once("\r\n\r\n").unwrap().1.to_owned()
