@@ -80,7 +80,7 @@ impl Bench<'_> {
         container.limits = Limits {
             memory_bytes: Some(MEMORY_BYTES),
             cpu_limit_millis: Some(1000),
-            cpu_request_millis: Some(1000),
+            cpu_request_millis: Some(50),
             pids: None,
         };
         let begun = Instant::now();
@@ -234,7 +234,7 @@ fn description(network: &Path) -> Value {
             "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
             "resources": {
                 "memory": {"limit": MEMORY_BYTES},
-                "cpu": {"shares": 1024, "quota": 100_000, "period": 100_000},
+                "cpu": {"shares": 51, "quota": 100_000, "period": 100_000},
             },
         },
     })
