@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
+use rustix::thread::{Timespec, nanosleep};
 
 use super::egress::{self, Egress};
 use super::home::Home;
@@ -40,6 +41,10 @@ const BRIDGE: &str = "kb0";
 const UPLINK: &str = "host0";
 /// How often a choice of names and ranges may turn out to be taken between looking and making.
 const ATTEMPTS: u32 = 8;
+/// How often, and how many times, ranges that the instance had before are looked at again: the kernel removes a killed spawner's network
+/// in the background, and other ranges would leave every ClusterIP that clients know outside.
+const LOOK_EVERY_MS: i64 = 10;
+const LOOKS: u32 = 100;
 
 impl InstanceNetwork {
     /// Makes the network. Problems that leave it usable, such as a missing firewall, are told in `notices`.
@@ -47,8 +52,7 @@ impl InstanceNetwork {
         let mut host = Socket::route().map_err(NetworkError::system("opening a netlink socket"))?;
         let mut attempt = 0;
         loop {
-            let used = route::used_ranges(&mut host).map_err(NetworkError::system("listing addresses and routes"))?;
-            let chosen = ranges::choose(wanted.instance, wanted.previous, &used).ok_or(NetworkError::NoFreeRange)?;
+            let chosen = choose(wanted, &mut host)?;
             let link = format!("kw{:08x}", ranges::hash(wanted.instance).wrapping_add(attempt));
             match Self::create_as(wanted, chosen, &link, home, host, notices) {
                 Ok(network) => return Ok(network),
@@ -226,6 +230,22 @@ fn configure_host(host: &mut Socket, link: LinkIndex, chosen: Ranges) -> Result<
         route::new_route(chosen.services, Via::Gateway(link, instance_ip)),
     ])
     .map_err(NetworkError::system("adding routes to the instance"))
+}
+
+/// The ranges that the instance had, as soon as they are free; others if that takes too long.
+fn choose(wanted: Wanted<'_>, host: &mut Socket) -> Result<Ranges, NetworkError> {
+    let mut looks = 0;
+    loop {
+        let used = route::used_ranges(host).map_err(NetworkError::system("listing addresses and routes"))?;
+        let chosen = ranges::choose(wanted.instance, wanted.previous, &used).ok_or(NetworkError::NoFreeRange)?;
+        if looks >= LOOKS || wanted.previous.is_none_or(|previous| chosen == previous) {
+            return Ok(chosen);
+        }
+        looks += 1;
+        let pause = Timespec { tv_sec: 0, tv_nsec: LOOK_EVERY_MS * 1_000_000 };
+        // Woken early, it only looks once more.
+        let _ = nanosleep(&pause);
+    }
 }
 
 /// The host's end of the link after the other one is up; see `find_link`.
