@@ -7,8 +7,9 @@
 //! - `forward`: nothing passes from one instance to another.
 //! - `postrouting`: masquerade, only with egress.
 //!
-//! What was there before is noted in the link's alias, `kwick instance=NAME uplink=eth0:0`: whoever finds the link later, after a crash,
-//! can undo it. Two instances share an uplink; the last one to leave restores it.
+//! What was there before is noted in the link's alias and in the table's comment, `kwick instance=NAME uplink=eth0:0`: whoever finds either
+//! later, after a crash, can undo it. (The link goes by itself when its namespace does, the table does not.) Two instances share an uplink;
+//! the last one to leave restores it.
 
 use std::io::{self, Write};
 use std::process::{Command, Stdio};
@@ -25,6 +26,10 @@ const LINK_PATTERN: &str = "kw*";
 const UPLINKS_MAX: usize = 4;
 const TABLE_PREFIX: &str = "kwick_";
 const ALIAS_START: &str = "kwick instance=";
+/// The longest comment that the kernel keeps with a table, in bytes.
+const COMMENT_MAX_BYTES: usize = 127;
+/// No link.
+const NO_LINK: LinkIndex = 0;
 const NFT_PATHS: [&str; 4] = ["/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft", "/bin/nft"];
 
 /// What an instance changes on its host.
@@ -74,9 +79,9 @@ impl Egress {
     }
 
     /// Carries the plan out as far as the machine allows; what it does not allow is told in `notices`.
-    pub(super) fn install(&mut self, link: &str, ranges: Ranges, notices: &mut Vec<String>) {
+    pub(super) fn install(&mut self, (link, note): (&str, &str), ranges: Ranges, notices: &mut Vec<String>) {
         let is_wanted = !self.uplinks.is_empty();
-        match run_nft(&self.table(ranges, is_wanted)) {
+        match run_nft(&self.table(ranges, note, is_wanted)) {
             Ok(()) => self.has_table = true,
             Err(error) => {
                 notices.push(format!(
@@ -136,10 +141,12 @@ impl Egress {
         format!("{TABLE_PREFIX}{}", self.link)
     }
 
-    fn table(&self, ranges: Ranges, has_egress: bool) -> String {
+    fn table(&self, ranges: Ranges, note: &str, has_egress: bool) -> String {
         let link = &self.link;
+        let comment = if note.len() <= COMMENT_MAX_BYTES { format!("comment \"{note}\"\n") } else { String::new() };
         let mut table = format!(
             "table inet {name} {{\n\
+             {comment}\
              chain input {{ type filter hook input priority -10; policy accept;\n\
              iifname \"{link}\" tcp flags & (syn | ack) == syn drop\n\
              iifname \"{link}\" udp dport < 32768 drop\n\
@@ -159,6 +166,23 @@ impl Egress {
         }
         table.push_str("}\n");
         table
+    }
+}
+
+/// Removes the tables whose link is gone, and what they note. A link is there before its table and after it, so such a table is nobody's:
+/// its spawner was killed, and the kernel took the link away with the namespace.
+pub(super) fn remove_orphans(links: &[Link], host: &mut Socket) {
+    // Without the program there are no tables of ours.
+    let Ok(tables) = nft(&["list", "tables", "inet"], "") else { return };
+    for name in tables.lines().filter_map(|line| line.trim().strip_prefix("table inet ")) {
+        let Some(link) = name.strip_prefix(TABLE_PREFIX) else { continue };
+        if links.iter().any(|there| there.name == link) {
+            continue;
+        }
+        let text = nft(&["list", "table", "inet", name], "").unwrap_or_default();
+        let note = text.split_once("comment \"").and_then(|(_, rest)| rest.split('"').next()).unwrap_or_default();
+        let left = Egress { link: link.to_owned(), uplinks: noted_uplinks(note), is_open: true, has_table: true };
+        left.undo(host, NO_LINK);
     }
 }
 

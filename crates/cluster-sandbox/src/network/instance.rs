@@ -77,17 +77,18 @@ impl InstanceNetwork {
         let made = Inside::create(home).and_then(|mut inside| {
             let egress = Egress::plan(wanted, link, &mut host)?;
             let ends = ranges::link_ends(chosen);
-            let host_link = join(&mut host, &mut inside, link, &egress.alias(wanted.instance), ends)?;
-            Ok((inside, egress, host_link))
+            let note = egress.alias(wanted.instance);
+            let host_link = join(&mut host, &mut inside, link, &note, ends)?;
+            Ok((inside, egress, host_link, note))
         });
-        let (mut inside, mut egress, host_link) = match made {
+        let (mut inside, mut egress, host_link, note) = match made {
             Ok(made) => made,
             Err(error) => return Err((error, host)),
         };
         let configured = configure_host(&mut host, host_link, chosen)
             .and_then(|()| inside.configure(chosen, home))
             .and_then(|bridge| confirm(&mut host, host_link).map(|()| bridge))
-            .map(|bridge| (bridge, egress.install(link, chosen, notices)));
+            .map(|bridge| (bridge, egress.install((link, &note), chosen, notices)));
         let (bridge, ()) = match configured {
             Ok(configured) => configured,
             Err(error) => {
@@ -265,5 +266,7 @@ pub(crate) fn remove_leftovers(instance: &InstanceId) -> Result<Vec<String>, Net
             Err(error) => return Err(NetworkError::system(format!("deleting the link {}", link.name))(error)),
         }
     }
+    let links = route::all_links(&mut host).map_err(NetworkError::system("listing links"))?;
+    egress::remove_orphans(&links, &mut host);
     Ok(removed)
 }
