@@ -2,8 +2,11 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 /// What a log line looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,17 +25,38 @@ pub enum Format {
 /// # Errors
 /// The filter does not parse.
 pub fn init(filter: &str, format: Format) -> Result<(), ParseError> {
-    let filter = EnvFilter::builder().parse(filter)?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+    let _ = tracing_subscriber::registry().with(to_stderr(filter, format)?).try_init();
+    Ok(())
+}
+
+/// [`init`]; and what passes the filter of `beside` goes to its writer too, as lines of text without a time.
+///
+/// # Errors
+/// A filter does not parse.
+pub fn init_beside<W>(filter: &str, format: Format, beside: (&str, W)) -> Result<(), ParseError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let (its_filter, writer) = beside;
+    let lines = fmt::layer().log_internal_errors(false).with_ansi(false).without_time().with_writer(writer);
+    let lines = lines.with_filter(parse(its_filter)?);
+    let _ = tracing_subscriber::registry().with(to_stderr(filter, format)?).with(lines).try_init();
+    Ok(())
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::builder().parse(filter)
+}
+
+fn to_stderr(filter: &str, format: Format) -> Result<impl Layer<Registry> + Send + Sync + 'static, ParseError> {
+    let layer = fmt::layer()
         // A log that cannot be written (a full disk) is lost; the complaint about that would panic.
         .log_internal_errors(false)
+        .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
-    // A second subscriber is refused; the first one stays.
-    let _ = match format {
-        Format::Text => builder.try_init(),
-        Format::Json => builder.json().try_init(),
+    let layer = match format {
+        Format::Text => layer.boxed(),
+        Format::Json => layer.json().boxed(),
     };
-    Ok(())
+    Ok(layer.with_filter(parse(filter)?))
 }

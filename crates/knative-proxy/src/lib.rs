@@ -23,11 +23,11 @@
 //! let upstream = Upstream::new(local.clone(), Connector::new(), plane.workers(), (&tasks, &metrics));
 //! let activator = Activator::new(ActivatorParts { upstream, stats /* autoscaler's sender */, pod_name, pod_ip, clock, tasks, metrics });
 //! activator.follow(&context.informers, &hints);                      // Revisions, Endpoints; `Listening`
-//! activator.serve(&plane, listeners_of_8012_and_8013).await?;        // for those who reach it by activator-service
+//! activator.serve(&plane, listeners_of_8012_and_8013, &tasks).await?;  // for those who reach it by activator-service
 //! let gateway = Gateway::new(GatewayParts { upstream, activator: Some(activator), ingress_class, system_namespace, served, tasks, metrics });
 //! gateway.follow(&context.informers);                                // Ingresses, Services, Endpoints
-//! gateway.serve(&plane, Side::Public, public_listeners).await?;      // Listener::tcp_set(addr, plane.workers()), or Listener::shared
-//! gateway.serve(&plane, Side::Private, private_listeners).await?;
+//! gateway.serve(&plane, Side::Public, public_listeners, &tasks).await?; // Listener::tcp_set(addr, plane.workers()), or Listener::shared
+//! gateway.serve(&plane, Side::Private, private_listeners, &tasks).await?;
 //! ```
 //! - `served` is a closure: `move |ingress, version| facts.serves("gateway", ingress, version)` after `facts.join("gateway")`.
 //! - The account of the informers' client must list and watch Revisions, Ingresses, Services and Endpoints of all namespaces.

@@ -8,8 +8,7 @@ use knative_serving::digest::{Access, ResolveError, Resolver};
 use knative_serving::pod_autoscaler::probe::{ActivatorProbe, ProbeTarget};
 use kube::{Api, Client};
 
-/// The name of the activator's Pod.
-pub(crate) const ACTIVATOR: &str = "activator-0";
+use crate::world::SYSTEM;
 
 /// Every tag means the digest of its own text.
 pub(crate) struct Registry;
@@ -30,7 +29,7 @@ impl ActivatorProbe for Activator {
             let Ok(Some(endpoints)) = api.get_opt(&target.service).await else { return false };
             let subsets = endpoints.subsets.unwrap_or_default();
             let mut addresses = subsets.into_iter().flat_map(|subset| subset.addresses.unwrap_or_default());
-            addresses.any(|address| address.target_ref.is_some_and(|pod| pod.name.as_deref() == Some(ACTIVATOR)))
+            addresses.any(|address| address.target_ref.is_some_and(|pod| pod.namespace.as_deref() == Some(SYSTEM)))
         }
         .boxed()
     }

@@ -8,16 +8,14 @@ use base_rt::metrics::Scope;
 use base_rt::{Clock, Phase, Shutdown, ShutdownHandle, TaskFailure, Tasks};
 use cluster_apiserver::store::journal::memory::MemoryDisk;
 use cluster_apiserver::{ApiServerConfig, Entropy, Identity, ServiceAccountKey};
-use k8s_openapi::api::core::v1::Pod;
 use knative_apis::networking::LoadBalancerIngressStatus;
 use knative_serving::manifests::Installation;
 use knative_serving::{GatewayFacts, STATS_CAPACITY, Seams, Settings};
 use kwick::assembly::{ControlPlane, Level, Process};
-use serde_json::json;
 use testkit::{Api, FakeNode, FakeNodeConfig};
 use tokio::sync::mpsc;
 
-use crate::pretend::{ACTIVATOR, Activator, Registry};
+use crate::pretend::{Activator, Registry};
 use crate::traffic::Loads;
 use crate::user::User;
 use crate::weather::{Climate, Life, Weather};
@@ -161,7 +159,6 @@ impl World {
         let plane = ControlPlane::open(config, Level::All, &installation()).await.expect("the control plane opens");
         let api = Api::around(plane.api.clone(), self.clock, tasks, self.seed, shutdown);
         FakeNode::start(&api, FakeNodeConfig::default()).await;
-        start_activator(&api).await;
         *self.server.lock().unwrap() = Some(Arc::new(Server { api, plane }));
     }
 
@@ -214,7 +211,8 @@ impl World {
 fn installation() -> Installation {
     Installation {
         system_namespace: SYSTEM.to_owned(),
-        queue_image: "example.com/queue".to_owned(),
+        gateway_namespace: "kwick-system".to_owned(),
+        image: "example.com/kwick".to_owned(),
         domain: "example.com".to_owned(),
         ingress_class: INGRESS_CLASS.to_owned(),
     }
@@ -230,20 +228,5 @@ fn settings() -> Settings {
         public_load_balancer: gateway("gateway"),
         private_load_balancer: gateway("gateway-internal"),
         ..Settings::default()
-    }
-}
-
-/// The Pod that the activator is in a cluster.
-async fn start_activator(api: &Api) {
-    if api.get::<Pod>(SYSTEM, ACTIVATOR).await.is_none() {
-        let pod: Pod = testkit::objects::object(json!({
-            "metadata": {"name": ACTIVATOR, "namespace": SYSTEM, "labels": {"app": "activator"}},
-            "spec": {
-                "nodeName": "n1", "automountServiceAccountToken": false,
-                "containers": [{"name": "activator", "image": "kwick"}],
-                "serviceAccountName": "activator",
-            },
-        }));
-        api.create(&pod).await;
     }
 }

@@ -166,6 +166,12 @@ impl Server {
         Self { config: Arc::new(config), tasks: tasks.clone(), permits, metrics }
     }
 
+    /// The same server for `tasks`, whose shutdown it then obeys; the bound and the metrics stay shared.
+    #[must_use]
+    pub fn under(&self, tasks: &Tasks) -> Self {
+        Self { tasks: tasks.clone(), ..self.clone() }
+    }
+
     /// Serves `listener` as a task of the current runtime. `new_service` is called for each connection.
     ///
     /// # Errors

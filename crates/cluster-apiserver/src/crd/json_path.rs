@@ -134,9 +134,19 @@ fn bracket(inside: &str) -> Option<Step<'_>> {
         return filter(condition);
     }
     if let Some(name) = quoted(inside) {
-        return Some(Step::Field(name.to_owned()));
+        return Some(Step::Field(unescaped(name)));
     }
     inside.trim().parse().ok().map(Step::Index)
+}
+
+/// A quoted name without its backslashes: those before dots, which a quoted name needs in kubectl's dialect.
+fn unescaped(name: &str) -> String {
+    let mut characters = name.chars();
+    std::iter::from_fn(|| match characters.next()? {
+        '\\' => characters.next(),
+        c => Some(c),
+    })
+    .collect()
 }
 
 fn filter(condition: &str) -> Option<Step<'_>> {
@@ -181,6 +191,7 @@ mod tests {
         assert_eq!(first(".spec.list[-1].n"), "y");
         assert_eq!(find(&object, ".spec.list[*].n").len(), 2);
         assert_eq!(first(".metadata.labels['a.b/c']"), "v");
+        assert_eq!(first(".metadata.labels['a\\.b/c']"), "v");
         assert_eq!(first(".metadata.labels.a\\.b/c"), "v");
         assert_eq!(first(".spec.missing.deeper"), "");
         for odd in [".spec.list[", ".spec[?(x)]", ".a[?(@.b==)]", "..", ".spec.list[99999999999999999999]", "[é]"] {

@@ -108,7 +108,7 @@ impl Images {
         self.find(&reference).await.ok().flatten()
     }
 
-    /// An image as its policy asks for it, unpacked. `keychain` is asked for only if it has to be pulled.
+    /// An image as its policy asks for it. `keychain` is asked for only if it has to be pulled.
     pub(crate) async fn ready<F>(&self, image: &str, policy: PullPolicy, keychain: F) -> Result<Ready, NoImage>
     where
         F: AsyncFnOnce() -> Arc<dyn Keychain>,
@@ -136,7 +136,6 @@ impl Images {
             }
         };
         let lease = self.store.lease_image(&found).map_err(|error| failed(&error))?;
-        self.unpack(&found).await.map_err(|error| failed(&error))?;
         let id = format!("{}@{}", reference.name(), found.digest);
         Ok(Ready { image: found, id, _lease: Arc::new(lease), is_pulled })
     }
@@ -161,9 +160,10 @@ impl Images {
         image
     }
 
-    async fn unpack(&self, image: &Image) -> Result<(), cluster_sandbox::SandboxError> {
+    /// Unpacks what is not yet.
+    pub(crate) async fn unpack(&self, ready: &Ready) -> Result<(), NoImage> {
         let mut below = Vec::new();
-        for layer in &image.layers {
+        for layer in &ready.image.layers {
             let is_there = self.known().unpacked.contains(&layer.chain_id);
             if !is_there {
                 let spec = UnpackSpec {
@@ -174,7 +174,8 @@ impl Images {
                     chain_id: layer.chain_id,
                     below: below.clone(),
                 };
-                self.sandbox.unpack(&spec).await?;
+                let unpacked = self.sandbox.unpack(&spec).await;
+                unpacked.map_err(|error| NoImage { reason: "ErrImagePull", message: error_chain(&error) })?;
                 self.known().unpacked.insert(layer.chain_id);
             }
             below.push(layer.chain_id);

@@ -17,7 +17,7 @@ use super::container_spec::{self, SpecInput};
 use super::env::{self, EnvInput, Environment};
 use super::facts::Role;
 use super::fields::Addresses;
-use super::images::{PullPolicy, Ready};
+use super::images::{NoImage, PullPolicy, Ready};
 use super::kubelet::Kubelet;
 use super::log_sink::LogSink;
 use super::names;
@@ -123,7 +123,15 @@ impl Launch {
             self.tell(PlanEvent::normal("Pulling", format!("Pulling image {image:?}")));
             self.node.fetcher.keychain(&self.pod).await
         };
-        match self.node.images.ready(image, policy, keychain).await {
+        let ready = async {
+            let ready = self.node.images.ready(image, policy, keychain).await?;
+            // A role runs from no file.
+            if self.factory.is_none() {
+                self.node.images.unpack(&ready).await?;
+            }
+            Ok::<_, NoImage>(ready)
+        };
+        match ready.await {
             Ok(ready) => {
                 let message = match ready.is_pulled {
                     true => format!("Successfully pulled image {image:?}"),

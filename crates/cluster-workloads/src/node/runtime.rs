@@ -184,6 +184,11 @@ impl Runtime {
         }
     }
 
+    /// Whether every container is a role.
+    pub(crate) fn is_of_roles(&self, pod: &Pod) -> bool {
+        self.roles.len() == containers(pod).count()
+    }
+
     /// How a container is reached.
     pub(crate) fn way(&self, node: &Arc<Kubelet>, container: ContainerId) -> Way {
         Way {

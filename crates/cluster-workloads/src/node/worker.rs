@@ -488,8 +488,11 @@ impl Worker {
     }
 
     fn make_volumes(&self) {
-        let has_files = volumes::volumes(&self.pod)
-            .any(|volume| !matches!(volumes::plan(volume), Ok(volumes::Plan::Empty(_) | volumes::Plan::Host(_))));
+        // A role has no file system.
+        let is_of_roles = self.runtime.as_ref().is_some_and(|runtime| runtime.is_of_roles(&self.pod));
+        let has_files = !is_of_roles
+            && volumes::volumes(&self.pod)
+                .any(|volume| !matches!(volumes::plan(volume), Ok(volumes::Plan::Empty(_) | volumes::Plan::Host(_))));
         let (node, pod, uid) = (Arc::clone(&self.node), Arc::clone(&self.pod), self.uid.clone());
         let addresses = Addresses { pod: self.state.ip, host: self.node.config.ip };
         self.spawn("node/volumes", async move {

@@ -295,7 +295,8 @@ impl Activator {
         headers::status(StatusCode::BAD_GATEWAY)
     }
 
-    /// Serves listeners (ports 8012 and 8013) on the data plane's workers, for those who reach the activator by its Service.
+    /// Serves listeners (ports 8012 and 8013) on the data plane's workers, for those who reach the activator by its Service, until the
+    /// shutdown of `tasks` begins.
     ///
     /// # Errors
     /// A listener cannot be used, or the workers have ended.
@@ -303,9 +304,10 @@ impl Activator {
         self: &Arc<Self>,
         plane: &DataPlane,
         listeners: Vec<Listener>,
+        tasks: &Tasks,
     ) -> Result<Vec<ServerHandle>, WorkerError> {
         let activator = Arc::clone(self);
-        plane.serve(&self.server, listeners, move |_worker, _peer| activator.service()).await
+        plane.serve(&self.server.under(tasks), listeners, move |_worker, _peer| activator.service()).await
     }
 
     /// The activator as a service.

@@ -179,11 +179,12 @@ impl Gateway {
         plane: &DataPlane,
         side: Side,
         listeners: Vec<Listener>,
+        tasks: &Tasks,
     ) -> Result<Vec<ServerHandle>, WorkerError> {
         let [public, private] = &self.servers;
         let server = if side == Side::Public { public } else { private };
         let gateway = Arc::clone(self);
-        plane.serve(server, listeners, move |_worker, peer| gateway.service(side, peer)).await
+        plane.serve(&server.under(tasks), listeners, move |_worker, peer| gateway.service(side, peer)).await
     }
 
     /// The service of one connection.

@@ -1,4 +1,5 @@
-//! What is written into the API before any controller runs: kinds, namespaces, accounts, rules, ConfigMaps, Services.
+//! What is written into the API before any controller runs: kinds, namespaces, accounts, rules, ConfigMaps, Services, the
+//! Deployments of Knative's parts.
 //!
 //! An object that is absent is created. One that is there is left as it is, so that what an operator changed stays, with one exception: when
 //! this program installs something else than what was installed last (the record is a ConfigMap in `kube-system`), what the program owns,
@@ -8,7 +9,7 @@ use std::collections::BTreeMap;
 
 use base_image::Digest;
 use futures::future::try_join_all;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use knative_serving::manifests::{Installation, Manifests, manifests};
@@ -62,17 +63,23 @@ impl Bundle {
 
     /// What the Knative house needs.
     pub fn of_knative(installation: &Installation) -> Self {
-        let Manifests { namespaces, service_accounts, cluster_roles, cluster_role_bindings, config_maps, services } =
-            manifests(installation);
-        let own = Namespace { metadata: named(KWICK_NAMESPACE), ..Namespace::default() };
+        let Manifests {
+            namespaces,
+            service_accounts,
+            cluster_roles,
+            cluster_role_bindings,
+            config_maps,
+            services,
+            deployments,
+        } = manifests(installation);
         let mut bundle = Self::default();
         bundle.first.extend(ours(&namespaces));
-        bundle.first.extend(ours(&[own]));
         bundle.first.extend(knative_apis::crds::crds().into_iter().map(definition));
         bundle.then.extend(ours(&service_accounts));
         bundle.then.extend(ours(&cluster_roles));
         bundle.then.extend(ours(&cluster_role_bindings));
         bundle.then.extend(ours(&services));
+        bundle.then.extend(ours(&deployments));
         bundle.then.extend(ours(&config_maps).map(|item| Item { is_operators: true, ..item }));
         bundle
     }

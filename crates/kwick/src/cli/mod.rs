@@ -103,8 +103,12 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Command::Image(image) => image.run(),
         Command::Env(env) => env.run(),
         Command::Serve(Serve { instance, only, detached, log }) => {
-            base_rt::trace::init(&log, base_rt::trace::Format::Text).context("the log filter is not one")?;
-            let outcome = serve::run(&serve::Options { dir: instance.dir()?, level: only, is_detached: detached });
+            let part_logs = serve::PartLogs::default();
+            let beside = (serve::PartLogs::FILTER, part_logs.clone());
+            base_rt::trace::init_beside(&log, base_rt::trace::Format::Text, beside)
+                .context("the log filter is not one")?;
+            let options = serve::Options { dir: instance.dir()?, level: only, is_detached: detached, part_logs };
+            let outcome = serve::run(&options);
             if let (true, Err(error)) = (detached, &outcome) {
                 // Whoever waits for the start hears it; afterwards nobody listens here.
                 say(exit::sentence(error))?;

@@ -6,8 +6,6 @@
 //! | `default/kubernetes` | the API |
 //! | `kube-system/kube-dns` | the DNS, at an address of its own |
 //! | `kwick-system/registry` | the registry, for Pods |
-//! | `kwick-system/gateway-internal` | the gateway's door for cluster-local hosts |
-//! | `knative-serving/activator-service` | the activator |
 //!
 //! They are written at every start, before any controller runs, because the instance's addresses may have moved. None has a selector: no Pod
 //! stands behind them.
@@ -21,21 +19,17 @@ use k8s_openapi::api::core::v1::{
     EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Service, ServicePort, ServiceSpec,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use knative_apis::meta::{ACTIVATOR_SERVICE, SYSTEM_NAMESPACE};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, Resource, ResourceExt as _};
 use kwick::assembly::Level;
 use kwick::assembly::install::KWICK_NAMESPACE;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
 
-use super::listeners::{
-    ACTIVATOR_HTTP1_PORT, ACTIVATOR_HTTP2_PORT, INSTANCE_API_PORT, INSTANCE_GATEWAY_PORT, INSTANCE_REGISTRY_PORT,
-};
+use super::listeners::{INSTANCE_API_PORT, INSTANCE_REGISTRY_PORT};
 
-/// The Service that cluster-local hosts lead to.
-pub(super) const GATEWAY_SERVICE: &str = "gateway-internal";
+/// The Service of the registry.
+const REGISTRY_SERVICE: &str = "registry";
 /// The host number of the DNS in the service range, as kubeadm has it.
 const DNS_HOST: u32 = 10;
 
@@ -58,19 +52,10 @@ pub(super) async fn write(client: &Client, level: Level, here: Ipv4Addr, service
         put(client, "kube-system", dns).await?;
     }
     if level == Level::All {
-        let [registry, gateway] = [[("http", 80, INSTANCE_REGISTRY_PORT)], [("http2", 80, INSTANCE_GATEWAY_PORT)]];
-        for (name, ports) in [("registry", registry), (GATEWAY_SERVICE, gateway)] {
-            put(
-                client,
-                KWICK_NAMESPACE,
-                make_service(name, ports.map(|(name, number, to)| port(name, number, to)).into()),
-            )
-            .await?;
-            put(client, KWICK_NAMESPACE, make_endpoints(name, here, &ports)).await?;
-        }
-        forget_selector(client, SYSTEM_NAMESPACE, ACTIVATOR_SERVICE).await?;
-        let activator = [("http", 80, ACTIVATOR_HTTP1_PORT), ("http2", 81, ACTIVATOR_HTTP2_PORT)];
-        put(client, SYSTEM_NAMESPACE, make_endpoints(ACTIVATOR_SERVICE, here, &activator)).await?;
+        let registry = port("http", 80, INSTANCE_REGISTRY_PORT);
+        put(client, KWICK_NAMESPACE, make_service(REGISTRY_SERVICE, vec![registry])).await?;
+        let ports = [("http", 80, INSTANCE_REGISTRY_PORT)];
+        put(client, KWICK_NAMESPACE, make_endpoints(REGISTRY_SERVICE, here, &ports)).await?;
     }
     Ok(())
 }
@@ -130,15 +115,6 @@ fn words(error: kube::Error) -> anyhow::Error {
         kube::Error::Api(status) => anyhow!(status.message),
         other => other.into(),
     }
-}
-
-/// Takes the selector from an installed Service: here no Pods stand behind it.
-#[expect(clippy::disallowed_methods, reason = "this is written before any controller runs")]
-async fn forget_selector(client: &Client, namespace: &str, name: &str) -> Result<()> {
-    let patch = Patch::Merge(json!({"spec": {"selector": null}}));
-    let api = Api::<Service>::namespaced(client.clone(), namespace);
-    let written = api.patch(name, &PatchParams::default(), &patch).await;
-    written.map(drop).map_err(words).with_context(|| format!("cannot write Service {namespace}/{name}"))
 }
 
 #[cfg(test)]

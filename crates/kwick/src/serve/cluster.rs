@@ -19,6 +19,7 @@ use super::addresses;
 use super::images::{Images, OwnImages};
 use super::knative::DataPath;
 use super::machine::Machine;
+use super::part_logs::PartLogs;
 use super::queue::{self, QueueProxies};
 use crate::instance::access;
 use crate::instance::data_dir::DataDir;
@@ -43,6 +44,7 @@ pub(super) struct ClusterParts<'a> {
     pub(super) images: &'a Images,
     pub(super) own: &'a OwnImages,
     pub(super) path: &'a DataPath,
+    pub(super) part_logs: &'a PartLogs,
 }
 
 /// Starts controllers, ClusterIPs, DNS and the node; returns once running Pods have been taken back.
@@ -87,7 +89,7 @@ async fn start_network(parts: &ClusterParts<'_>, context: &Controllers) -> Resul
 }
 
 fn start_node(parts: &ClusterParts<'_>, context: &Controllers, events: Events) -> Node {
-    let ClusterParts { process, control, sandbox, network, dir, images, own, path } = *parts;
+    let ClusterParts { process, control, sandbox, network, dir, images, own, path, part_logs } = *parts;
     let client = process.client_of_account(&control.api, cluster_workloads::rbac::NAMESPACE, node::NAME);
     let mut context = context.clone();
     context.events =
@@ -118,6 +120,7 @@ fn start_node(parts: &ClusterParts<'_>, context: &Controllers, events: Events) -
     };
     let queues = QueueProxies { local: path.local.clone(), stats: path.stats.clone(), workers: path.plane.workers() };
     let builtins = Builtins::new(own.digests.iter().copied()).with(queue::ROLE, Where::AnyPod, Arc::new(queues));
+    let builtins = path.add_parts(builtins, process, part_logs);
     let parts = NodeParts {
         context,
         sandbox: sandbox.clone(),

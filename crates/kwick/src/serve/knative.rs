@@ -1,19 +1,22 @@
 //! Knative in this process: controllers and autoscaler on the control plane's threads, gateway and activator on the data plane's.
+//! [`super::parts`] shows them as Pods.
 //!
 //! What crosses between them are values only: statistics (a bounded channel), what the gateway serves ([`GatewayFacts`]), hints.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use base_controller::hint::HintBus;
-use base_controller::{Context as Controllers, Informer, Key, Scope as ObjectScope};
+use base_controller::{Informer, Key, Scope as ObjectScope};
 use base_net::connect::{Connector, LocalTable, Target};
 use base_net::listen::Listener;
 use base_net::probe::{HttpProbe, Probe};
 use base_net::serve::ServerHandle;
 use base_net::workers::DataPlane;
 use base_rt::Tasks;
+use cluster_workloads::node::builtin::{Builtins, Where};
+use futures::FutureExt as _;
 use futures::future::{BoxFuture, join_all};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use k8s_openapi::api::core::v1::{Endpoints, Service};
@@ -23,17 +26,18 @@ use knative_apis::serving::v1::Revision;
 use knative_apis::stat::StatMessage;
 use knative_proxy::gateway::Side;
 use knative_proxy::{Activator, ActivatorParts, Gateway, GatewayParts, Upstream};
-use knative_serving::manifests::Installation;
+use knative_serving::manifests::{ACTIVATOR, GATEWAY, GATEWAY_SERVICE, Installation};
 use knative_serving::pod_autoscaler::probe::{ActivatorProbe, ProbeTarget};
 use knative_serving::{GatewayFacts, STATS_CAPACITY, Seams, Settings};
 use kwick::assembly::install::KWICK_NAMESPACE;
 use kwick::assembly::{ControlPlane, Process};
-use tokio::sync::{OnceCell, mpsc};
+use tokio::sync::{OnceCell, mpsc, oneshot};
 
-use super::addresses::GATEWAY_SERVICE;
 use super::cluster::CLUSTER_DOMAIN;
 use super::images::Images;
 use super::listeners::Listeners;
+use super::part_logs::PartLogs;
+use super::parts::{Opening, Parts};
 use crate::instance::record::Record;
 
 /// The class of the Ingresses that this gateway serves.
@@ -41,18 +45,15 @@ const INGRESS_CLASS: &str = "kwick.ingress.networking.knative.dev";
 /// Where services live unless config-domain says otherwise: names under it lead to loopback on most machines.
 const DOMAIN: &str = "localhost";
 
-/// The gateway of this process, among those that an Ingress waits for.
-const GATEWAY: &str = "gateway";
-/// The name that the activator of this process reports under.
-const ACTIVATOR: &str = "activator";
 /// How long the activator may take to answer for a Revision.
 const PROBE_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(900);
 
 /// What Knative needs to be installed here.
-pub(super) fn installation(queue_image: String) -> Installation {
+pub(super) fn installation(image: String) -> Installation {
     Installation {
         system_namespace: SYSTEM_NAMESPACE.to_owned(),
-        queue_image,
+        gateway_namespace: KWICK_NAMESPACE.to_owned(),
+        image,
         domain: DOMAIN.to_owned(),
         ingress_class: INGRESS_CLASS.to_owned(),
     }
@@ -60,11 +61,16 @@ pub(super) fn installation(queue_image: String) -> Installation {
 
 /// What is there before the controllers, so that Pods that are taken back find it.
 pub(super) struct DataPath {
-    pub(super) plane: DataPlane,
+    pub(super) plane: Arc<DataPlane>,
     pub(super) local: LocalTable,
     pub(super) hints: HintBus,
     pub(super) stats: mpsc::Sender<StatMessage>,
     received: mpsc::Receiver<StatMessage>,
+    activator: Arc<Activator>,
+    gateway: Arc<Gateway>,
+    facts: GatewayFacts,
+    open: oneshot::Sender<()>,
+    opening: Opening,
 }
 
 impl DataPath {
@@ -72,14 +78,62 @@ impl DataPath {
     pub(super) fn start(process: &Process, workers: usize) -> Result<Self> {
         let plane = DataPlane::start("data-plane", workers, &process.tasks).context("cannot start the data plane")?;
         let (stats, received) = mpsc::channel(STATS_CAPACITY);
-        Ok(Self { plane, local: LocalTable::default(), hints: HintBus::new(&process.metrics), stats, received })
+        let local = LocalTable::default();
+        let upstream_parts = (&process.tasks, &process.metrics.sub("upstream"));
+        let upstream = Upstream::new(local.clone(), Connector::new(), plane.workers(), upstream_parts);
+        let activator = Activator::new(ActivatorParts {
+            upstream: upstream.clone(),
+            stats: stats.clone(),
+            pod_name: ACTIVATOR.to_owned(),
+            // Whatever its Pods are called, it is one.
+            pod_ip: None,
+            clock: process.clock,
+            tasks: process.tasks.clone(),
+            metrics: process.metrics.sub("activator"),
+        });
+        let facts = GatewayFacts::default();
+        facts.join(GATEWAY);
+        let gateway = make_gateway(process, upstream, &activator, facts.clone());
+        let (open, opened) = oneshot::channel();
+        // Whoever would open them has gone: they stay shut until the process ends.
+        let opening = async {
+            if opened.await.is_err() {
+                std::future::pending().await
+            }
+        };
+        Ok(Self {
+            plane: Arc::new(plane),
+            local,
+            hints: HintBus::new(&process.metrics),
+            stats,
+            received,
+            activator,
+            gateway,
+            facts,
+            open,
+            opening: opening.boxed().shared(),
+        })
+    }
+
+    /// Adds Knative's parts to the roles of this process.
+    pub(super) fn add_parts(&self, builtins: Builtins, process: &Process, logs: &PartLogs) -> Builtins {
+        let parts = Parts {
+            plane: Arc::clone(&self.plane),
+            activator: Arc::clone(&self.activator),
+            gateway: Arc::clone(&self.gateway),
+            opening: self.opening.clone(),
+            metrics: process.metrics.clone(),
+            logs: logs.clone(),
+            system: Where::Namespaces([SYSTEM_NAMESPACE, KWICK_NAMESPACE].map(str::to_owned).into()),
+        };
+        parts.add_to(builtins)
     }
 }
 
 /// Knative's parts at work.
 pub(super) struct Knative {
     servers: Vec<ServerHandle>,
-    _plane: DataPlane,
+    _plane: Arc<DataPlane>,
 }
 
 /// What they are started with.
@@ -88,45 +142,27 @@ pub(super) struct KnativeParts<'a> {
     pub(super) control: &'a ControlPlane,
     pub(super) record: &'a Record,
     pub(super) images: &'a Images,
-    /// Where the activator is found in Endpoints.
-    pub(super) here: IpAddr,
 }
 
 impl Knative {
     /// Starts the controllers, then opens the doors.
     pub(super) async fn start(path: DataPath, parts: KnativeParts<'_>, listeners: &mut Listeners) -> Result<Self> {
-        let KnativeParts { process, control, record, images, here } = parts;
-        let facts = GatewayFacts::default();
-        facts.join(GATEWAY);
+        let KnativeParts { process, control, record, images } = parts;
+        let DataPath { plane, activator, gateway, .. } = path;
         let probe = Arc::new(ServiceProbe { services: OnceCell::new(), tasks: process.tasks.clone() });
         let seams = Seams {
             resolver: Arc::new(images.clone()),
             activator_probe: Arc::<ServiceProbe>::clone(&probe),
             stats: path.received,
             hints: path.hints.clone(),
-            gateways: facts.clone(),
+            gateways: path.facts,
         };
         let context = control.run_serving(process, settings(record), seams).await;
-        let _ = probe.services.set(context.informers.get::<Service>(ObjectScope::all()));
-        let upstream = Upstream::new(
-            path.local.clone(),
-            Connector::new(),
-            path.plane.workers(),
-            (&process.tasks, &process.metrics.sub("upstream")),
-        );
-        let activator = Activator::new(ActivatorParts {
-            upstream: upstream.clone(),
-            stats: path.stats.clone(),
-            pod_name: ACTIVATOR.to_owned(),
-            pod_ip: Some(here),
-            clock: process.clock,
-            tasks: process.tasks.clone(),
-            metrics: process.metrics.sub("activator"),
-        });
-        activator.follow(&context.informers, &path.hints);
-        let gateway = make_gateway(process, &context, upstream, &activator, facts);
-        // A door opens when what is behind it is known: until then connections wait, and nobody is told that a service is not there.
         let informers = &context.informers;
+        let _ = probe.services.set(informers.get::<Service>(ObjectScope::all()));
+        activator.follow(informers, &path.hints);
+        gateway.follow(informers);
+        // A door opens when what is behind it is known: until then connections wait, and nobody is told that a service is not there.
         tokio::join!(
             async { informers.get::<Ingress>(ObjectScope::all()).synced().await },
             async { informers.get::<Service>(ObjectScope::all()).synced().await },
@@ -134,20 +170,13 @@ impl Knative {
             async { informers.get::<Revision>(ObjectScope::all()).synced().await },
         );
         gateway.swap();
-        let mut servers = Vec::new();
-        let doors = [
-            (Side::Public, std::mem::take(&mut listeners.gateway_public)),
-            (Side::Private, std::mem::take(&mut listeners.gateway_private)),
-        ];
-        for (side, sockets) in doors {
-            let served = gateway.serve(&path.plane, side, usable(sockets)?).await;
-            servers.extend(served.context("cannot serve the gateway")?);
-        }
-        for sockets in std::mem::take(&mut listeners.activator) {
-            let served = activator.serve(&path.plane, usable(sockets)?).await;
-            servers.extend(served.context("cannot serve the activator")?);
-        }
-        Ok(Self { servers, _plane: path.plane })
+        let sockets = std::mem::take(&mut listeners.gateway).into_iter();
+        let doors = sockets.map(|socket| Listener::from_fd(socket.into()).context("cannot use a listener"));
+        let servers = gateway.serve(&plane, Side::Public, doors.collect::<Result<_>>()?, &process.tasks).await;
+        let servers = servers.context("cannot serve the gateway")?;
+        // No part waits if no Pod of theirs is there yet.
+        let _ = path.open.send(());
+        Ok(Self { servers, _plane: plane })
     }
 
     /// Waits until no request is in flight.
@@ -158,13 +187,12 @@ impl Knative {
 
 fn make_gateway(
     process: &Process,
-    context: &Controllers,
     upstream: Upstream,
     activator: &Arc<Activator>,
     facts: GatewayFacts,
 ) -> Arc<Gateway> {
     let served = move |ingress: &Key, version: Option<&str>| facts.serves(GATEWAY, ingress, version);
-    let gateway = Gateway::new(GatewayParts {
+    Gateway::new(GatewayParts {
         upstream,
         activator: Some(Arc::clone(activator)),
         ingress_class: INGRESS_CLASS.to_owned(),
@@ -172,9 +200,7 @@ fn make_gateway(
         served: Arc::new(served),
         tasks: process.tasks.clone(),
         metrics: process.metrics.sub("gateway"),
-    });
-    gateway.follow(&context.informers);
-    gateway
+    })
 }
 
 fn settings(record: &Record) -> Settings {
@@ -189,10 +215,6 @@ fn settings(record: &Record) -> Settings {
         public_load_balancer: balancer.clone(),
         private_load_balancer: balancer,
     }
-}
-
-fn usable(sockets: Vec<TcpListener>) -> Result<Vec<Listener>> {
-    sockets.into_iter().map(|socket| Listener::from_fd(socket.into()).context("cannot use a listener")).collect()
 }
 
 /// Asks a Revision's public Service, over its ClusterIP, whether the activator answers.

@@ -13,11 +13,6 @@ use crate::instance::record::Record;
 pub(super) const INSTANCE_API_PORT: u16 = 6443;
 /// The port of the registry there.
 pub(super) const INSTANCE_REGISTRY_PORT: u16 = 5000;
-/// The ports of the activator there, by protocol.
-pub(super) const ACTIVATOR_HTTP1_PORT: u16 = 8012;
-pub(super) const ACTIVATOR_HTTP2_PORT: u16 = 8013;
-/// The port of the gateway for hosts of the cluster there.
-pub(super) const INSTANCE_GATEWAY_PORT: u16 = 8081;
 
 /// Every socket, by who serves it.
 #[derive(Debug, Default)]
@@ -29,31 +24,21 @@ pub(super) struct Listeners {
     /// The registry's for Pods.
     pub(super) registry_inside: Vec<TcpListener>,
     /// The gateway's for everybody: one for each worker.
-    pub(super) gateway_public: Vec<TcpListener>,
-    /// The gateway's for the cluster: one for each worker.
-    pub(super) gateway_private: Vec<TcpListener>,
-    /// The activator's: for each port, one for each worker.
-    pub(super) activator: Vec<Vec<TcpListener>>,
+    pub(super) gateway: Vec<TcpListener>,
 }
 
 impl Listeners {
     /// Opens what `level` need; those that an earlier process had are the same sockets.
     pub(super) async fn open(sandbox: &Sandbox, record: &Record, level: Level) -> Result<Self> {
         let bridge = sandbox.facts().network.as_ref().map(|network| network.bridge_ip);
-        let workers = workers();
         let mut listeners = Self { api: host(sandbox, "api", record.api, 1).await?, ..Self::default() };
-        listeners.api.extend(inside(sandbox, "api-inside", bridge, INSTANCE_API_PORT, 1).await?);
+        listeners.api.extend(inside(sandbox, "api-inside", bridge, INSTANCE_API_PORT).await?);
         if level >= Level::Cluster {
             listeners.registry = host(sandbox, "registry", record.registry, 1).await?;
-            listeners.registry_inside = inside(sandbox, "registry-inside", bridge, INSTANCE_REGISTRY_PORT, 1).await?;
+            listeners.registry_inside = inside(sandbox, "registry-inside", bridge, INSTANCE_REGISTRY_PORT).await?;
         }
         if level == Level::All {
-            listeners.gateway_public = host(sandbox, "gateway", record.gateway, workers).await?;
-            for (name, port) in [("activator-http1", ACTIVATOR_HTTP1_PORT), ("activator-http2", ACTIVATOR_HTTP2_PORT)] {
-                listeners.activator.push(inside(sandbox, name, bridge, port, workers).await?);
-            }
-            listeners.gateway_private =
-                inside(sandbox, "gateway-inside", bridge, INSTANCE_GATEWAY_PORT, workers).await?;
+            listeners.gateway = host(sandbox, "gateway", record.gateway, workers()).await?;
         }
         Ok(listeners)
     }
@@ -69,15 +54,9 @@ async fn host(sandbox: &Sandbox, name: &str, address: Option<SocketAddr>, socket
     listen(sandbox, name, Place::Host, address, sockets).await
 }
 
-async fn inside(
-    sandbox: &Sandbox,
-    name: &str,
-    ip: Option<Ipv4Addr>,
-    port: u16,
-    sockets: u16,
-) -> Result<Vec<TcpListener>> {
+async fn inside(sandbox: &Sandbox, name: &str, ip: Option<Ipv4Addr>, port: u16) -> Result<Vec<TcpListener>> {
     let Some(ip) = ip else { return Ok(Vec::new()) };
-    listen(sandbox, name, Place::Instance, SocketAddr::from((ip, port)), sockets).await
+    listen(sandbox, name, Place::Instance, SocketAddr::from((ip, port)), 1).await
 }
 
 async fn listen(

@@ -15,6 +15,8 @@ mod knative;
 mod listeners;
 mod logs;
 mod machine;
+mod part_logs;
+mod parts;
 mod queue;
 mod status;
 
@@ -34,6 +36,7 @@ use images::{Images, OwnImages};
 use knative::{DataPath, Knative, KnativeParts};
 use listeners::Listeners;
 use logs::PodLogs;
+pub(crate) use part_logs::PartLogs;
 
 use crate::exit::{Ended, FAILED, Refused, SPAWNER_DIED};
 use crate::instance::data_dir::DataDir;
@@ -60,6 +63,8 @@ pub(crate) struct Options {
     pub(crate) level: Level,
     /// Whether somebody waits at the other end of standard output.
     pub(crate) is_detached: bool,
+    /// Where the tracing of Knative's parts goes too.
+    pub(crate) part_logs: PartLogs,
 }
 
 /// Why the process ends.
@@ -78,6 +83,8 @@ enum End {
 pub(crate) fn run(options: &Options) -> Result<()> {
     // The kernel named it after the link that it was executed through.
     nix::sys::prctl::set_name(c"kwick").context("cannot name the process")?;
+    // Huge pages double the memory of a heap of small objects. A kernel without them has nothing to switch off.
+    let _ = nix::sys::prctl::set_thp_disable(true);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .enable_all()
@@ -132,8 +139,8 @@ impl Starting<'_> {
         let logs = Arc::new(PodLogs::default());
         let mut config = api::configure(options, record, sandbox, process)?;
         config.logs = Some(Arc::<PodLogs>::clone(&logs));
-        let queue_image = images.as_ref().map_or_else(String::new, |(_, own)| own.reference.to_string());
-        let control = ControlPlane::open(config, level, &knative::installation(queue_image)).await;
+        let image = images.as_ref().map_or_else(String::new, |(_, own)| own.reference.to_string());
+        let control = ControlPlane::open(config, level, &knative::installation(image)).await;
         let control = control.context("cannot start the control plane")?;
         let network = sandbox.facts().network.clone().context("the spawner has no network")?;
         let master = control.api.client_as(&Identity::master(INSTALLER));
@@ -152,10 +159,11 @@ impl Starting<'_> {
                 images: &images,
                 own: &own,
                 path: &path,
+                part_logs: &options.part_logs,
             };
             logs.set(cluster::start(&parts, events).await?);
             if level == Level::All {
-                let parts = KnativeParts { process, control, record, images: &images, here: network.bridge_ip.into() };
+                let parts = KnativeParts { process, control, record, images: &images };
                 running.knative = Some(Knative::start(path, parts, &mut listeners).await?);
             }
         }

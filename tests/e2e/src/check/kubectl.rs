@@ -19,6 +19,7 @@ const READS: &[(&[&str], &[&str])] = &[
         &["service.serving.knative.dev/typed", "revision.serving.knative.dev/typed-00001", "route.serving"],
     ),
     (&["get", "ksvc"], &["NAME", "URL", "LATESTCREATED", "LATESTREADY", "READY", "typed-00001"]),
+    (&["get", "rev", "typed-00001", "--no-headers"], &["typed-00001   typed ", " 1 "]),
     (&["get", "pods", "-o", "wide"], &["NAME", "READY", "STATUS", "2/2", "Running", "NODE"]),
     (&["get", "ksvc", "typed", "-o", "jsonpath={.status.url}"], &["http://typed.default."]),
     (&["get", "ksvc", "typed", "-o", "yaml"], &["kind: Service", "latestReadyRevisionName: typed-00001"]),

@@ -6,6 +6,7 @@ mod bad_input;
 mod crash;
 mod instances;
 mod kubectl;
+mod parts;
 mod processes;
 mod refusals;
 mod scale;
@@ -48,6 +49,7 @@ const SHARED: &[Shared] = &[
     Shared { name: "deploy, answer, logs, status", run: serving::deploy },
     Shared { name: "update, split, rollback, delete", run: serving::update },
     Shared { name: "kubectl, unmodified", run: kubectl::script },
+    Shared { name: "Knative's parts are Pods", run: parts::are_pods },
     Shared { name: "zero and back", run: scale::zero_and_back },
     Shared { name: "100 requests at zero", run: scale::burst_at_zero },
     Shared { name: "concurrency target 10 gives 10 pods", run: scale::concurrency },

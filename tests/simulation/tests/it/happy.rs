@@ -62,7 +62,7 @@ fn from_zero_to_many_and_back() {
             until_replicas(user, "hello-00001-deployment", 0..=0).await;
             user.until((PA, "PodAutoscaler", "hello-00001"), "inactive", |pa| condition(pa, "Active") == "False").await;
             user.until(("v1", "Endpoints", "hello-00001"), "the activator's", |endpoints| {
-                endpoints["subsets"][0]["addresses"][0]["targetRef"]["name"] == "activator-0"
+                endpoints["subsets"][0]["addresses"][0]["targetRef"]["namespace"] == "knative-serving"
             })
             .await;
             let asleep = user.get(SERVING, "Service", "hello").await.unwrap();

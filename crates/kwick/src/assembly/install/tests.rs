@@ -13,7 +13,8 @@ const CORE: &str = "knative-serving-core";
 fn installation() -> Installation {
     Installation {
         system_namespace: "knative-serving".to_owned(),
-        queue_image: "queue".to_owned(),
+        gateway_namespace: KWICK_NAMESPACE.to_owned(),
+        image: "kwick".to_owned(),
         domain: "localhost".to_owned(),
         ingress_class: "kwick".to_owned(),
     }
