@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use base_rt::watch;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Resource;
-use tokio::sync::watch;
 
 use crate::context::Context;
 use crate::events::Recorder;

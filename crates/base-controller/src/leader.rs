@@ -4,7 +4,7 @@
 //! keys only while it leads, and finishes the keys in hand when it stops leading. A single process uses [`AlwaysLeader`]; an election by
 //! `coordination.k8s.io` Leases implements the same trait and moves the same level.
 
-use tokio::sync::watch;
+use base_rt::watch;
 
 /// Decides for which controllers this process leads.
 pub trait Elector: Send + Sync {

@@ -10,6 +10,7 @@ pub mod metrics;
 mod shutdown;
 mod tasks;
 pub mod trace;
+pub mod watch;
 
 pub use clock::Clock;
 pub use jiff::Timestamp;

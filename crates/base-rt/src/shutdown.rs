@@ -8,7 +8,7 @@
 //! ```
 //! A phase is never left backwards. Dropping the [`ShutdownHandle`] means `Stopped`: nothing waits for an owner that is gone.
 
-use tokio::sync::watch;
+use crate::watch;
 
 /// How far the end of the process has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,7 +40,7 @@ impl Shutdown {
 
     /// The present phase.
     pub fn phase(&self) -> Phase {
-        if self.0.has_changed().is_err() { Phase::Stopped } else { *self.0.borrow() }
+        if self.0.is_closed() { Phase::Stopped } else { *self.0.borrow() }
     }
 
     /// Waits until `phase` or a later one is reached. Cancel-safe.

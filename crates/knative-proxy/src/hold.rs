@@ -8,11 +8,11 @@ use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base_net::{Request, Response, upgrade};
+use base_rt::watch;
 use base_rt::{Phase, Tasks};
 use http::StatusCode;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// The client's connection once it has left HTTP, if the request asks for that.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use base_controller::config_store::{ConfigName, ConfigStore};
 use base_controller::{Context, Controller, Informer, Reconciler, Scope};
+use base_rt::watch;
 use k8s_openapi::api::core::v1::ConfigMap as CoreConfigMap;
 use knative_apis::config::{
     Autoscaler, ConfigMap, Defaults, Deployment, Domain, Features, Gc, Logging, Network, Observability, known_keys,
 };
-use tokio::sync::watch;
 
 use crate::settings::Settings;
 

@@ -24,7 +24,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base_rt::Phase;
-use tokio::sync::{mpsc, watch};
+use base_rt::watch;
+use tokio::sync::mpsc;
 
 use crate::apply::Applier;
 use crate::context::Context;

@@ -21,9 +21,9 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use base_rt::watch as level;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ApiResource;
-use tokio::sync::watch as level;
 
 use crate::key::{GroupKind, Key};
 use crate::metrics::WatchMetrics;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use tokio::sync::watch as level;
+use base_rt::watch as level;
 
 use super::Informer;
 use crate::apply::Written;

@@ -6,11 +6,12 @@ use std::time::Duration;
 use base_controller::leader::{Elector, Leadership};
 use base_controller::{Key, Scope};
 use base_rt::Phase;
+use base_rt::watch;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::ResourceExt;
 use serde_json::json;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::fake_api::Failure;
 use crate::workload::{DEPLOYMENTS, FINALIZER, MAPS, World, config_map, deployment, eventually, settle};

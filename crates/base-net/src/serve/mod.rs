@@ -20,10 +20,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base_rt::metrics::{Counter, Gauge, Scope};
+use base_rt::watch;
 use base_rt::{Phase, Shutdown, Tasks};
 use futures::FutureExt;
 use rustls::pki_types::CertificateDer;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::body::{BoxError, Request, Response};
 use crate::io::Io;

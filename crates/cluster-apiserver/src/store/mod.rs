@@ -141,7 +141,7 @@ pub(super) struct Shared {
     work: Condvar,
     /// Wakes whoever flushes lazy writes.
     lazy: Notify,
-    failed: tokio::sync::watch::Sender<Option<Arc<str>>>,
+    failed: base_rt::watch::Sender<Option<Arc<str>>>,
     metrics: Metrics,
 }
 
@@ -163,7 +163,7 @@ impl Store {
             state: Mutex::new(state),
             work: Condvar::new(),
             lazy: Notify::new(),
-            failed: tokio::sync::watch::Sender::new(None),
+            failed: base_rt::watch::Sender::new(None),
             metrics: Metrics::new(metrics),
         });
         let thread = match threading {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use base_rt::watch;
 
 use super::history::History;
 use super::key::{ObjectKey, Revision};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use base_rt::watch;
 
 use super::key::{Revision, TableName};
 use super::object::Event;

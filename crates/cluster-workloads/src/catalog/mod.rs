@@ -17,10 +17,10 @@ use std::time::Duration;
 
 use base_controller::{Context, Delta, GroupKind, Informer, Informers, Scope};
 use base_rt::backoff::Backoff;
+use base_rt::watch;
 use base_rt::{Phase, Tasks, error_chain};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Client;
-use tokio::sync::watch;
 
 pub(crate) use kinds::Kind;
 pub(crate) use metadata::Metadata;

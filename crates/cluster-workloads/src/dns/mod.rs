@@ -26,9 +26,9 @@ use std::sync::Arc;
 
 use base_controller::{Context, Scope as ObjectScope};
 use base_rt::metrics::Scope;
+use base_rt::watch;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use tokio::sync::watch;
 
 use crate::service_ip::ServiceSockets;
 use exchange::Exchange;

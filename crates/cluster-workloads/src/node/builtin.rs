@@ -17,10 +17,10 @@ use std::sync::Arc;
 
 use base_image::Digest;
 use base_net::connect::{LocalHandler, SocketSupply};
+use base_rt::watch;
 use base_rt::{Clock, Shutdown, Tasks};
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Container;
-use tokio::sync::watch;
 
 use super::log_sink::LogSink;
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use base_controller::events::Recorder;
 use base_controller::hint::HintBus;
 use base_controller::{Delta, Informer, PlanEvent};
+use base_rt::watch;
 use base_rt::{Clock, Tasks, error_chain};
 use cluster_sandbox::spec::{ContainerId, ContainerPhase, ExecId, ExecSpec, Exit, PodId, PodState};
 use cluster_sandbox::{Event as SpawnerEvent, Sandbox};
@@ -14,7 +15,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
 use kube::Client;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use super::NodeConfig;
 use super::builtin::Builtins;

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use base_rt::watch;
 use base_rt::{Clock, Timestamp};
-use tokio::sync::watch;
 
 /// What is kept of one container's log.
 const KEPT_MAX_BYTES: usize = 256 << 10;

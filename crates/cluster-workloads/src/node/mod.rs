@@ -53,10 +53,10 @@ use base_controller::hint::HintBus;
 use base_controller::{Context, Informer, Scope};
 use base_image::Store;
 use base_image::pull::Puller;
+use base_rt::watch;
 use base_rt::{Phase, TaskError};
 use cluster_sandbox::{Events, Sandbox};
 use k8s_openapi::api::core::v1::{Pod, Service};
-use tokio::sync::watch;
 
 pub use log_sink::LogSink;
 pub use logs::{LogError, LogOptions, LogStream};

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use base_net::connect::SocketSupply;
 use base_rt::Tasks;
+use base_rt::watch;
 use cluster_sandbox::spec::{Dns, HostAlias, PodId};
 use cluster_sandbox::{Sandbox, listening};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Pod;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::worker::Message;
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use base_net::connect::{Connector, LocalHandler, SocketSupply, Target};
 use base_net::probe::{CustomProbe, HttpProbe, Probe, ProbeError};
 use base_net::{Body, Request};
+use base_rt::watch;
 use base_rt::{Tasks, error_chain};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -19,7 +20,7 @@ use k8s_openapi::api::core::v1::{
     Container, ExecAction, GRPCAction, HTTPGetAction, HTTPHeader, LifecycleHandler, Probe as ProbeSpec, TCPSocketAction,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::facts::seconds;
 use super::worker::Message;

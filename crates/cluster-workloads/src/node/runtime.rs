@@ -8,11 +8,12 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use base_net::connect::LocalHandler;
+use base_rt::watch;
 use base_rt::{ShutdownHandle, error_chain};
 use cluster_sandbox::spec::{ContainerId, ListenerName, PodId, PodListener, PodNetwork, PodSpec, Protocol};
 use cluster_sandbox::{PodHandle, RefusalCode};
 use k8s_openapi::api::core::v1::Pod;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::builtin::BuiltinFactory;

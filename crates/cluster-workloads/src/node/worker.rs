@@ -15,13 +15,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base_rt::backoff::Backoff;
+use base_rt::watch;
 use base_rt::{Phase as ShutdownPhase, Timestamp, error_chain};
 use cluster_sandbox::RefusalCode;
 use cluster_sandbox::spec::{ContainerId, ContainerPhase, Exit, PodId, PodState as SpawnerPod};
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::facts::{PodFacts, ProbeKind, containers, seconds};

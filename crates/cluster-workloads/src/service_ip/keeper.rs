@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use base_controller::{Index, Informer, Informers, Key, Scope};
 use base_rt::backoff::Backoff;
+use base_rt::watch;
 use base_rt::{Phase, Tasks, error_chain};
 use cluster_sandbox::spec::Protocol;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::sleep;
 
 use super::metrics::Metrics;

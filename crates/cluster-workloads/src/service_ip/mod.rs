@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use base_controller::{Context, Key};
 use base_rt::metrics::Scope;
-use tokio::sync::watch;
+use base_rt::watch;
 
 use keeper::{Keeper, Source};
 use metrics::Metrics;

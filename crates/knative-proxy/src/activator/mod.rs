@@ -27,6 +27,7 @@ use base_net::serve::{Server, ServerConfig, ServerHandle};
 use base_net::workers::{DataPlane, WorkerError};
 use base_net::{BoxError, Request, Response};
 use base_rt::metrics::Scope as Metrics;
+use base_rt::watch;
 use base_rt::{Clock, Phase, Tasks};
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -36,7 +37,7 @@ use knative_apis::serving::v1::Revision;
 use knative_apis::stat::StatMessage;
 use knative_logic::breaker::QUEUE_FULL;
 use knative_logic::names;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::gate::Refused;
 use crate::{Upstream, headers, hold};

@@ -31,12 +31,13 @@ use base_net::pool::PoolConfig;
 use base_net::serve::{Server, ServerConfig, ServerHandle};
 use base_net::{Request, Response};
 use base_rt::metrics::Scope;
+use base_rt::watch;
 use base_rt::{Clock, Phase, Shutdown, ShutdownHandle, Tasks};
 use futures::future::{BoxFuture, join_all};
 use http::StatusCode;
 use knative_apis::meta::port;
 use knative_apis::stat::StatMessage;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 pub use config::{Config, ConfigError, Observability, RequestMetrics};
 use drain::Drainer;

@@ -4,12 +4,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base_net::{Body, Response};
+use base_rt::watch;
 use base_rt::{Clock, Phase, Tasks};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use knative_apis::meta::Key;
 use knative_apis::stat::{Stat, StatMessage};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::request_stats::RequestStats;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base_controller::hint::{Hint, HintBus};
 use base_controller::{Context, Key};
+use base_rt::watch;
 use base_rt::{Clock, Phase};
 use jiff::Timestamp;
 use knative_apis::autoscaling::{KPA, PodAutoscaler};
@@ -13,7 +14,7 @@ use knative_apis::config::Autoscaler;
 use knative_apis::meta::label;
 use knative_apis::stat::StatMessage;
 use knative_logic::names;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::decider::Decider;

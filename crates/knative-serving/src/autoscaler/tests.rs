@@ -8,11 +8,12 @@ use base_controller::Key;
 use base_controller::hint::{Hint, HintBus};
 use base_rt::Clock;
 use base_rt::metrics::Scope;
+use base_rt::watch;
 use jiff::Timestamp;
 use knative_apis::config::Autoscaler;
 use knative_apis::stat::{Stat, StatMessage};
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::facts::{DecisionFact, DecisionFacts};
 use super::service::{Changed, Service};

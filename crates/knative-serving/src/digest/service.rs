@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use base_controller::{Context, Informer, Key};
 use base_rt::backoff::Backoff;
+use base_rt::watch;
 use base_rt::{Phase, error_chain};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use knative_apis::config::Deployment;
 use knative_apis::serving::v1::Revision;
 use kube::ResourceExt;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::facts::{Answer, DigestFacts};

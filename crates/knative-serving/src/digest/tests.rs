@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use base_controller::Key;
 use base_image::{Digest, Reference};
+use base_rt::watch;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use knative_apis::config::Deployment;
 use knative_apis::serving::v1::{ContainerStatus, Revision};
 use serde_json::json;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::service::Shared;
