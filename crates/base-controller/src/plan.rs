@@ -89,7 +89,7 @@ pub struct Condition {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum OnRefusal {
-    /// The key fails and is retried with a growing delay; for kinds without conditions.
+    /// The remaining changes are skipped and the status is written; the key fails and is retried with a growing delay.
     #[default]
     Retry,
     /// The remaining changes are skipped, this condition is set and the status is written; the key is retried with a growing delay.
@@ -202,7 +202,7 @@ impl Change {
         Self::new(resource, Key::of(base), action)
     }
 
-    /// Deletes `object`, exactly this one (by uid). That it is gone already is a success.
+    /// Deletes `object`, exactly this one (by uid). That it is gone already is a success; that another has its name brings the key back.
     pub fn delete<K: Object<DynamicType: Default>>(object: &K) -> Self {
         Self::delete_of(ApiResource::erase::<K>(&K::DynamicType::default()), object)
     }

@@ -6,10 +6,10 @@
 //!        └── conflict ──────┴──► stop: the key comes back
 //! ```
 //! - An overlay goes out as a PUT with the base's `resourceVersion`, and not at all when nothing changes; the same holds for the status.
-//! - A conflict (also: the object to create is there already, the object to change is gone) is no error: the caches will show it, and the
-//!   key comes back.
+//! - A conflict (also: the object to create is there already, the object to change is gone, the one to delete is another) is no error: the
+//!   caches will show it, and the key comes back.
 //! - A refusal (the server understood and said no) skips the remaining changes, sets the condition that the change carries, and the status
-//!   is still written. The finalizer stays then.
+//!   is still written. The finalizer stays then. Without such a condition the refusal is an error, after the status.
 //! - Everything else (no answer, 5xx, 429, 401) is an error: the key is retried with a growing delay.
 //! - What has been deleted already is deleted.
 
@@ -207,7 +207,7 @@ impl From<ApplyError> for Stop {
 /// What became of one change.
 enum Step {
     Done,
-    Refused { condition: Condition, refused: Refused },
+    Refused { condition: Option<Condition>, refused: Refused },
 }
 
 /// One application of one plan.
@@ -229,14 +229,22 @@ impl Run<'_> {
         if let Finalizer::Add(name) = plan.finalizer {
             self.set_finalizer(name, true).await?;
         }
+        let mut refused_bare = None;
         for change in plan.changes {
-            if let Step::Refused { condition, refused } = self.change(change).await? {
-                refuse(&mut plan.status, &condition);
-                self.refused = Some(refused);
-                break;
+            match self.change(change).await? {
+                Step::Done => continue,
+                Step::Refused { condition: Some(condition), refused } => {
+                    refuse(&mut plan.status, &condition);
+                    self.refused = Some(refused);
+                }
+                Step::Refused { condition: None, refused } => refused_bare = Some(refused),
             }
+            break;
         }
         self.set_status(&plan.status).await?;
+        if let Some(Refused { target, message }) = refused_bare {
+            return Err(ApplyError::Refused { target, message }.into());
+        }
         if let (Finalizer::Remove(name), None) = (plan.finalizer, &self.refused) {
             self.set_finalizer(name, false).await?;
         }
@@ -266,15 +274,16 @@ impl Run<'_> {
             }
             Some(message) => self.tell(refused_event, "{error}", message),
         }
-        match (failure, on_refusal) {
-            (None, _) => Ok(Step::Done),
-            (Some(message), OnRefusal::Retry) => Err(ApplyError::Refused { target, message }.into()),
-            (Some(message), OnRefusal::Set(mut condition)) => {
+        let Some(message) = failure else { return Ok(Step::Done) };
+        let condition = match on_refusal {
+            OnRefusal::Retry => None,
+            OnRefusal::Set(mut condition) => {
                 tracing::info!(%target, message, condition = condition.type_, "change was refused");
                 condition.message = condition.message.replace("{error}", &message);
-                Ok(Step::Refused { condition, refused: Refused { target, message } })
+                Some(condition)
             }
-        }
+        };
+        Ok(Step::Refused { condition, refused: Refused { target, message } })
     }
 
     fn tell(&mut self, event: Option<PlanEvent>, placeholder: &str, text: &str) {
@@ -362,8 +371,6 @@ impl Run<'_> {
                 Ok(None)
             }
             Err(Failure::Missing(_)) => Ok(None),
-            // If the only precondition is the uid, a conflict means that this object is gone and another has its name.
-            Err(Failure::Conflict) if !is_exact => Ok(None),
             Err(Failure::Refused(message)) => Ok(Some(message)),
             Err(failure) => Err(stop(failure, target)),
         }
@@ -419,15 +426,14 @@ impl Run<'_> {
             None => wire::bounded(api.replace(key.name(), &params, &sent)).await,
             Some(name) => wire::bounded(api.replace_subresource(name, key.name(), &params, &sent)).await,
         };
-        let meta = answer?.into_meta();
-        if meta.resource_version.as_deref() != resource_version(old) {
-            self.note(resource, &meta);
+        let answer = answer?;
+        if answer.meta().resource_version.as_deref() != resource_version(old) {
+            self.note(resource, answer.meta());
         }
         if let Some(subject) =
             self.subject.as_mut().filter(|subject| subject.key == *key && subject.resource == *resource)
         {
-            subject.object = sent.into_body();
-            set_resource_version(&mut subject.object, meta.resource_version);
+            subject.object = answer.into_body();
         }
         Ok(())
     }
@@ -452,8 +458,11 @@ impl Run<'_> {
 
 fn stop(failure: Failure, target: ObjectRef) -> Stop {
     match failure {
-        // What is to be changed is gone: the cache will show it.
-        Failure::Conflict | Failure::Missing(_) => Stop::Conflict,
+        // What is to be changed is another one now, or gone: the cache will show it.
+        Failure::Conflict(message) | Failure::Missing(message) => {
+            tracing::debug!(%target, message, "conflict");
+            Stop::Conflict
+        }
         Failure::Refused(message) => Stop::Failed(ApplyError::Refused { target, message }),
         Failure::Timeout => Stop::Failed(ApplyError::Timeout { target }),
         Failure::Infrastructure(source) => Stop::Failed(ApplyError::Write { target, source }),
@@ -479,12 +488,6 @@ fn to_json(object: &impl Serialize, target: &ObjectRef) -> Result<Value, ApplyEr
 
 fn resource_version(object: &Value) -> Option<&str> {
     object.get("metadata")?.get("resourceVersion")?.as_str()
-}
-
-fn set_resource_version(object: &mut Value, version: Option<String>) {
-    if let (Some(Value::Object(meta)), Some(version)) = (object.get_mut("metadata"), version) {
-        meta.insert("resourceVersion".to_owned(), Value::String(version));
-    }
 }
 
 /// A PUT to the object ignores its status, one to its status all but that. What the kind is called is no field.

@@ -1,4 +1,4 @@
-//! How a write goes over the wire: an object as JSON out, its metadata back, and what an error means.
+//! How a write goes over the wire: an object as JSON out and back, and what an error means.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -7,12 +7,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::api::ApiResource;
 use kube::core::DynamicResourceScope;
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use super::WRITE_TIMEOUT;
 
-/// An object on its way: all of it when sent, only its metadata when it comes back (nobody reads more).
+/// An object on its way: as it is sent, or as the server answers.
 #[derive(Clone, Debug)]
 pub(super) struct Sent {
     body: Value,
@@ -32,10 +33,6 @@ impl Sent {
     pub(super) fn into_body(self) -> Value {
         self.body
     }
-
-    pub(super) fn into_meta(self) -> ObjectMeta {
-        self.meta
-    }
 }
 
 impl Serialize for Sent {
@@ -46,13 +43,15 @@ impl Serialize for Sent {
 
 impl<'de> Deserialize<'de> for Sent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Received {
-            #[serde(default)]
-            metadata: ObjectMeta,
-        }
-        let Received { metadata } = Received::deserialize(deserializer)?;
-        Ok(Self { body: Value::Null, meta: metadata })
+        let mut body = Value::deserialize(deserializer)?;
+        let metadata = body.get_mut("metadata").and_then(Value::as_object_mut);
+        // As in the caches: a PUT without them keeps the server's.
+        let metadata = metadata.map(|metadata| {
+            metadata.remove("managedFields");
+            ObjectMeta::deserialize(&*metadata)
+        });
+        let meta = metadata.transpose().map_err(D::Error::custom)?.unwrap_or_default();
+        Ok(Self { body, meta })
     }
 }
 
@@ -88,8 +87,8 @@ impl Resource for Sent {
 /// What a failed write means.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// Another version, or already there.
-    Conflict,
+    /// Another version, or already there; the server's words.
+    Conflict(String),
     /// Not found; the server's words.
     Missing(String),
     /// Understood and denied; the server's words.
@@ -111,7 +110,7 @@ pub(super) async fn bounded<T>(write: impl Future<Output = kube::Result<T>>) -> 
 fn judge(error: kube::Error) -> Failure {
     let kube::Error::Api(status) = error else { return Failure::Infrastructure(Box::new(error)) };
     match status.code {
-        409 => Failure::Conflict,
+        409 => Failure::Conflict(status.message),
         404 => Failure::Missing(status.message),
         // A watch's or webhook's trouble, too many requests, or credentials that are being renewed.
         401 | 408 | 410 | 429 | 500.. => Failure::Infrastructure(Box::new(kube::Error::Api(status))),

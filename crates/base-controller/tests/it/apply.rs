@@ -134,6 +134,18 @@ async fn changing_the_object_itself_does_not_conflict_with_its_status() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_the_server_changed_on_the_way_in_stays() {
+    let (world, subject) = world().await;
+    world.api.admit(|deployment| deployment["spec"]["paused"] = json!(true));
+    let changes = vec![Change::overlay_fields(&subject, json!({"metadata": {"annotations": {"a": "b"}}}))];
+    let plan = Plan { finalizer: Finalizer::Add("x/y"), ..plan(changes) };
+    assert_eq!(apply(&world, &subject, plan).await.outcome.unwrap(), Outcome::Done);
+    let object = world.api.object(DEPLOYMENTS, "d").unwrap();
+    assert_eq!(object["metadata"]["annotations"], json!({"a": "b"}));
+    assert_eq!(object["spec"]["paused"], true, "an overlay after it builds on the server's answer");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refusal_skips_the_rest_sets_its_condition_and_keeps_the_finalizer() {
     let (world, _) = world().await;
     world.update::<Deployment>("d", |d| d.metadata.finalizers = Some(vec!["x/y".into()])).await;
@@ -188,7 +200,7 @@ async fn what_an_answer_means() {
         ("an overlay of what is gone", overlay, 404, "NotFound", "conflict"),
         ("an overlay that is denied", overlay, 400, "BadRequest", "refused"),
         ("a deletion of what is gone", delete, 404, "NotFound", "done"),
-        ("a deletion of what has another uid", delete, 409, "Conflict", "done"),
+        ("a deletion of what has another uid", delete, 409, "Conflict", "conflict"),
         ("a deletion that is denied", delete, 403, "Forbidden", "refused"),
         ("a post to what is gone", bind, 404, "NotFound", "conflict"),
         ("a post that is late", bind, 409, "Conflict", "conflict"),
@@ -220,13 +232,14 @@ async fn what_an_answer_means() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_without_a_condition_is_an_error() {
+async fn a_refusal_without_a_condition_is_an_error_after_the_status() {
     let (world, subject) = world().await;
     forbid(&world, "POST");
     let applied = apply(&world, &subject, plan(vec![Change::create(&config_map("m", json!({})))])).await;
     let error = applied.outcome.unwrap_err();
     assert_eq!(error.to_string(), "ConfigMap n/m was refused: quota");
     assert!(matches!(error, ApplyError::Refused { .. }) && !error.is_unsure());
+    assert_eq!(world.status("d")["replicas"], 7, "the status is written all the same");
 }
 
 #[tokio::test(start_paused = true)]

@@ -38,6 +38,7 @@ struct State {
     is_withholding: bool,
     failures: VecDeque<(&'static str, Failure)>,
     lost: VecDeque<&'static str>,
+    admissions: VecDeque<fn(&mut Value)>,
     requests: Vec<String>,
     delay: Option<Box<dyn FnMut() -> Duration + Send>>,
 }
@@ -143,6 +144,11 @@ impl FakeApi {
     /// The next request that contains `part` is carried out, but its answer is lost.
     pub(crate) fn lose_answer(&self, part: &'static str) {
         self.state().lost.push_back(part);
+    }
+
+    /// The next object that replaces one is changed on its way in.
+    pub(crate) fn admit(&self, change: fn(&mut Value)) {
+        self.state().admissions.push_back(change);
     }
 
     /// Each request waits for what `delay` draws, before and after it is carried out.
@@ -276,6 +282,9 @@ impl State {
         match target.subresource.as_str() {
             "" => set(&mut merged, "status", old.get("status")),
             name => set(&mut merged, name, new.get(name)),
+        }
+        if let Some(change) = self.admissions.pop_front() {
+            change(&mut merged);
         }
         merged["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
         if merged == old {
