@@ -194,7 +194,7 @@ impl<K: Object> Informer<K> {
         self.shared.changes.subscribe()
     }
 
-    /// The highest revision seen in any object of this watch.
+    /// The revision up to which the cache has seen every change: the highest of any object of this watch, or of a list that is complete.
     pub fn seen(&self) -> Revision {
         Revision(self.shared.seen.load(Ordering::Acquire))
     }
@@ -220,16 +220,28 @@ impl<K: Object> Informer<K> {
         self.shared.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn apply(&self, mut object: K) {
+    fn apply(&self, object: K) {
+        let subscribers = self.subscribers();
+        let revision = Revision::of(object.meta());
+        self.put(&subscribers, object);
+        self.progress(&subscribers, revision);
+    }
+
+    /// Puts an object of a list under way into the cache. What the cache has seen is not told by it: objects with lower revisions follow.
+    fn apply_listed(&self, object: K) {
+        let subscribers = self.subscribers();
+        self.put(&subscribers, object);
+        self.progress(&subscribers, None);
+    }
+
+    fn put(&self, subscribers: &Subscribers<K>, mut object: K) {
         object.meta_mut().managed_fields = None;
         let key = Key::of(&object);
         let object = Arc::new(object);
-        let subscribers = self.subscribers();
         if let Some(old) = self.store(&key, &object) {
             let delta = Delta { old: old.as_ref(), new: Some(&object), is_initial: !self.is_synced() };
-            self.publish(&subscribers, &delta);
+            self.publish(subscribers, &delta);
         }
-        self.progress(&subscribers, object.meta());
     }
 
     /// Puts the object into the cache and returns what was there; none if nothing changed.
@@ -253,7 +265,7 @@ impl<K: Object> Informer<K> {
     fn delete(&self, object: &K) {
         let subscribers = self.subscribers();
         self.forget(&subscribers, &Key::of(object));
-        self.progress(&subscribers, object.meta());
+        self.progress(&subscribers, Revision::of(object.meta()));
     }
 
     fn forget(&self, subscribers: &Subscribers<K>, key: &Key) {
@@ -276,12 +288,17 @@ impl<K: Object> Informer<K> {
         self.shared.changes.send_modify(|count| *count += 1);
     }
 
-    fn progress(&self, subscribers: &Subscribers<K>, meta: &ObjectMeta) {
-        if let Some(revision) = Revision::of(meta) {
-            self.shared.seen.fetch_max(revision.0, Ordering::AcqRel);
-        }
+    /// Everything up to `revision` has been seen; none if only an object has come.
+    fn progress(&self, subscribers: &Subscribers<K>, revision: Option<Revision>) {
+        self.raise(revision);
         for on_progress in &subscribers.on_progress {
             on_progress(Progress::Object);
+        }
+    }
+
+    fn raise(&self, revision: Option<Revision>) {
+        if let Some(revision) = revision {
+            self.shared.seen.fetch_max(revision.0, Ordering::AcqRel);
         }
     }
 
@@ -290,12 +307,13 @@ impl<K: Object> Informer<K> {
         self.shared.lists.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// A list is complete: what it did not contain is gone.
-    fn end_list(&self, listed: &BTreeSet<Key>) {
+    /// A list is complete, with `revision` as the highest of its objects: what it did not contain is gone.
+    fn end_list(&self, listed: &BTreeSet<Key>, revision: Option<Revision>) {
         let subscribers = self.subscribers();
         for key in self.keys().iter().filter(|key| !listed.contains(*key)) {
             self.forget(&subscribers, key);
         }
+        self.raise(revision);
         self.shared.synced.send_if_modified(|synced| !std::mem::replace(synced, true));
         let list = self.shared.lists.load(Ordering::Acquire);
         for on_progress in &subscribers.on_progress {

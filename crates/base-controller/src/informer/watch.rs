@@ -21,7 +21,7 @@ use rand::{Rng, SeedableRng};
 use super::Informer;
 use super::wire::Wire;
 use crate::key::Key;
-use crate::object::Object;
+use crate::object::{Object, Revision};
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
@@ -40,7 +40,7 @@ pub(super) async fn follow<K: Object>(informer: Informer<K>, client: Client, see
         Delays { backoff: Backoff::new(FIRST_BACKOFF, MAX_BACKOFF), random: SmallRng::seed_from_u64(seed) };
     let mut events = strict(&informer, client.clone());
     let mut is_guarded = false;
-    let mut listed = BTreeSet::new();
+    let mut listed = Listed::default();
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {
@@ -65,37 +65,50 @@ pub(super) async fn follow<K: Object>(informer: Informer<K>, client: Client, see
     }
 }
 
-fn take<K: Object>(informer: &Informer<K>, event: Event<Decoded<K>>, listed: &mut BTreeSet<Key>) {
+/// What a list under way has brought. It comes in pages, in the order of names, and shows one moment only once it is complete.
+#[derive(Default)]
+struct Listed {
+    keys: BTreeSet<Key>,
+    revision: Option<Revision>,
+}
+
+fn take<K: Object>(informer: &Informer<K>, event: Event<Decoded<K>>, listed: &mut Listed) {
     match event {
         Event::Init => {
-            listed.clear();
+            *listed = Listed::default();
             informer.begin_list();
         }
         Event::InitApply(object) => {
-            listed.insert(key_of(&object));
-            accept(informer, object);
+            let meta = meta_of(&object);
+            listed.keys.insert(key_in(meta));
+            listed.revision = listed.revision.max(Revision::of(meta));
+            match object {
+                Ok(object) => informer.apply_listed(object),
+                Err(bad) => complain(informer, &bad),
+            }
         }
-        Event::InitDone => informer.end_list(&std::mem::take(listed)),
-        Event::Apply(object) => accept(informer, object),
+        Event::InitDone => {
+            let Listed { keys, revision } = std::mem::take(listed);
+            informer.end_list(&keys, revision);
+        }
+        Event::Apply(Ok(object)) => informer.apply(object),
+        Event::Apply(Err(bad)) => {
+            complain(informer, &bad);
+            informer.progress(&informer.subscribers(), Revision::of(&bad.meta));
+        }
         Event::Delete(Ok(object)) => informer.delete(&object),
         Event::Delete(Err(bad)) => {
             let subscribers = informer.subscribers();
             informer.forget(&subscribers, &key_in(&bad.meta));
-            informer.progress(&subscribers, &bad.meta);
+            informer.progress(&subscribers, Revision::of(&bad.meta));
         }
     }
 }
 
-fn accept<K: Object>(informer: &Informer<K>, object: Decoded<K>) {
-    match object {
-        Ok(object) => informer.apply(object),
-        Err(bad) => {
-            let key = key_in(&bad.meta);
-            informer.shared.metrics.undecodable.inc();
-            tracing::warn!(kind = %informer.kind(), object = %key, reason = bad.reason, "object does not decode; its last good form is kept");
-            informer.progress(&informer.subscribers(), &bad.meta);
-        }
-    }
+fn complain<K: Object>(informer: &Informer<K>, bad: &Undecodable) {
+    informer.shared.metrics.undecodable.inc();
+    let (key, reason) = (key_in(&bad.meta), &bad.reason);
+    tracing::warn!(kind = %informer.kind(), object = %key, reason, "object does not decode; its last good form is kept");
 }
 
 fn strict<K: Object>(informer: &Informer<K>, client: Client) -> BoxStream<'static, watcher::Result<Event<Decoded<K>>>> {
@@ -153,10 +166,10 @@ fn is_undecodable(error: &watcher::Error) -> bool {
     }
 }
 
-fn key_of<K: Object>(object: &Decoded<K>) -> Key {
+fn meta_of<K: Object>(object: &Decoded<K>) -> &ObjectMeta {
     match object {
-        Ok(object) => Key::of(object),
-        Err(bad) => key_in(&bad.meta),
+        Ok(object) => object.meta(),
+        Err(bad) => &bad.meta,
     }
 }
 
@@ -173,5 +186,44 @@ struct Delays {
 impl Delays {
     fn next(&mut self) -> Duration {
         self.backoff.next_delay().mul_f64(1.0 + self.random.random_range(0.0..0.5))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apply::Written;
+    use crate::informer::Sight;
+    use crate::metrics::InformerMetrics;
+    use crate::scope::Scope;
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::api::ApiResource;
+
+    fn config_map(name: &str, revision: u64) -> ConfigMap {
+        let (name, resource_version) = (Some(name.to_owned()), Some(revision.to_string()));
+        ConfigMap { metadata: ObjectMeta { name, resource_version, ..ObjectMeta::default() }, ..ConfigMap::default() }
+    }
+
+    #[test]
+    fn a_list_has_seen_nothing_before_its_end() {
+        let metrics = InformerMetrics::new(&base_rt::metrics::Scope::root()).of("test");
+        let informer = Informer::<ConfigMap>::new(ApiResource::erase::<ConfigMap>(&()), Scope::all(), metrics);
+        let mut listed = Listed::default();
+        take(&informer, Event::Init, &mut listed);
+        take(&informer, Event::InitApply(Ok(config_map("a", 9))), &mut listed);
+        let written = config_map("b", 7);
+        let written = Written {
+            kind: informer.kind().clone(),
+            key: Key::of(&written),
+            revision: Some(Revision(7)),
+            meta: written.metadata,
+        };
+        assert!(!informer.has_seen(&written), "the page with it has not come");
+        take(&informer, Event::InitApply(Ok(config_map("b", 7))), &mut listed);
+        take(&informer, Event::InitDone, &mut listed);
+        assert!(informer.has_seen(&written));
+        assert_eq!(informer.seen(), Revision(9));
+        take(&informer, Event::Apply(Ok(config_map("a", 10))), &mut listed);
+        assert_eq!(informer.seen(), Revision(10));
     }
 }
