@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base_controller::{Change, Plan};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Service as CoreService;
+use k8s_openapi::api::core::v1::{Endpoints, Service as CoreService};
 use knative_apis::condition::{Conditioned, ConditionedStatus};
 use knative_apis::go_text::quote;
 use knative_apis::meta::{annotation, annotation_value, owner};
@@ -25,7 +25,7 @@ use super::resources::{Alias, Placeholder, Transition, alias, make_ingress, make
 use super::status;
 use crate::config::Configs;
 use crate::json;
-use crate::status::{begin, create, end, update};
+use crate::status::{begin, create, creation_failed, end, update, update_failed};
 
 /// Why a plan ends before its end. The status says it already.
 pub(super) struct Stopped;
@@ -152,7 +152,7 @@ impl Draft<'_> {
             let alias = balancer.unwrap_or(Alias::Name(own_host));
             let Placeholder { service, endpoints } = make_placeholder(&self.observed.route, name, &alias);
             self.plan.changes.push(create(&service, INGRESS_READY, &what));
-            self.plan.changes.extend(endpoints.map(|endpoints| Change::create(&endpoints)));
+            self.plan.changes.extend(endpoints.map(|endpoints| create_endpoints(&endpoints)));
             return Ok(());
         };
         if let Some(alias) = balancer {
@@ -176,11 +176,12 @@ impl Draft<'_> {
         let fields = json::replacing(existing, &fields, &[&["spec", "externalName"], &["spec", "selector"]]);
         self.plan.changes.extend(json::change(existing, fields).map(|change| update(change, INGRESS_READY, what)));
         match (self.observed.endpoints.get(&existing.name_any()), endpoints) {
-            (None, Some(endpoints)) => self.plan.changes.push(Change::create(&endpoints)),
+            (None, Some(endpoints)) => self.plan.changes.push(create_endpoints(&endpoints)),
             (Some(known), None) => self.plan.changes.push(Change::delete(&**known)),
             (Some(known), Some(endpoints)) => {
+                let refused = update_failed(INGRESS_READY, &placeholder_endpoints(known));
                 let change = json::change(&**known, json!({ "subsets": endpoints.subsets }));
-                self.plan.changes.extend(change);
+                self.plan.changes.extend(change.map(|change| change.or_condition(refused)));
             }
             (None, None) => {}
         }
@@ -256,4 +257,13 @@ impl Draft<'_> {
 /// Whether the status of the Ingress that is there is about the spec that is meant.
 fn is_current(existing: &Ingress, desired: &Ingress) -> bool {
     existing.is_observed() && semantically_equal(&existing.spec, &desired.spec)
+}
+
+fn create_endpoints(endpoints: &Endpoints) -> Change {
+    let refused = creation_failed(INGRESS_READY, &placeholder_endpoints(endpoints));
+    Change::create(endpoints).or_condition(refused)
+}
+
+fn placeholder_endpoints(endpoints: &Endpoints) -> String {
+    format!("placeholder endpoints {}", quote(&endpoints.name_any()))
 }
