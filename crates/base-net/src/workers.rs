@@ -11,7 +11,6 @@ use std::io;
 use std::thread;
 
 use base_rt::{Phase, Tasks};
-use futures::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::listen::{ListenError, Listener};
@@ -48,7 +47,6 @@ pub enum WorkerError {
 
 /// The workers of a process. They end when the process stops.
 pub struct DataPlane {
-    tasks: Tasks,
     workers: Vec<mpsc::Sender<Job>>,
 }
 
@@ -70,33 +68,12 @@ impl DataPlane {
             start_worker(name, index, queue, tasks).map_err(|source| WorkerError::Start { index, source })?;
             workers.push(jobs);
         }
-        Ok(Self { tasks: tasks.clone(), workers })
+        Ok(Self { workers })
     }
 
     /// How many workers there are.
     pub fn workers(&self) -> usize {
         self.workers.len()
-    }
-
-    /// Runs `make(index)` on each worker, as a transient task named `name`, and waits until all are there (not until they end).
-    ///
-    /// # Errors
-    /// The workers have ended.
-    pub async fn spawn_each<F>(
-        &self,
-        name: &'static str,
-        make: impl Fn(usize) -> F + Clone + Send + 'static,
-    ) -> Result<(), WorkerError>
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let all = (0..self.workers.len()).map(|index| {
-            let (make, tasks) = (make.clone(), self.tasks.clone());
-            self.call(index, move || {
-                tasks.spawn_transient(name, make(index));
-            })
-        });
-        join_all(all).await.into_iter().collect()
     }
 
     /// Runs `job` on one worker's runtime and returns what it returns.

@@ -45,7 +45,7 @@ pub(super) async fn serve<S: HttpService>(
     let opened = tokio::time::timeout(config.header_timeout, open(io, &config.transport, peer));
     let (io, peer, spoken) = match obeying(activity, opened).await {
         Some(Ok(Ok(Some(opened)))) => opened,
-        // It was closed, or told to end, before it said anything.
+        // It was closed before it said anything.
         None | Some(Ok(Ok(None))) => return true,
         Some(Ok(Err(error))) => return failed(config, &error),
         Some(Err(elapsed)) => return failed(config, &elapsed),
@@ -61,7 +61,7 @@ pub(super) async fn serve<S: HttpService>(
         }
         Spoken::Http1 | Spoken::Tls => {
             let mut builder = http1::Builder::new();
-            builder.half_close(true).header_read_timeout(None).max_header_size(config.max_header_bytes as usize);
+            builder.header_read_timeout(None).max_header_size(config.max_header_bytes as usize);
             let connection = builder.serve_connection(TokioIo::new(io), service).with_upgrades();
             drive(pin!(connection), activity, |connection| connection.graceful_shutdown()).await
         }
@@ -87,27 +87,35 @@ async fn drive<C>(
 where
     C: Future<Output = Result<(), hyper::Error>>,
 {
-    // A task keeps its waker, and an order uses it up: so it is registered at first and after each order.
-    let mut obeyed = None;
+    let mut obeyed = Order::Serve;
+    let mut is_registered = false;
     poll_fn(|cx| {
         loop {
-            let order = activity.order();
-            if obeyed.replace(order) == Some(order) {
-                break;
+            // Before any order: hyper closes a connection that is to drain and has not read yet, although a request may wait in it.
+            if let Poll::Ready(done) = connection.as_mut().poll(cx) {
+                return Poll::Ready(done);
             }
-            activity.set_waker(cx.waker());
+            // A task keeps its waker, and an order uses it up: so it is registered at first and after each order.
+            if !std::mem::replace(&mut is_registered, true) {
+                activity.set_waker(cx.waker());
+            }
+            let order = activity.order();
+            if order == obeyed {
+                return Poll::Pending;
+            }
+            (obeyed, is_registered) = (order, false);
             match order {
                 Order::Serve => {}
                 Order::Drain => drain(connection.as_mut()),
                 Order::Close => return Poll::Ready(Ok(())),
             }
         }
-        connection.as_mut().poll(cx)
     })
     .await
 }
 
-/// Runs `work` unless the connection is told to end; then it yields none.
+/// Runs `work` unless the connection is told to close; then it yields none. One that is to drain may still say what it came for: it is
+/// closed soon if it does not.
 async fn obeying<T>(activity: &Activity, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     poll_fn(|cx| {
@@ -115,7 +123,7 @@ async fn obeying<T>(activity: &Activity, work: impl Future<Output = T>) -> Optio
         if let Poll::Ready(done) = work.as_mut().poll(cx) {
             return Poll::Ready(Some(done));
         }
-        if activity.order() == Order::Serve { Poll::Pending } else { Poll::Ready(None) }
+        if activity.order() == Order::Close { Poll::Ready(None) } else { Poll::Pending }
     })
     .await
 }

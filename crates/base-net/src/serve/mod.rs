@@ -7,8 +7,9 @@
 //! - [`Server::run`] is a future: it works on the process's runtime and on a data plane's worker ([`crate::workers`]) alike.
 //! - A connection is a task of its own; a panic in a service ends its connection and nothing else.
 //! - A service is made per connection, so that what is known about the [`Peer`] costs nothing per request.
-//! - Upgrades (`hyper::upgrade::on`) work for HTTP/1.1. `Expect: 100-continue` is answered once the service reads the body. A client may close
-//!   its sending side and still gets its answer.
+//! - Upgrades (`hyper::upgrade::on`) work for HTTP/1.1. `Expect: 100-continue` is answered once the service reads the body.
+//! - A client that closes has gone, also if it closes only its sending side: the service's future is dropped, and with it whatever place in
+//!   a queue it holds.
 //! - A connection that has had no request for a while is closed; what is in flight, and a response still being read, counts as busy.
 
 mod activity;
