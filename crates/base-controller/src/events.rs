@@ -51,12 +51,14 @@ impl Recorder {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let writer = Writer { client, component, made: 0, known: BTreeMap::new(), receiver, lost: lost.clone() };
         let shutdown = tasks.shutdown().clone();
-        tasks.spawn_transient(format!("events/{component}"), async move {
+        tasks.spawn(format!("events/{component}"), async move {
             tokio::select! {
                 biased;
-                () = writer.run() => {}
+                // There are no recorders any more.
+                () = writer.run() => shutdown.reached(Phase::Stopped).await,
                 () = shutdown.reached(Phase::Stopped) => {}
             }
+            Ok(())
         });
         Self { queue: sender, clock, lost }
     }

@@ -2,10 +2,11 @@
 //!
 //! - [`Tasks::spawn`]: a task that serves as long as the process does. If it ends before the shutdown has begun, whether by an error, a
 //!   panic or by returning, that is a failure of the process: [`Tasks::failure`] yields its name and error chain and main ends.
+//! - [`Tasks::spawn_worker`]: the same, and what it has in hand at `Drained` is waited for by [`Tasks::worked_off`], before the store closes.
 //! - [`Tasks::spawn_transient`]: a task that ends by itself (a connection, one delivery). A panic in it is logged and counted, and harms
 //!   nothing else.
 //!
-//! Both kinds are waited for by [`Tasks::finished`].
+//! All kinds are waited for by [`Tasks::finished`].
 
 use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
@@ -36,6 +37,7 @@ pub struct TaskFailure {
 #[derive(Clone, Debug)]
 pub struct Tasks {
     tracker: TaskTracker,
+    workers: TaskTracker,
     shutdown: Shutdown,
     failed: Arc<watch::Sender<Option<TaskFailure>>>,
     panics: Arc<AtomicU64>,
@@ -46,6 +48,7 @@ impl Tasks {
     pub fn new(shutdown: Shutdown) -> Self {
         Self {
             tracker: TaskTracker::new(),
+            workers: TaskTracker::new(),
             shutdown,
             failed: Arc::new(watch::Sender::new(None)),
             panics: Arc::new(AtomicU64::new(0)),
@@ -83,6 +86,14 @@ impl Tasks {
         })
     }
 
+    /// Starts a task as [`Tasks::spawn`] does, which ends at `Drained` once it has finished what it has in hand.
+    pub fn spawn_worker<F>(&self, name: impl Into<Cow<'static, str>>, task: F) -> AbortHandle
+    where
+        F: Future<Output = Result<(), TaskError>> + Send + 'static,
+    {
+        self.spawn(name, self.workers.track_future(task))
+    }
+
     /// Starts a task that ends by itself. Its panic is contained.
     pub fn spawn_transient<F>(&self, name: impl Into<Cow<'static, str>>, task: F) -> AbortHandle
     where
@@ -116,7 +127,13 @@ impl Tasks {
         }
     }
 
-    /// Waits until every task, of either kind, has ended. No task may be started afterwards.
+    /// Waits until every worker has ended. No worker may be started afterwards.
+    pub async fn worked_off(&self) {
+        self.workers.close();
+        self.workers.wait().await;
+    }
+
+    /// Waits until every task, of whichever kind, has ended. No task may be started afterwards.
     pub async fn finished(&self) {
         self.tracker.close();
         self.tracker.wait().await;
@@ -159,6 +176,27 @@ mod tests {
         handle.advance(Phase::Lame);
         tasks.finished().await;
         assert!(tasks.failure().now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn workers_are_waited_for_alone() {
+        let (handle, shutdown) = Shutdown::new();
+        let tasks = Tasks::new(shutdown.clone());
+        let until = |phase| {
+            let shutdown = shutdown.clone();
+            async move {
+                shutdown.reached(phase).await;
+                Ok(())
+            }
+        };
+        tasks.spawn("watch", until(Phase::Stopped));
+        tasks.spawn_worker("controller", until(Phase::Drained));
+        assert!(tasks.worked_off().now_or_never().is_none());
+        handle.advance(Phase::Drained);
+        tasks.worked_off().await;
+        assert!(tasks.finished().now_or_never().is_none());
+        handle.advance(Phase::Stopped);
+        tasks.finished().await;
     }
 
     #[tokio::test]

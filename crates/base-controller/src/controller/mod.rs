@@ -206,22 +206,23 @@ impl<R: Reconciler> Controller<R> {
         };
         let driver = Arc::new(driver);
         driver.explain();
-        self.context.tasks.spawn(format!("controller/{}", self.name), async move {
+        self.context.tasks.spawn_worker(format!("controller/{}", self.name), async move {
             driver.run().await;
             Ok(())
         });
         handle
     }
 
-    /// Runs `work` beside the controller until that ends.
+    /// Runs `work` beside the controller until that ends. It may come to its end earlier, when nothing can wake it any more.
     fn background(&self, what: &str, work: impl Future<Output = ()> + Send + 'static) {
         let shutdown = self.context.tasks.shutdown().clone();
-        self.context.tasks.spawn_transient(format!("controller/{}/{what}", self.name), async move {
+        self.context.tasks.spawn(format!("controller/{}/{what}", self.name), async move {
             tokio::select! {
                 biased;
                 () = shutdown.reached(Phase::Drained) => {}
-                () = work => {}
+                () = work => shutdown.reached(Phase::Drained).await,
             }
+            Ok(())
         });
     }
 }

@@ -241,8 +241,9 @@ async fn the_keys_in_hand_are_finished_when_the_process_has_drained() {
         world.shutdown.advance(Phase::Drained);
     });
     let tasks = world.context.tasks.clone();
-    eventually("the pod in hand is made", || world.pods() == 1).await;
-    eventually("and its status written", || !world.status("d").is_null()).await;
+    tasks.worked_off().await;
+    assert_eq!(world.pods(), 1, "the pod in hand is made");
+    assert!(!world.status("d").is_null(), "and its status written");
     world.create(&deployment("late", 1)).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(world.pods(), 1, "no new key is taken");

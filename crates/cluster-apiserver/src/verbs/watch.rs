@@ -93,8 +93,8 @@ impl Watch {
         initial: Option<Snapshot>,
     ) -> impl futures::Stream<Item = std::result::Result<Bytes, crate::http::body::BodyError>> {
         let shutdown = self.feed.ask.core.tasks.shutdown().clone();
-        // Strangers' watches end first, so that their connections can drain; our own controllers finish their work.
-        let phase = if self.feed.ask.caller.is_in_process { Phase::Drained } else { Phase::Lame };
+        // Strangers' watches end first, so that their connections can drain; our own controllers need theirs until they have finished.
+        let phase = if self.feed.ask.caller.is_in_process { Phase::Stopped } else { Phase::Lame };
         stream! {
             if let Some(Snapshot { objects, revision }) = initial {
                 for object in &objects {

@@ -179,7 +179,11 @@ pub fn start(config: NodeConfig, parts: NodeParts) -> Node {
         exec_count: std::sync::atomic::AtomicU64::new(0),
     });
     let tasks = &context.tasks;
-    tasks.spawn_transient("node/object", node_object::keep(Arc::clone(&kubelet)));
+    let keeping = node_object::keep(Arc::clone(&kubelet));
+    tasks.spawn("node/object", async move {
+        keeping.await;
+        Ok(())
+    });
     let (sender, adopted) = watch::channel(false);
     let following = follow(Arc::clone(&kubelet), pods, events, sender);
     let shutdown = tasks.shutdown().clone();

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! start  spawner ► listeners ► store, API ► (cluster) node, controllers ► (all) Knative, gateway ► said to be ready
-//! end    Lame: listeners stop, requests finish ► Drained: controllers end ► store to disk ► (SIGINT) the spawner ends pods ► Stopped
+//! end    Lame: listeners stop, requests finish ► Drained: keys in hand finish ► store to disk ► (SIGINT) the spawner ends pods ► Stopped
 //! ```
-//! SIGINT ends the instance; SIGTERM ends this process and keeps the pods for the next one.
+//! SIGINT ends the instance; SIGTERM ends this process and keeps the pods for the next one. Both act at once during the start too, as does
+//! the end of the spawner or of a task.
 
 mod addresses;
 mod announce;
@@ -28,6 +29,7 @@ use base_rt::metrics::Scope;
 use base_rt::{Clock, Phase, Shutdown, ShutdownHandle, TaskFailure, Tasks};
 use cluster_apiserver::{Entropy, Identity};
 use cluster_sandbox::{Events, Sandbox};
+use futures::FutureExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub(crate) use announce::READY;
@@ -103,16 +105,26 @@ async fn serve(options: &Options) -> Result<()> {
     let socket = record.spawner_config(&options.dir)?.socket_path();
     let (sandbox, events) = connect(&socket, &process).await?;
     let starting = Starting { options, record: &record, sandbox: &sandbox, process: &process };
-    match starting.run(events).await {
-        Ok(running) => {
+    let started = tokio::select! {
+        biased;
+        end = signals.wait(&process.tasks, &sandbox) => Err(end),
+        running = starting.run(events) => Ok(running),
+    };
+    match started {
+        Ok(Ok(running)) => {
             announce::ready(options, &record)?;
             let end = signals.wait(&process.tasks, &sandbox).await;
-            stop(end, running, &sandbox, &handle, &process.tasks).await
+            stop(end, Some(running), &sandbox, &handle, &process.tasks).await
         }
-        Err(error) => {
+        // Without a spawner whatever was asked of it fails, and that is what there is to say.
+        Ok(Err(_)) if sandbox.gone().now_or_never().is_some() => {
+            stop(End::SpawnerDied, None, &sandbox, &handle, &process.tasks).await
+        }
+        Ok(Err(error)) => {
             end_if_empty(&sandbox).await;
             Err(error)
         }
+        Err(end) => stop(end, None, &sandbox, &handle, &process.tasks).await,
     }
 }
 
@@ -206,13 +218,27 @@ async fn end_if_empty(sandbox: &Sandbox) {
     }
 }
 
-async fn stop(end: End, running: Running, sandbox: &Sandbox, handle: &ShutdownHandle, tasks: &Tasks) -> Result<()> {
+/// Ends what runs, in order; none if the start was not over yet.
+async fn stop(
+    end: End,
+    running: Option<Running>,
+    sandbox: &Sandbox,
+    handle: &ShutdownHandle,
+    tasks: &Tasks,
+) -> Result<()> {
     handle.advance(Phase::Lame);
-    if let Some(knative) = &running.knative {
+    if let Some(knative) = running.as_ref().and_then(|running| running.knative.as_ref()) {
         let _ = tokio::time::timeout(DRAIN, knative.drained()).await;
     }
     handle.advance(Phase::Drained);
-    running.control.api.close();
+    if tokio::time::timeout(SETTLE, tasks.worked_off()).await.is_err() {
+        tracing::warn!("some controllers have not finished what they have in hand");
+    }
+    if let Some(running) = &running {
+        running.control.api.close();
+    } else if !matches!(end, End::Down) {
+        end_if_empty(sandbox).await;
+    }
     let outcome = match end {
         End::Down => sandbox.down(PODS_GRACE).await.context("the spawner does not end its pods"),
         End::Restart => Ok(()),
