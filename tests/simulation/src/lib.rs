@@ -6,11 +6,15 @@
 //!                            ▲ calm                             Weather: conflicts, errors, lost and slow watches, crashes
 //!                   node, gateway, activator                    state: what is left at the end, without what may differ
 //! ```
-//! A seed decides everything. `KWICK_SIM_SEED=n` replays one, `KWICK_SIM_SEEDS=n` tries `n` fresh ones.
+//! A seed decides everything, so that it replays exactly: one thread, a paused clock, every draw from it, every queue in a fixed order.
+//! `KWICK_SIM_SEED=n` replays one, `KWICK_SIM_SEEDS=n` tries `n` fresh ones. Besides the ends of two runs, which are compared, there are laws
+//! for every moment, and what the API has acknowledged to the user has to survive the machine's death.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
 #![expect(clippy::disallowed_methods, reason = "tests play users, who write objects directly")]
 
 mod gateway;
+pub mod laws;
+mod ledger;
 mod pretend;
 pub mod script;
 pub mod state;
@@ -21,4 +25,4 @@ mod world;
 
 pub use user::User;
 pub use weather::{Climate, Weather};
-pub use world::World;
+pub use world::{Death, World};

@@ -17,6 +17,14 @@ const NAMES: [&str; 2] = ["alpha", "beta"];
 /// No requests for longer than it takes to go to zero.
 const REST: Duration = Duration::from_secs(150);
 
+/// Revisions that no Route leads to go at once.
+const COLLECT_AT_ONCE: [(&str, &str); 4] = [
+    ("retain-since-create-time", "disabled"),
+    ("retain-since-last-active-time", "disabled"),
+    ("min-non-active-revisions", "0"),
+    ("max-non-active-revisions", "0"),
+];
+
 /// A Service as a user writes it.
 pub fn service(name: &str, image: &str) -> Value {
     json!({
@@ -42,12 +50,17 @@ pub fn condition<'a>(object: &'a Value, name: &str) -> &'a str {
 pub async fn run(world: &World, seed: u64) {
     let user = world.user();
     let mut random = SmallRng::seed_from_u64(seed);
+    let settings: serde_json::Map<_, _> =
+        COLLECT_AT_ONCE.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+    user.merge("v1", "ConfigMap", "config-gc", &json!({ "data": settings })).await;
     for name in NAMES {
         user.create(service(name, "example.com/image:1")).await;
         user.until((SERVING, "Service", name), "ready", is_ready).await;
     }
     for step in 2..5 {
         let name = NAMES[random.random_range(0..NAMES.len())];
+        let service = user.get(SERVING, "Service", name).await.unwrap_or_default();
+        let revision = service["status"]["latestReadyRevisionName"].as_str().unwrap_or_default();
         match random.random_range(0..4) {
             0 | 1 => {
                 let image = format!("example.com/image:{step}");
@@ -57,13 +70,13 @@ pub async fn run(world: &World, seed: u64) {
             2 => {
                 let percent = random.random_range(0..=100);
                 let traffic = json!([
-                    {"revisionName": format!("{name}-00001"), "percent": percent, "tag": "old"},
+                    {"revisionName": revision, "percent": percent, "tag": "old"},
                     {"latestRevision": true, "percent": 100 - percent},
                 ]);
                 user.merge(SERVING, "Service", name, &json!({"spec": {"traffic": traffic}})).await;
             }
             _ => {
-                world.load("default", &format!("{name}-00001"), random.random_range(1.0..500.0));
+                world.load("default", revision, random.random_range(1.0..500.0));
                 tokio::time::sleep(Duration::from_secs(random.random_range(1..40))).await;
                 world.unload();
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::world::World;
+use crate::world::{SYSTEM, World};
 
 /// The kinds that are compared.
 pub const KINDS: [(&str, &str); 14] = [
@@ -106,6 +106,10 @@ fn strip(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             fields.retain(|name, _| !VARYING.contains(&name.as_str()));
+            // Which Pod of the activator it is.
+            if let Some(Value::Object(pod)) = fields.get_mut("targetRef").filter(|pod| pod["namespace"] == SYSTEM) {
+                pod.retain(|name, _| name != "name" && name != "uid");
+            }
             fields.values_mut().for_each(strip);
         }
         Value::Array(items) => items.iter_mut().for_each(strip),

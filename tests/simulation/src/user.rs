@@ -8,7 +8,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::world::World;
+use crate::world::{SYSTEM, World};
 
 /// How long something may take to become so, in virtual time.
 const LIMIT: Duration = Duration::from_secs(900);
@@ -27,26 +27,30 @@ impl<'a> User<'a> {
         Self { world }
     }
 
-    /// Creates an object in the namespace `default`.
+    /// Creates an object in the namespace `default` (a ConfigMap: in Knative's own).
     pub async fn create(&self, object: Value) {
+        let fields = object.clone();
         let object: DynamicObject = serde_json::from_value(object).expect("an object");
         let name = object.metadata.name.clone().expect("a name");
         let kind = object.types.clone().expect("a type");
+        let id = (kind.api_version.clone(), kind.kind.clone(), name.clone());
+        self.world.ledger.wants(&id, &fields);
         self.insist(&format!("create {} {name}", kind.kind), || async {
-            match self.api(&kind.api_version, &kind.kind).create(&PostParams::default(), &object).await {
+            match self.api(&kind.api_version, &kind.kind).await.create(&PostParams::default(), &object).await {
                 // An answer was lost.
                 Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-                other => other.map(drop),
+                other => other.map(|object| self.sees(&object)),
             }
         })
         .await;
+        self.world.ledger.granted(&id);
     }
 
     /// What the API says against an object.
     pub async fn refusal(&self, object: Value) -> kube::core::Status {
         let object: DynamicObject = serde_json::from_value(object).expect("an object");
         let kind = object.types.clone().expect("a type");
-        match self.api(&kind.api_version, &kind.kind).create(&PostParams::default(), &object).await {
+        match self.api(&kind.api_version, &kind.kind).await.create(&PostParams::default(), &object).await {
             Err(kube::Error::Api(status)) => *status,
             other => panic!("it was not refused: {other:?}"),
         }
@@ -54,28 +58,35 @@ impl<'a> User<'a> {
 
     /// Applies a merge patch.
     pub async fn merge(&self, api_version: &str, kind: &str, name: &str, patch: &Value) {
+        let id = (api_version.to_owned(), kind.to_owned(), name.to_owned());
+        self.world.ledger.wants(&id, patch);
         self.insist(&format!("patch {kind} {name}"), || async {
-            let api = self.api(api_version, kind);
-            api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+            let api = self.api(api_version, kind).await;
+            let patched = api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;
+            patched.map(|object| self.sees(&object))
         })
         .await;
+        self.world.ledger.granted(&id);
     }
 
     /// Deletes an object, if it is there.
     pub async fn delete(&self, api_version: &str, kind: &str, name: &str) {
+        let id = (api_version.to_owned(), kind.to_owned(), name.to_owned());
+        self.world.ledger.wants_gone(&id);
         self.insist(&format!("delete {kind} {name}"), || async {
-            match self.api(api_version, kind).delete(name, &DeleteParams::default()).await {
+            match self.api(api_version, kind).await.delete(name, &DeleteParams::default()).await {
                 Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
                 other => other.map(drop),
             }
         })
         .await;
+        self.world.ledger.granted(&id);
     }
 
     /// An object as it is, if it is there.
     pub async fn get(&self, api_version: &str, kind: &str, name: &str) -> Option<Value> {
         let mut found = None;
-        self.insist(&format!("get {kind} {name}"), || async { self.api(api_version, kind).get_opt(name).await })
+        self.insist(&format!("get {kind} {name}"), || async { self.api(api_version, kind).await.get_opt(name).await })
             .await
             .inspect(|object| found = Some(serde_json::to_value(object).expect("JSON")));
         found
@@ -85,10 +96,14 @@ impl<'a> User<'a> {
     pub async fn list(&self, api_version: &str, kind: &str) -> Vec<Value> {
         let list = self
             .insist(&format!("list {kind}"), || async {
-                self.api(api_version, kind).list(&ListParams::default()).await
+                self.api(api_version, kind).await.list(&ListParams::default()).await
             })
             .await;
         list.items.iter().map(|object| serde_json::to_value(object).expect("JSON")).collect()
+    }
+
+    fn sees(&self, object: &DynamicObject) {
+        self.world.ledger.shown(object.metadata.resource_version.as_deref().unwrap_or_default());
     }
 
     /// Waits until an object (`Null` while it is not there) is so. Fails the test when that never happens.
@@ -115,7 +130,7 @@ impl<'a> User<'a> {
         }
     }
 
-    fn api(&self, api_version: &str, kind: &str) -> kube::Api<DynamicObject> {
+    async fn api(&self, api_version: &str, kind: &str) -> kube::Api<DynamicObject> {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         let plural = match kind {
             "Endpoints" => "endpoints".to_owned(),
@@ -123,10 +138,9 @@ impl<'a> User<'a> {
             kind => format!("{}s", kind.to_ascii_lowercase()),
         };
         let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), &plural);
-        if kind == "Node" || kind == "Namespace" {
-            return kube::Api::all_with(self.world.client(), &resource);
-        }
-        kube::Api::namespaced_with(self.world.client(), "default", &resource)
+        // Its ConfigMaps are all that a user touches of Knative's own.
+        let namespace = if kind == "ConfigMap" { SYSTEM } else { "default" };
+        kube::Api::namespaced_with(self.world.client().await, namespace, &resource)
     }
 
     /// Tries until the API is there. What it refuses fails the test.

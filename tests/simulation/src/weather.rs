@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use base_rt::watch;
 use bytes::Bytes;
 use cluster_apiserver::http::service::ApiService;
 use futures::{StreamExt, stream};
@@ -18,7 +18,6 @@ use kube::client::Body;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
-use tokio::sync::Notify;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type ReplyBody = UnsyncBoxBody<Bytes, BoxError>;
@@ -38,8 +37,10 @@ pub struct Climate {
     pub lost_watch: f64,
     /// A watch starts with 410.
     pub expired_watch: f64,
-    /// An event of a watch waits.
+    /// An event of a watch waits a moment.
     pub slow_event: f64,
+    /// An event of a watch waits for seconds, longer than anybody waits to see what they wrote.
+    pub stuck_event: f64,
     /// All controllers die before or after a write.
     pub death: f64,
 }
@@ -54,6 +55,7 @@ impl Climate {
         lost_watch: 0.0,
         expired_watch: 0.0,
         slow_event: 0.0,
+        stuck_event: 0.0,
         death: 0.0,
     };
 
@@ -66,7 +68,8 @@ impl Climate {
         lost_watch: 0.3,
         expired_watch: 0.05,
         slow_event: 0.2,
-        death: 0.004,
+        stuck_event: 0.01,
+        death: 0.01,
     };
 }
 
@@ -74,7 +77,6 @@ impl Climate {
 #[derive(Clone, Debug)]
 pub struct Weather {
     sky: Arc<Mutex<Sky>>,
-    death: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -82,20 +84,51 @@ struct Sky {
     climate: Climate,
     random: SmallRng,
     counts: BTreeMap<&'static str, u64>,
+    trace: Trace,
+}
+
+impl Sky {
+    /// With this chance, up to so many milliseconds.
+    fn wait(&mut self, chance: f64, most_ms: u64) -> Duration {
+        let waits = chance > 0.0 && self.random.random_bool(chance);
+        if waits { Duration::from_millis(self.random.random_range(1..most_ms)) } else { Duration::ZERO }
+    }
+}
+
+/// A hash of everything that has passed, in its order: equal for two runs that were the same.
+#[derive(Debug)]
+struct Trace(u64);
+
+impl Trace {
+    const BEGINNING: Self = Self(0xcbf2_9ce4_8422_2325);
+
+    fn record(&mut self, bytes: &[u8]) {
+        let of_byte = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        self.0 = bytes.iter().fold(self.0, of_byte);
+    }
 }
 
 /// Whether somebody is alive. Clones are the same life.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Life(Arc<AtomicBool>);
+#[derive(Clone, Debug)]
+pub(crate) struct Life(Arc<watch::Sender<bool>>);
 
 impl Life {
+    pub(crate) fn begin() -> Self {
+        Self(Arc::new(watch::Sender::new(true)))
+    }
+
     /// Nothing of it reaches the API any more.
     pub(crate) fn end(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.0.send_replace(false);
     }
 
     fn is_over(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        !*self.0.borrow()
+    }
+
+    /// Waits until it is over.
+    pub(crate) async fn ended(&self) {
+        let _ = self.0.subscribe().wait_for(|is_alive| !is_alive).await;
     }
 }
 
@@ -115,8 +148,8 @@ enum Fate {
 impl Weather {
     pub(crate) fn new(seed: u64, climate: Climate) -> Self {
         let random = SmallRng::seed_from_u64(seed ^ 0x0077_6561_7468_6572);
-        let sky = Sky { climate, random, counts: BTreeMap::new() };
-        Self { sky: Arc::new(Mutex::new(sky)), death: Arc::default() }
+        let sky = Sky { climate, random, counts: BTreeMap::new(), trace: Trace::BEGINNING };
+        Self { sky: Arc::new(Mutex::new(sky)) }
     }
 
     /// From now on the weather is so.
@@ -129,14 +162,21 @@ impl Weather {
         self.sky.lock().unwrap().counts.clone()
     }
 
+    /// A hash of all requests, answers and events so far, and of what became of them. A seed gives the same in every run.
+    pub fn trace(&self) -> u64 {
+        self.sky.lock().unwrap().trace.0
+    }
+
+    fn record(&self, what: &str, bytes: &[u8]) {
+        let mut sky = self.sky.lock().unwrap();
+        sky.trace.record(what.as_bytes());
+        sky.trace.record(bytes);
+        tracing::trace!(target: "simulation::trace", hash = sky.trace.0, what, bytes = %String::from_utf8_lossy(bytes));
+    }
+
     /// Something else has happened.
     pub(crate) fn note(&self, what: &'static str) {
         *self.sky.lock().unwrap().counts.entry(what).or_default() += 1;
-    }
-
-    /// Waits until the controllers have died.
-    pub(crate) async fn death(&self) {
-        self.death.notified().await;
     }
 
     /// A client of somebody whose requests go through the weather.
@@ -181,15 +221,19 @@ impl Weather {
         Fate::Fine
     }
 
-    /// How long something waits.
-    fn delay(&self, of_event: bool) -> Duration {
+    /// How long a request, or its answer, waits.
+    fn delay(&self) -> Duration {
         let mut sky = self.sky.lock().unwrap();
-        let (chance, most) = if of_event { (sky.climate.slow_event, 500) } else { (sky.climate.delay, 40) };
-        if chance > 0.0 && sky.random.random_bool(chance) {
-            Duration::from_millis(sky.random.random_range(1..most))
-        } else {
-            Duration::ZERO
-        }
+        let chance = sky.climate.delay;
+        sky.wait(chance, 40)
+    }
+
+    /// How long an event waits.
+    fn event_delay(&self) -> Duration {
+        let mut sky = self.sky.lock().unwrap();
+        let Climate { slow_event, stuck_event, .. } = sky.climate;
+        let stuck = sky.wait(stuck_event, 10_000);
+        if stuck.is_zero() { sky.wait(slow_event, 500) } else { stuck }
     }
 }
 
@@ -217,9 +261,11 @@ impl tower_service::Service<Request<Body>> for Outside {
 
 impl Outside {
     async fn ask(mut self, request: Request<Body>) -> Result<Response<ReplyBody>, BoxError> {
-        wait(self.weather.delay(false)).await;
+        wait(self.weather.delay()).await;
         self.check()?;
         let fate = self.weather.fate(&request);
+        let what = format!("{} {} {fate:?}", request.method(), request.uri());
+        self.weather.record(&what, &[]);
         match fate {
             Fate::Refused => return Ok(status(500, "InternalError", "the weather refuses it")),
             Fate::Conflict => return Ok(status(409, "Conflict", "the weather says that somebody else was faster")),
@@ -228,7 +274,7 @@ impl Outside {
             _ => {}
         }
         let response = tower_service::Service::call(&mut self.service, request).await?;
-        wait(self.weather.delay(false)).await;
+        wait(self.weather.delay()).await;
         match fate {
             Fate::DeathAfter => return Err(self.die()),
             Fate::Unanswered => return Ok(status(500, "InternalError", "the weather took the answer")),
@@ -236,13 +282,16 @@ impl Outside {
         }
         self.check()?;
         let (head, body) = response.into_parts();
-        let is_stream = !body_has_end(&body);
-        let body = if is_stream { self.stream(body, fate) } else { body.map_err(Into::into).boxed_unsync() };
-        Ok(Response::from_parts(head, body))
+        if !body_has_end(&body) {
+            return Ok(Response::from_parts(head, self.stream(body, fate, what)));
+        }
+        let bytes = body.collect().await?.to_bytes();
+        self.weather.record(&what, &bytes);
+        Ok(Response::from_parts(head, whole(bytes)))
     }
 
     /// A watch's events, late, until they end or the watcher does.
-    fn stream<B>(self, body: B, fate: Fate) -> ReplyBody
+    fn stream<B>(self, body: B, fate: Fate, what: String) -> ReplyBody
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError> + Send,
@@ -253,11 +302,16 @@ impl Outside {
         };
         let ends = tokio::time::Instant::now() + end;
         let frames = BodyStream::new(body).map(|frame| frame.map_err(Into::into)).boxed();
-        let late = stream::unfold((frames, self), move |(mut frames, this)| async move {
+        let late = stream::unfold((frames, self, what), move |(mut frames, this, what)| async move {
             let frame: Result<Frame<Bytes>, BoxError> =
                 tokio::time::timeout_at(ends, frames.next()).await.ok().flatten()?;
-            wait(this.weather.delay(true)).await;
-            (!this.life.is_over()).then_some((frame, (frames, this)))
+            wait(this.weather.event_delay()).await;
+            if this.life.is_over() {
+                return None;
+            }
+            let bytes = frame.as_ref().ok().and_then(Frame::data_ref).map_or(&[][..], |bytes| bytes);
+            this.weather.record(&what, bytes);
+            Some((frame, (frames, this, what)))
         });
         StreamBody::new(late.take(events)).boxed_unsync()
     }
@@ -268,7 +322,6 @@ impl Outside {
 
     fn die(&self) -> BoxError {
         self.life.end();
-        self.weather.death.notify_one();
         "it died".into()
     }
 }
@@ -299,6 +352,9 @@ fn expired() -> Response<ReplyBody> {
 }
 
 fn reply(code: u16, text: String) -> Response<ReplyBody> {
-    let body = Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync();
-    Response::builder().status(code).header("content-type", "application/json").body(body).unwrap()
+    Response::builder().status(code).header("content-type", "application/json").body(whole(text.into())).unwrap()
+}
+
+fn whole(bytes: Bytes) -> ReplyBody {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
 }

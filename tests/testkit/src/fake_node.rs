@@ -8,7 +8,7 @@ use std::time::Duration;
 use base_rt::{Clock, Phase};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{Api as KubeApi, DeleteParams, Patch, PatchParams};
+use kube::api::{Api as KubeApi, DeleteParams, Patch, PatchParams, PostParams};
 use kube::runtime::watcher::{Config, Event, watcher};
 use kube::{Client, ResourceExt};
 use rand::rngs::SmallRng;
@@ -77,12 +77,20 @@ pub struct FakeNode {
 impl FakeNode {
     /// Registers the node, unless it is there, and follows the Pods that are bound to it.
     pub async fn start(api: &Api, config: FakeNodeConfig) -> Self {
-        let name = config.name.clone();
-        if api.get::<Node>("", &name).await.is_none() {
-            api.create(&make_node(&config)).await;
+        Self::try_start(api, config).await.expect("the node registers")
+    }
+
+    /// As [`FakeNode::start`].
+    ///
+    /// # Errors
+    /// The API does not take the node.
+    pub async fn try_start(api: &Api, config: FakeNodeConfig) -> kube::Result<Self> {
+        let (name, client) = (config.name.clone(), api.client());
+        let nodes: KubeApi<Node> = KubeApi::all(client.clone());
+        if nodes.get_opt(&name).await?.is_none() {
+            nodes.create(&PostParams::default(), &make_node(&config)).await?;
         }
-        api.merge_status::<Node>("", &name, &node_status(&config)).await;
-        let client = api.client();
+        nodes.patch_status(&name, &PatchParams::default(), &Patch::Merge(&node_status(&config))).await?;
         let random = SmallRng::seed_from_u64(api.seed ^ 0x6e6f_6465);
         let kubelet = Kubelet {
             client: client.clone(),
@@ -103,7 +111,7 @@ impl FakeNode {
             }
             Ok(())
         });
-        Self { name }
+        Ok(Self { name })
     }
 }
 

@@ -7,7 +7,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::Api;
+use kube::api::{Api, WatchEvent, WatchParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use serde_json::{Value, json};
 
@@ -161,6 +161,26 @@ async fn watches_end_with_the_server() {
     let mut watch = Watch::open(&harness.raw(), &format!("{CONFIG_MAPS}?watch=1")).await;
     harness.shutdown.advance(base_rt::Phase::Lame);
     assert!(tokio::time::timeout(Duration::from_secs(1), watch.next()).await.expect("it ends").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn watches_of_this_process_last_until_it_stops() {
+    let harness = Harness::start().await;
+    let maps: Api<ConfigMap> = Api::namespaced(harness.client(), "default");
+    let watch = maps.watch(&WatchParams::default(), "0").await.expect("watch");
+    let mut watch = std::pin::pin!(watch);
+    harness.shutdown.advance(base_rt::Phase::Lame);
+    harness.shutdown.advance(base_rt::Phase::Drained);
+    harness.raw().post(CONFIG_MAPS, &config_map("a")).await;
+    // Whoever finishes what is in hand sees what it wrote.
+    let mut told = Vec::new();
+    while told.last().is_none_or(|name| name != "a") {
+        if let WatchEvent::Added(map) = watch.try_next().await.expect("watch").expect("it goes on") {
+            told.extend(map.metadata.name);
+        }
+    }
+    harness.shutdown.advance(base_rt::Phase::Stopped);
+    assert!(tokio::time::timeout(Duration::from_secs(1), watch.try_next()).await.expect("it ends").unwrap().is_none());
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,7 +23,7 @@ async fn until_replicas(user: User<'_>, deployment: &str, count: std::ops::Range
 #[test]
 fn from_zero_to_many_and_back() {
     in_virtual_time(async {
-        let world = World::start(1, Climate::CALM).await;
+        let world = World::start(1, Climate::CALM, Vec::new()).await;
         beside(&world, async {
             let user = world.user();
             user.create(service("hello", "example.com/hello")).await;
@@ -82,7 +82,7 @@ fn from_zero_to_many_and_back() {
 #[test]
 fn a_split_between_revisions() {
     in_virtual_time(async {
-        let world = World::start(2, Climate::CALM).await;
+        let world = World::start(2, Climate::CALM, Vec::new()).await;
         beside(&world, async {
             let user = world.user();
             user.create(service("hello", "example.com/hello")).await;
@@ -122,7 +122,7 @@ fn a_split_between_revisions() {
 #[test]
 fn what_is_deleted_leaves_nothing() {
     in_virtual_time(async {
-        let world = World::start(3, Climate::CALM).await;
+        let world = World::start(3, Climate::CALM, Vec::new()).await;
         beside(&world, async {
             let user = world.user();
             user.create(service("hello", "example.com/hello")).await;
@@ -146,7 +146,7 @@ fn what_is_deleted_leaves_nothing() {
 #[test]
 fn an_image_that_nobody_may_write_so_is_refused() {
     in_virtual_time(async {
-        let world = World::start(4, Climate::CALM).await;
+        let world = World::start(4, Climate::CALM, Vec::new()).await;
         let user = world.user();
         let refusal = user.refusal(service("hello", "")).await;
         assert_eq!(refusal.code, 400);

@@ -59,6 +59,11 @@ impl MemoryDisk {
         platters.plan = Some((platters.appends + appends, point));
     }
 
+    /// Whether a planned end is still to come.
+    pub fn will_crash(&self) -> bool {
+        self.lock().plan.is_some()
+    }
+
     /// How many batches have been made durable.
     pub fn appends(&self) -> u64 {
         self.lock().appends
