@@ -94,5 +94,5 @@ pub fn is_first_process() -> bool {
 /// Whether a spawner of this instance runs.
 pub fn is_running(config: &SpawnerConfig) -> bool {
     // Where there is no directory there is no spawner.
-    config.run_dir.is_dir() && lock_instance(&config.run_dir).is_err()
+    lock_instance(&config.run_dir).is_err_and(|error| error.kind() != io::ErrorKind::NotFound)
 }

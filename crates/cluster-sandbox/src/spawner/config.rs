@@ -11,7 +11,7 @@ use crate::spec::{CapabilitySet, InstanceId, Ranges};
 pub struct SpawnerConfig {
     /// Whose spawner it is.
     pub instance: InstanceId,
-    /// Where its socket, its lock and small files of pods lie; best in memory. Its path is short: a socket's is limited to 107 bytes.
+    /// Where its socket and small files of pods lie; best in memory. The directory is the spawner's lock. Its path is short: a socket's is limited to 107 bytes.
     pub run_dir: PathBuf,
     /// Writable layers of containers and pods' volumes: what ends with a pod. Root's own.
     pub pods_dir: PathBuf,

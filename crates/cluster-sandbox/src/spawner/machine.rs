@@ -100,7 +100,7 @@ pub(crate) fn restore_noted(run_dir: &Path) {
 }
 
 fn make_directories(config: &SpawnerConfig) -> io::Result<()> {
-    directory(&config.run_dir, 0o755, None)?;
+    directory(&config.run_dir, 0o711, None)?;
     directory(&config.run_dir.join(ROOT_POINT), 0o700, None)?;
     directory(&config.run_dir.join("pods"), 0o700, None)?;
     directory(&config.pods_dir, 0o700, None)?;

@@ -4,7 +4,7 @@ use std::ffi::{CString, OsStr};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -37,7 +37,8 @@ const CONFIG_MAX_BYTES: u64 = 1 << 20;
 /// The spawner's own messages: when the file has grown over this, the next start moves it aside.
 const LOG_MAX_BYTES: u64 = 1 << 20;
 const BACKLOG: i32 = 64;
-const LOCK: &str = "spawner.lock";
+/// Others may pass through the run directory, to the socket; who can open it could hold its lock.
+const RUN_DIR_MODE: u32 = 0o711;
 
 /// Whether this process was started to be a spawner. To be asked first thing in `main`.
 pub fn is_spawner(mut arguments: impl Iterator<Item = impl AsRef<OsStr>>) -> bool {
@@ -186,8 +187,8 @@ fn prepare(is_first_process: bool) -> Result<Spawner, String> {
     rustix::process::umask(Mode::from_raw_mode(0o022));
     raise_descriptor_limit();
     let signals = signals::descriptor(&SIGNALS).map_err(at("reading signals"))?;
-    fs::create_dir_all(&config.run_dir).map_err(at("making the run directory"))?;
-    let lock = lock_instance(&config.run_dir)?;
+    make_run_dir(&config.run_dir).map_err(at("making the run directory"))?;
+    let lock = lock_instance(&config.run_dir).map_err(at("locking the run directory (does a spawner of this instance run?)"))?;
     // Held until this process ends, however it ends.
     std::mem::forget(lock);
     take_notes(&config);
@@ -202,15 +203,22 @@ fn prepare(is_first_process: bool) -> Result<Spawner, String> {
     Ok(spawner)
 }
 
-/// Takes the lock that says "this instance has a living spawner".
-pub(crate) fn lock_instance(run_dir: &Path) -> Result<File, String> {
-    let path = run_dir.join(LOCK);
-    let options = File::options().read(true).write(true).create(true).truncate(false).open(&path);
-    let lock = options.map_err(|error| format!("opening {}: {error}", path.display()))?;
-    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(lock),
-        Err(_) => Err("a spawner of this instance is running".to_owned()),
+fn make_run_dir(path: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
     }
+    match fs::DirBuilder::new().mode(RUN_DIR_MODE).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Takes the lock that says "this instance has a living spawner". It is on the run directory itself, and so goes with it at once: whoever
+/// looks never finds a directory whose lock has gone first, nor makes anything in it.
+pub(crate) fn lock_instance(run_dir: &Path) -> io::Result<File> {
+    let lock = File::open(run_dir)?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(lock)
 }
 
 /// A client's connections and containers' pipes: as many as the machine lets root have.

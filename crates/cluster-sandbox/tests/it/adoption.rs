@@ -74,10 +74,13 @@ fn client(instance: &Instance) -> (Child, BufReader<std::process::ChildStdout>) 
     (child, output)
 }
 
+/// Long enough for a busy machine to connect in, short enough to wait for.
+const ORPHAN_WAIT: Duration = Duration::from_secs(8);
+
 #[test]
 fn a_killed_client_is_missed_only_after_a_while() {
     run(
-        |config| config.orphan_wait_ms = 300,
+        |config| config.orphan_wait_ms = ORPHAN_WAIT.as_millis() as u64,
         async |instance| {
             instance.isolated_pod("pod").await;
             instance.start(&container("pod", "a", &["sleep"])).await;
@@ -92,7 +95,7 @@ fn a_killed_client_is_missed_only_after_a_while() {
             // Back in time.
             let instance = Instance::connect(config.clone()).await;
             assert_eq!(instance.sandbox.pods().await.unwrap().len(), 1);
-            tokio::time::sleep(Duration::from_millis(600)).await;
+            tokio::time::sleep(ORPHAN_WAIT + Duration::from_secs(1)).await;
             assert_eq!(instance.sandbox.pods().await.unwrap().len(), 1, "a connected client is not missed");
             // And never back again.
             drop(instance);

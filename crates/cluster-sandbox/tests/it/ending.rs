@@ -4,9 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use cluster_sandbox::spec::{PodListener, PodSpec, PodVolume, Protocol, VolumeKind};
-use cluster_sandbox::{NetworkConfig, cleanup, launch};
+use cluster_sandbox::{NetworkConfig, RefusalCode, cleanup, launch};
 
-use super::harness::{Instance, Machine, container, eventually, listener_name, pod_id, refusal, run, volume_name};
+use super::harness::{
+    Instance, Machine, PATIENCE, container, eventually, listener_name, pod_id, refusal, run, volume_name,
+};
 
 async fn populate(instance: &Instance) -> (String, Vec<i32>) {
     for name in ["one", "two"] {
@@ -38,14 +40,21 @@ fn down_ends_everything() {
         |config| config.network = Some(NetworkConfig::default()),
         async |instance| {
             let (link, pids) = populate(&instance).await;
-            instance.sandbox.down(Duration::from_millis(300)).await.unwrap();
+            // The polite one has as long as it needs, and the deaf one no longer than that.
+            let patient = instance.sandbox.down(PATIENCE);
+            let impatient = async {
+                let log = instance.config.logs_dir.join("polite.log");
+                let is_over = || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("terminated"));
+                eventually("the polite one's end", is_over).await;
+                instance.sandbox.down(Duration::ZERO).await
+            };
+            let (patient, impatient) = tokio::join!(patient, impatient);
+            patient.and(impatient).unwrap();
             assert!(!Machine::look().knows_link(&link));
             eventually("the last process's end", || !pids.iter().any(|pid| is_alive(*pid))).await;
             assert!(!launch::is_running(&instance.config) && !instance.config.run_dir.exists());
             // The polite one was asked, the deaf one was killed; both logs stay.
-            assert!(instance.config.logs_dir.join("polite.log").exists());
-            let log = std::fs::read_to_string(instance.config.logs_dir.join("polite.log")).unwrap();
-            assert!(log.contains("terminated"));
+            assert!(["polite.log", "deaf.log"].iter().all(|log| instance.config.logs_dir.join(log).exists()));
             assert_eq!(std::fs::read_dir(&instance.config.pods_dir).unwrap().count(), 0);
         },
     );
@@ -58,18 +67,15 @@ fn nothing_new_begins_while_everything_ends() {
         async |instance| {
             instance.isolated_pod("pod").await;
             instance.start(&container("pod", "deaf", &["sleep"])).await;
-            let sandbox = instance.sandbox.clone();
-            let down = sandbox.down(Duration::from_millis(500));
-            let late = async {
-                let pod = PodSpec::new(pod_id("late"));
-                (
-                    refusal(instance.sandbox.create_pod(&pod).await).0,
-                    refusal(instance.sandbox.start_container(&container("pod", "b", &["sleep"])).await).0,
-                )
-            };
-            let (down, late) = tokio::join!(down, late);
+            // Requests of one task are carried out in their order: these two find the end begun, however slow the machine is.
+            let (pod, late) = (PodSpec::new(pod_id("late")), container("pod", "b", &["sleep"]));
+            let (down, pod, late) = tokio::join!(
+                instance.sandbox.down(Duration::from_millis(500)),
+                instance.sandbox.create_pod(&pod),
+                instance.sandbox.start_container(&late),
+            );
             down.unwrap();
-            assert_eq!(late, (cluster_sandbox::RefusalCode::Busy, cluster_sandbox::RefusalCode::Busy));
+            assert_eq!((refusal(pod).0, refusal(late).0), (RefusalCode::Busy, RefusalCode::Busy));
         },
     );
 }

@@ -16,7 +16,7 @@ use cluster_sandbox::{Event, Events, Owner, PodHandle, Sandbox, SandboxError, Sp
 /// The program that is both spawner and what runs in containers.
 pub(crate) const FIXTURE: &str = env!("CARGO_BIN_EXE_sandbox-fixture");
 /// How long anything may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 static INSTANCES: AtomicU32 = AtomicU32::new(0);
 

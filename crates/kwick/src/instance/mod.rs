@@ -10,7 +10,7 @@
 //! DIR/volumes        what pods mount     these four are written by the unprivileged process
 //! DIR/layers         unpacked images     DIR/pods     writable layers      DIR/logs   pods' logs: the spawner's
 //! DIR/kwick.log      of a detached Kwick DIR/spawner.log
-//! /run/kwick/ID      the spawner's socket and lock
+//! /run/kwick/ID      the spawner's socket; itself its lock
 //! ```
 //! The directory itself belongs to root.
 
