@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::tree::Tree;
 use super::{Step, failed};
-use crate::spec::UserSpec;
+use crate::spec::{ID_MAX, UserSpec};
 use crate::wire::{Refusal, RefusalCode};
 
 /// A resolved user.
@@ -76,7 +76,7 @@ struct Entry<'text> {
 
 fn lookup(user: &str, group: &str, passwd: &str, groups: &str) -> Step<Identity> {
     let user = if user.is_empty() { "0" } else { user };
-    let number = user.parse::<u32>().ok();
+    let number = number(user)?;
     // A number may also be somebody's name; the name wins, as in other runtimes.
     let by_name = entries(passwd).find(|entry| entry.name == user);
     let entry = by_name.or_else(|| entries(passwd).find(|entry| Some(entry.uid) == number));
@@ -100,8 +100,8 @@ fn entries(passwd: &str) -> impl Iterator<Item = Entry<'_>> {
     passwd.lines().filter_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;
-        let uid = fields.nth(1)?.parse().ok()?;
-        let gid = fields.next()?.parse().ok()?;
+        let uid = id(fields.nth(1)?)?;
+        let gid = id(fields.next()?)?;
         let home = fields.nth(1).unwrap_or_default();
         Some(Entry { name, uid, gid, home })
     })
@@ -111,13 +111,29 @@ fn memberships(groups: &str, user: &str) -> Vec<u32> {
     let is_member = |line: &&str| {
         !user.is_empty() && line.split(':').nth(3).is_some_and(|list| list.split(',').any(|name| name == user))
     };
-    groups.lines().filter(is_member).filter_map(|line| line.split(':').nth(2)?.parse().ok()).take(GROUPS_MAX).collect()
+    groups.lines().filter(is_member).filter_map(|line| id(line.split(':').nth(2)?)).take(GROUPS_MAX).collect()
 }
 
 fn group_number(groups: &str, group: &str) -> Step<u32> {
     let by_name = groups.lines().find(|line| line.split(':').next() == Some(group));
-    let number = by_name.and_then(|line| line.split(':').nth(2)?.parse().ok()).or_else(|| group.parse().ok());
-    number.ok_or_else(|| unknown(format!("unable to find group {group}: no matching entries in group file")))
+    if let Some(gid) = by_name.and_then(|line| id(line.split(':').nth(2)?)) {
+        return Ok(gid);
+    }
+    number(group)?.ok_or_else(|| unknown(format!("unable to find group {group}: no matching entries in group file")))
+}
+
+/// An id in an image's file. A line with one that is none is as if it were not there.
+fn id(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|id| *id <= ID_MAX)
+}
+
+/// The number that an image's word for a user or group is; nothing if it is a name.
+fn number(word: &str) -> Step<Option<u32>> {
+    if word.is_empty() || !word.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(None);
+    }
+    let out_of_range = || unknown(format!("uids and gids must be in range 0-{ID_MAX}, and {word} is not"));
+    id(word).map(Some).ok_or_else(out_of_range)
 }
 
 fn unknown(message: String) -> Refusal {

@@ -48,6 +48,8 @@ const ARGUMENTS_MAX_BYTES: usize = 1 << 20;
 const MOUNTS_MAX: usize = 128;
 const GROUPS_MAX: usize = 64;
 const RLIMITS_MAX: usize = 8;
+/// The greatest user or group id, as Kubernetes and other runtimes have it. Above are the ones that mean "leave it as it is" to the kernel.
+pub(crate) const ID_MAX: u32 = i32::MAX.cast_unsigned();
 const PATH_MAX_BYTES: usize = 4095;
 const LISTEN_SOCKETS_MAX: u16 = 64;
 const LAST_SIGNAL: i32 = 64;
@@ -69,6 +71,13 @@ fn at_most(count: usize, most: usize, field: &'static str) -> Result<(), Invalid
 fn plain_text(text: &str, most: usize, field: &'static str) -> Result<(), Invalid> {
     at_most(text.len(), most, field)?;
     require(!text.chars().any(char::is_control), field, || "has a control character".to_owned())
+}
+
+fn is_id(ids: impl IntoIterator<Item = u32>, field: &'static str) -> Result<(), Invalid> {
+    match ids.into_iter().find(|id| *id > ID_MAX) {
+        Some(id) => Err(Invalid::new(field, format!("{id} is not within 0 and {ID_MAX}"))),
+        None => Ok(()),
+    }
 }
 
 fn no_nul(text: &str, field: &'static str) -> Result<(), Invalid> {
@@ -104,6 +113,7 @@ impl Check for PodSpec {
         at_most(self.volumes.len(), POD_VOLUMES_MAX, "volumes")?;
         let names: BTreeSet<_> = self.volumes.iter().map(|volume| &volume.name).collect();
         require(names.len() == self.volumes.len(), "volumes", || "two have the same name".to_owned())?;
+        is_id(self.volumes.iter().filter_map(|volume| volume.group), "volumes")?;
         for volume in &self.volumes {
             if let VolumeKind::Memory { max_bytes } = volume.kind {
                 memory_bound(max_bytes, "volumes")?;
@@ -141,7 +151,10 @@ impl Check for ContainerSpec {
             absolute(&self.working_dir, "working_dir")?;
         }
         plain_text(&self.user.image_user, DOMAIN_MAX_BYTES, "user.image_user")?;
+        is_id(self.user.uid, "user.uid")?;
+        is_id(self.user.gid, "user.gid")?;
         at_most(self.user.supplementary_groups.len(), GROUPS_MAX, "user.supplementary_groups")?;
+        is_id(self.user.supplementary_groups.iter().copied(), "user.supplementary_groups")?;
         at_most(self.mounts.len(), MOUNTS_MAX, "mounts")?;
         self.mounts.iter().try_for_each(Check::check)?;
         at_most(self.rlimits.len(), RLIMITS_MAX, "rlimits")?;
@@ -151,13 +164,18 @@ impl Check for ContainerSpec {
         require((-1000..=1000).contains(&score), "oom_score_adj", || "is not within -1000 and 1000".to_owned())?;
         require((1..=LAST_SIGNAL).contains(&self.stop_signal), "stop_signal", || "is no signal".to_owned())?;
         check_limits(self.limits)?;
-        relative(&self.log.path, "log.path")?;
+        check_log_path(&self.log.path)?;
         require(self.log.max_bytes >= LOG_MIN_BYTES, "log.max_bytes", || format!("is below {LOG_MIN_BYTES}"))?;
         let files = self.log.max_files;
         require((1..=LOG_FILES_MAX).contains(&files), "log.max_files", || {
             format!("is not within 1 and {LOG_FILES_MAX}")
         })
     }
+}
+
+/// Refuses what is not a path of a log or of a directory of logs, below all of them.
+pub(crate) fn check_log_path(path: &Path) -> Result<(), Invalid> {
+    relative(path, "log.path")
 }
 
 impl ContainerSpec {

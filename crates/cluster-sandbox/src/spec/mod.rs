@@ -13,8 +13,8 @@ mod pod;
 mod state;
 
 pub use capability::{CapabilitySet, UnknownCapability};
-pub(crate) use check::Check;
 pub use check::Invalid;
+pub(crate) use check::{Check, ID_MAX, check_log_path};
 pub use container::{
     ContainerSpec, ExecSpec, Limits, LogSpec, Mount, MountSource, Rlimit, RlimitKind, Seccomp, Security, UserSpec,
 };

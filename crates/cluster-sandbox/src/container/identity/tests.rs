@@ -29,6 +29,21 @@ fn words_of_images() {
 }
 
 #[test]
+fn an_id_that_the_kernel_would_not_change_to_is_none() {
+    for word in ["4294967295", "2147483648", "99999999999999999999", "0:4294967295"] {
+        assert!(of(word).unwrap_err().contains("must be in range 0-2147483647"), "{word}");
+    }
+    assert_eq!(of("2147483647").map(|found| found.0), Ok(2_147_483_647));
+    let passwd = "sly:x:4294967295:0::/:\nlow:x:5:4294967295::/:\nweb:x:33:44::/:\n";
+    let group = "sly:x:4294967295:web\nlog:x:50:web\n";
+    for user in ["sly", "low"] {
+        assert_eq!(lookup(user, "", passwd, group).unwrap_err().code, RefusalCode::BadUser, "{user}");
+    }
+    assert!(lookup("web", "sly", passwd, group).is_err());
+    assert_eq!(lookup("web", "", passwd, group).unwrap().groups, [50]);
+}
+
+#[test]
 fn overrides_and_the_root_check() {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir(root.path().join("etc")).unwrap();

@@ -44,6 +44,11 @@ fn containers_are_bounded() {
     assert_eq!(refused(|spec| spec.stop_signal = 0), "stop_signal");
     assert_eq!(refused(|spec| spec.limits.pids = Some(0)), "limits.pids");
     assert_eq!(refused(|spec| spec.limits.memory_bytes = Some(1)), "limits.memory_bytes");
+    for id in [ID_MAX + 1, u32::MAX] {
+        assert_eq!(refused(|spec| spec.user.uid = Some(id)), "user.uid");
+        assert_eq!(refused(|spec| spec.user.gid = Some(id)), "user.gid");
+        assert_eq!(refused(|spec| spec.user.supplementary_groups = vec![1, id]), "user.supplementary_groups");
+    }
     assert_eq!(refused(|spec| spec.tag = "x".repeat(TAG_MAX_BYTES + 1)), "tag");
 }
 
