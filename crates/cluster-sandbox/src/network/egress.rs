@@ -4,7 +4,9 @@
 //! per interface, never globally. One firewall table per instance, named after its link, holds
 //! - `input`: packets from pods that would open a connection to one of the host's own listeners are dropped. Stateless on purpose: tracking
 //!   connections would cost every packet of the host something. (UDP replies to the host's own clients pass because those use high ports.)
-//! - `forward`: nothing passes from one instance to another.
+//! - `forward`: nothing passes from one instance to another, and nobody but the host itself opens a connection into an instance: not the
+//!   neighbours of a machine that forwards. With egress what comes in is answers, so the connections that pass are tracked there as the
+//!   masquerade does anyway; without it nothing comes in at all.
 //! - `postrouting`: masquerade, only with egress.
 //!
 //! What was there before is noted in the link's alias and in the table's comment, `kwick instance=NAME uplink=eth0:0`: whoever finds either
@@ -85,7 +87,7 @@ impl Egress {
             Ok(()) => self.has_table = true,
             Err(error) => {
                 notices.push(format!(
-                    "the firewall table could not be installed ({error}): pods reach the host's own listeners and nothing outside; install nftables"
+                    "the firewall table could not be installed ({error}): pods reach the host's own listeners and nothing outside, and if this machine forwards, its neighbours reach the pods; install nftables"
                 ));
                 return;
             }
@@ -143,6 +145,11 @@ impl Egress {
 
     fn table(&self, ranges: Ranges, note: &str, has_egress: bool) -> String {
         let link = &self.link;
+        let answers = if has_egress {
+            format!("oifname \"{link}\" ct state established,related accept\n")
+        } else {
+            String::new()
+        };
         let comment = if note.len() <= COMMENT_MAX_BYTES { format!("comment \"{note}\"\n") } else { String::new() };
         let mut table = format!(
             "table inet {name} {{\n\
@@ -153,6 +160,8 @@ impl Egress {
              }}\n\
              chain forward {{ type filter hook forward priority -10; policy accept;\n\
              iifname \"{link}\" oifname \"{LINK_PATTERN}\" drop\n\
+             {answers}\
+             oifname \"{link}\" drop\n\
              }}\n",
             name = self.table_name(),
         );

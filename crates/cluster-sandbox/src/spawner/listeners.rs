@@ -6,7 +6,7 @@ use super::answers::{Outcome, Said, refuse, refuse_failed};
 use super::pods::no_pod;
 use super::server::Spawner;
 use crate::network::sockets;
-use crate::spec::{Check, ListenSpec, ListenerName, Place};
+use crate::spec::{Check, ListenSpec, ListenerName, Place, PodId};
 use crate::wire::{Answer, Refusal, RefusalCode};
 
 /// A set of sockets.
@@ -71,6 +71,11 @@ impl Spawner {
     pub(super) fn list_listeners(&self) -> Outcome {
         let specs = self.listeners.values().map(|listener| listener.bound.clone());
         Ok(Said::plain(Answer::Listeners(specs.collect())))
+    }
+
+    /// Lets go of the listeners in a pod's network, which would outlive the pod with them.
+    pub(super) fn unlisten_pod(&mut self, pod: &PodId) {
+        self.listeners.retain(|_, listener| !matches!(&listener.asked.place, Place::Pod(place) if place == pod));
     }
 
     pub(super) fn unlisten(&mut self, name: &ListenerName) -> Outcome {

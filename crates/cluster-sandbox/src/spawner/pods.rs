@@ -199,6 +199,7 @@ impl Spawner {
             self.forget_container(&container);
         }
         let waiting = pod.removing.take().unwrap_or_default();
+        self.unlisten_pod(id);
         self.dissolve(pod);
         waiting.into_iter().for_each(|reply| self.answer(reply, Ok(Said::plain(Answer::Done))));
     }

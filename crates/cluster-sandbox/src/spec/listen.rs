@@ -23,7 +23,7 @@ pub enum Place {
     Host,
     /// The instance's network: service addresses, the bridge's.
     Instance,
-    /// A pod's.
+    /// A pod's. They end with it.
     Pod(PodId),
 }
 

@@ -1,12 +1,16 @@
 //! Pods that reach each other, the host and their services, and nothing else.
 
+use std::cell::OnceCell;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use cluster_sandbox::spec::{ListenSpec, Place, PodListener, PodNetwork, PodSpec, Protocol};
 use cluster_sandbox::{NetworkConfig, PodHandle, RefusalCode, SpawnerConfig, listening};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::harness::{Ground, Instance, Machine, PATIENCE, container, eventually, listener_name, pod_id, refusal, run};
 
@@ -186,6 +190,22 @@ fn service_addresses_are_reached_from_host_and_pods() {
 }
 
 #[test]
+fn a_listener_in_a_pod_ends_with_it() {
+    run(networked, async |instance| {
+        pod(&instance, "pod", |_| {}).await;
+        let place = Place::Pod(pod_id("pod"));
+        let spec = ListenSpec { place, ..instance_listener("l", (Ipv4Addr::LOCALHOST, 80), Protocol::Tcp) };
+        instance.sandbox.listen(&spec).await.unwrap();
+        instance.sandbox.listen(&instance_listener("other", (Ipv4Addr::LOCALHOST, 80), Protocol::Tcp)).await.unwrap();
+        instance.sandbox.remove_pod(&pod_id("pod")).await.unwrap();
+        let left = instance.sandbox.listeners().await.unwrap();
+        assert_eq!(left.iter().map(|listener| listener.name.as_str()).collect::<Vec<_>>(), ["other"]);
+        pod(&instance, "pod", |_| {}).await;
+        instance.sandbox.listen(&spec).await.expect("the name is free for the next one");
+    });
+}
+
+#[test]
 fn sockets_can_share_an_address_of_the_host() {
     run(
         |_| {},
@@ -298,6 +318,109 @@ fn two_instances_live_side_by_side_and_leave_no_link() {
         ground.end().await;
         eventually("the link's end", || !Machine::look().knows_link(&theirs.link)).await;
         assert!(Machine::look().knows_link(&mine.link));
+    });
+}
+
+/// A network namespace of a test's own; it goes with the process that keeps it.
+struct Namespace {
+    keeper: Child,
+    file: File,
+}
+
+impl Namespace {
+    fn new() -> Self {
+        let mut keeper = Command::new("unshare");
+        keeper.args(["--net", "sh", "-c", "echo made; exec cat"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut keeper = keeper.spawn().unwrap();
+        let mut said = [0; 5];
+        keeper.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
+        assert_eq!(&said, b"made\n");
+        let file = File::open(format!("/proc/{}/ns/net", keeper.id())).unwrap();
+        Self { keeper, file }
+    }
+
+    /// Moves this thread into it.
+    fn enter(&self) {
+        move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+    }
+
+    /// Does something in it.
+    fn visit<R>(&self, work: impl FnOnce() -> R) -> R {
+        let own = File::open("/proc/thread-self/ns/net").unwrap();
+        self.enter();
+        let result = work();
+        move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        result
+    }
+
+    fn ip(&self, words: &str) {
+        let status = self.visit(|| Command::new("ip").args(words.split(' ')).status().unwrap());
+        assert!(status.success(), "ip {words}");
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = self.keeper.kill();
+        let _ = self.keeper.wait();
+    }
+}
+
+/// A host, and its neighbour on the network by which it reaches the world.
+fn host_and_neighbour() -> (Namespace, Namespace) {
+    let (host, neighbour) = (Namespace::new(), Namespace::new());
+    host.ip(&format!("link add up0 type veth peer name eth0 netns {}", neighbour.keeper.id()));
+    for (namespace, link, address, other) in
+        [(&host, "up0", "192.0.2.1/24", "192.0.2.2"), (&neighbour, "eth0", "192.0.2.2/24", "192.0.2.1")]
+    {
+        namespace.ip("link set lo up");
+        namespace.ip(&format!("addr add {address} dev {link}"));
+        namespace.ip(&format!("link set {link} up"));
+        namespace.ip(&format!("route add default via {other}"));
+    }
+    (host, neighbour)
+}
+
+#[test]
+fn a_neighbour_of_the_host_is_reached_and_reaches_nothing() {
+    let namespaces = OnceCell::new();
+    let configure = |config: &mut SpawnerConfig| {
+        let (host, neighbour) = host_and_neighbour();
+        // This test's thread, and the spawner with it, are in a host of their own.
+        host.enter();
+        namespaces.set((host, neighbour)).ok().unwrap();
+        config.network = Some(NetworkConfig { previous: None, has_egress: true });
+    };
+    run(configure, async |mut instance| {
+        let (_, neighbour) = namespaces.get().unwrap();
+        let facts = instance.sandbox.facts().network.clone().unwrap();
+        if !facts.is_host_shielded {
+            println!("skipped: nft is not usable here");
+            return;
+        }
+        assert!(facts.has_egress);
+        let outside = neighbour.visit(|| TcpListener::bind("192.0.2.2:80").unwrap());
+        let answering = answer_one(outside.into(), "outside");
+        let server = pod(&instance, "server", |_| {}).await;
+        let (said, _) = instance.output(&container("server", "out", &["get", "192.0.2.2:80"])).await;
+        assert_eq!(said, "outside\n");
+        answering.join().unwrap();
+        instance.start(&container("server", "in", &["serve", "80"])).await;
+        let inside = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 80);
+        let listening = listening::wait(server.diag.as_ref().unwrap().as_fd(), inside);
+        tokio::time::timeout(PATIENCE, listening).await.unwrap().unwrap();
+        let service = Ipv4Addr::from_bits(facts.ranges.services.0.to_bits() + 10);
+        let mut held = Vec::new();
+        for (name, address) in [("service", service), ("bridge", facts.bridge_ip)] {
+            let spec = instance_listener(name, (address, 80), Protocol::Tcp);
+            held.push(instance.sandbox.listen(&spec).await.unwrap());
+        }
+        for address in [ip(&server), service, facts.bridge_ip] {
+            let connect = || TcpStream::connect_timeout(&(address, 80).into(), Duration::from_secs(3));
+            assert!(connect().is_ok(), "the host itself reaches {address}");
+            let refused = neighbour.visit(connect).expect_err("a neighbour reaches an address of the instance");
+            assert_eq!(refused.kind(), std::io::ErrorKind::TimedOut, "{address}");
+        }
     });
 }
 
