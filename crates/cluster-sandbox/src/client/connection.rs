@@ -18,7 +18,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use super::SandboxError;
 use crate::sys::async_fd::register;
 use crate::wire::packet::{Packet, PacketError, Received, receive};
-use crate::wire::{Answer, Event, FromSpawner, Refusal, Request, ToSpawner};
+use crate::wire::{Answer, Event, FromSpawner, Request, ToSpawner};
 
 /// A good answer with its descriptors.
 #[derive(Debug)]
@@ -27,7 +27,8 @@ pub(super) struct Answered {
     pub(super) descriptors: Vec<OwnedFd>,
 }
 
-type Waiting = oneshot::Sender<Result<Answered, Refusal>>;
+type Outcome = Result<Answered, SandboxError>;
+type Waiting = oneshot::Sender<Outcome>;
 
 /// Requests in flight; more wait their turn.
 const IN_FLIGHT_MAX: usize = 512;
@@ -111,14 +112,10 @@ impl Connection {
         // The semaphore is never closed.
         let Ok(_turn) = self.in_flight.acquire().await else { return Err(SandboxError::Gone) };
         let answer = self.send(request)?;
-        match answer.await {
-            Ok(Ok(answered)) => Ok(answered),
-            Ok(Err(refusal)) => Err(SandboxError::Refused(refusal)),
-            Err(_) => Err(SandboxError::Gone),
-        }
+        answer.await.unwrap_or(Err(SandboxError::Gone))
     }
 
-    fn send(&self, request: Request) -> Result<oneshot::Receiver<Result<Answered, Refusal>>, SandboxError> {
+    fn send(&self, request: Request) -> Result<oneshot::Receiver<Outcome>, SandboxError> {
         let mut state = self.state();
         if state.is_over {
             return Err(SandboxError::Gone);
@@ -180,6 +177,7 @@ impl Connection {
                     match receive::<FromSpawner>(self.socket.get_ref().as_fd()) {
                         Ok(Some(received)) => self.deliver(received, teller),
                         Ok(None) => return Ok(()),
+                        Err(PacketError::NoRoom(id)) => self.settle(id, Err(SandboxError::NoRoom)),
                         Err(PacketError::Socket(Errno::AGAIN)) => ready.clear_ready(),
                         Err(error) => return Err(error),
                     }
@@ -201,14 +199,19 @@ impl Connection {
     fn deliver(&self, received: Received<FromSpawner>, teller: &mut Teller) {
         match received.message {
             FromSpawner::Event(event) => teller.tell(event),
+            FromSpawner::Answer { id, .. } if received.is_cut => self.settle(id, Err(SandboxError::NoRoom)),
             FromSpawner::Answer { id, outcome } => {
-                let waiting = self.state().waiting.remove(&id);
-                let outcome = outcome.map(|answer| Answered { answer, descriptors: received.descriptors });
-                // Who asked may have given up; the descriptors are then closed.
-                if let Some(waiting) = waiting {
-                    let _ = waiting.send(outcome);
-                }
+                let answered = outcome.map(|answer| Answered { answer, descriptors: received.descriptors });
+                self.settle(id, answered.map_err(SandboxError::Refused));
             }
+        }
+    }
+
+    fn settle(&self, id: u64, outcome: Outcome) {
+        let waiting = self.state().waiting.remove(&id);
+        // Who asked may have given up; the descriptors are then closed.
+        if let Some(waiting) = waiting {
+            let _ = waiting.send(outcome);
         }
     }
 

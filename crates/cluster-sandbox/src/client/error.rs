@@ -24,6 +24,9 @@ pub enum SandboxError {
     /// The spawner has ended, or has ended the connection.
     #[error("the spawner is gone")]
     Gone,
+    /// This process may not open as many files as the answer brings: what it asked for is not to be had, all else goes on.
+    #[error("this process may not open more files (its limit is RLIMIT_NOFILE)")]
+    NoRoom,
     /// The answer is not one to this request.
     #[error("the spawner's answer does not fit the request")]
     Unexpected,

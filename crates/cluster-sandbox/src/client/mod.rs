@@ -120,9 +120,16 @@ impl Sandbox {
     /// Makes a pod: its namespaces, address, sockets and volumes.
     ///
     /// # Errors
-    /// Refused, with nothing left of it; or the connection is broken.
+    /// Refused, or its sockets could not be taken, with nothing left of it; or the connection is broken.
     pub async fn create_pod(&self, spec: &PodSpec) -> Result<PodHandle, SandboxError> {
-        pod_handle(self.ask(Request::CreatePod(Box::new(spec.clone()))).await?)
+        match self.ask(Request::CreatePod(Box::new(spec.clone()))).await {
+            Err(SandboxError::NoRoom) => {
+                // It was made, and is of no use.
+                self.remove_pod(&spec.id).await?;
+                Err(SandboxError::NoRoom)
+            }
+            answered => pod_handle(answered?),
+        }
     }
 
     /// Further unconnected TCP sockets of a pod's network. To be asked for in batches, ahead of need.

@@ -276,7 +276,7 @@ impl Spawner {
             Err(refusal) => (Err(refusal), Vec::new()),
         };
         let Some(client) = self.clients.get_mut(&reply.client) else { return };
-        let packet = Packet::encode(&FromSpawner::Answer { id: reply.id, outcome }, descriptors);
+        let packet = Packet::encode_about(reply.id, &FromSpawner::Answer { id: reply.id, outcome }, descriptors);
         if let Err(error) = packet.and_then(|packet| client.send(packet, &self.poller)) {
             self.part_with(reply.client, Some(error));
         }

@@ -105,6 +105,19 @@ fn a_killed_client_is_missed_only_after_a_while() {
 }
 
 #[test]
+fn a_client_at_its_limit_of_files_is_refused_and_goes_on() {
+    run(
+        |_| {},
+        async |instance| {
+            let socket = instance.config.socket_path();
+            let starved = Command::new(FIXTURE).arg("starved-client").arg(socket).output().unwrap();
+            let said = String::from_utf8(starved.stdout).unwrap();
+            assert_eq!(said, "Err(NoRoom) Err(NoRoom), then 2\n");
+        },
+    );
+}
+
+#[test]
 fn clients_are_told_when_the_spawner_dies() {
     run(
         |_| {},
