@@ -18,15 +18,17 @@ const CPU_QUOTA_MIN_USEC: u64 = 1_000;
 const CPU_SHARES_MIN: u64 = 2;
 const CPU_SHARES_MAX: u64 = 262_144;
 const CPU_SHARES_PER_CPU: u64 = 1024;
+/// More processes and threads than a program needs, and few enough that one that makes them without end leaves the machine some.
+const PIDS_DEFAULT: u32 = 4096;
 
-/// The settings that put `limits` of one controller into force. What is not limited is not written: a new group has no limits.
+/// The settings that put `limits` of one controller into force. What has no limit is not written: a new group has none.
 pub(super) fn settings(controller: Controller, is_v2: bool, limits: &Limits) -> Vec<Setting> {
     match (controller, is_v2) {
         (Controller::Memory, true) => memory_v2(limits),
         (Controller::Memory, false) => memory_v1(limits),
         (Controller::Cpu, true) => cpu_v2(limits),
         (Controller::Cpu, false) => cpu_v1(limits),
-        (Controller::Pids, _) => limits.pids.map(|pids| must("pids.max", pids)).into_iter().collect(),
+        (Controller::Pids, _) => vec![must("pids.max", limits.pids.unwrap_or(PIDS_DEFAULT))],
     }
 }
 
@@ -111,13 +113,12 @@ mod tests {
     }
 
     #[test]
-    fn without_limits_only_the_smallest_share_is_set() {
+    fn without_limits_the_smallest_share_and_a_number_of_processes_are_set() {
         let none = Limits::default();
         assert_eq!(written(Controller::Cpu, false, &none), ["cpu.shares=2"]);
         assert_eq!(written(Controller::Cpu, true, &none), ["cpu.weight=1"]);
-        assert!(
-            written(Controller::Memory, false, &none).is_empty() && written(Controller::Pids, false, &none).is_empty()
-        );
+        assert!(written(Controller::Memory, false, &none).is_empty());
+        assert_eq!(written(Controller::Pids, false, &none), ["pids.max=4096"]);
         let tiny = Limits { cpu_limit_millis: Some(1), ..none };
         assert!(written(Controller::Cpu, false, &tiny).contains(&"cpu.cfs_quota_us=1000".to_owned()));
     }

@@ -118,7 +118,7 @@ pub struct Limits {
     pub cpu_limit_millis: Option<u32>,
     /// Its share under contention, in thousandths of a processor. `None` is the smallest share.
     pub cpu_request_millis: Option<u32>,
-    /// Processes and threads.
+    /// Processes and threads. `None` is 4096: without any limit, one container could take all that the machine has.
     pub pids: Option<u32>,
 }
 

@@ -49,6 +49,20 @@ fn processes_are_counted() {
 }
 
 #[test]
+fn processes_without_end_come_to_one() {
+    run(
+        |_| {},
+        async |mut instance| {
+            instance.isolated_pod("pod").await;
+            let (said, exit) = instance.output(&container("pod", "a", &["threads", "20000"])).await;
+            assert_eq!(exit.code, 0, "{said}");
+            let made = said.trim().strip_prefix("refused after ").and_then(|count| count.parse::<u32>().ok());
+            assert!(made.is_some_and(|count| (4000..4096).contains(&count)), "{said}");
+        },
+    );
+}
+
+#[test]
 fn a_container_sees_its_own_limits() {
     run(
         |_| {},
