@@ -39,19 +39,30 @@ pub(super) fn admit(socket: BorrowedFd<'_>, config: &SpawnerConfig, child: Optio
     if uid == 0 { Ok(Peer::Root) } else { Err(format!("process {pid} does not hold {}", lock.display())) }
 }
 
-/// Whether `pid` holds an exclusive `flock` on a file.
+/// The lock is among the first descriptors of its holder, which takes it before it does anything else.
+const DESCRIPTORS_MAX: usize = 256;
+
+/// Whether `pid` has a file open by which an exclusive `flock` is held on it.
+///
+/// `/proc/locks` would say it in one place, but names files by numbers that `stat` does not know on some file systems (btrfs, overlayfs).
 fn is_locked_by(file: &Path, pid: Pid) -> bool {
-    let Ok(metadata) = fs::metadata(file) else { return false };
-    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
-    locks.lines().any(|line| is_lock(line, pid.as_raw_pid(), metadata.dev(), metadata.ino()))
+    let Ok(wanted) = fs::metadata(file) else { return false };
+    let process = Path::new("/proc").join(pid.as_raw_pid().to_string());
+    let Ok(descriptors) = fs::read_dir(process.join("fd")) else { return false };
+    descriptors.flatten().take(DESCRIPTORS_MAX).any(|descriptor| {
+        let is_it = fs::metadata(descriptor.path())
+            .is_ok_and(|found| (found.dev(), found.ino()) == (wanted.dev(), wanted.ino()));
+        is_it && {
+            let facts = process.join("fdinfo").join(descriptor.file_name());
+            fs::read_to_string(facts).is_ok_and(|facts| facts.lines().any(is_lock))
+        }
+    })
 }
 
-/// A line such as `3: FLOCK  ADVISORY  WRITE 1234 fe:00:5678 0 EOF`.
-fn is_lock(line: &str, pid: i32, device: u64, inode: u64) -> bool {
-    let fields: Vec<_> = line.split_whitespace().collect();
-    let [_, "FLOCK", _, "WRITE", holder, file, ..] = fields.as_slice() else { return false };
-    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-    *holder == pid.to_string() && *file == format!("{major:02x}:{minor:02x}:{inode}")
+/// A line such as `lock: 1: FLOCK  ADVISORY  WRITE 1234 fe:00:5678 0 EOF`.
+fn is_lock(line: &str) -> bool {
+    let mut fields = line.split_whitespace();
+    fields.next() == Some("lock:") && fields.nth(1) == Some("FLOCK") && fields.nth(1) == Some("WRITE")
 }
 
 #[cfg(test)]
