@@ -117,6 +117,9 @@ impl Spawner {
         let (stderr, child_stderr) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(pipes())?;
         let (report, child_report) =
             rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(pipes())?;
+        for pipe in [&stdout, &stderr] {
+            rustix::io::ioctl_fionbio(pipe, true).map_err(pipes())?;
+        }
         let birth_place = group.birth_place().map_err(at("opening a container's cgroup"))?;
         let pod = self.pods.get(&spec.pod).ok_or_else(|| no_pod(&spec.pod))?;
         let namespaces = pod.namespaces.as_ref().ok_or_else(|| no_pod(&spec.pod))?;
@@ -144,15 +147,23 @@ impl Spawner {
         let fork =
             Fork { namespaces: libc::CLONE_NEWPID | libc::CLONE_NEWNS, cgroup: birth_place.as_ref().map(AsFd::as_fd) };
         let started_at = self.clock.now();
-        let pid = fork.run(|| init.run(Reporter::new(child_report))).map_err(at("starting a process"))?;
-        for pipe in [&stdout, &stderr] {
-            rustix::io::ioctl_fionbio(pipe, true).map_err(pipes())?;
-        }
-        let mut wait_for =
-            |fd: &OwnedFd, source| self.poller.add(fd, source).map_err(at("waiting for a container's output"));
-        let stdout_token = wait_for(&stdout, Source::Output(spec.id.clone(), Stream::Stdout))?;
-        let stderr_token = wait_for(&stderr, Source::Output(spec.id.clone(), Stream::Stderr))?;
-        let report_token = wait_for(&report, Source::ContainerReport(spec.id.clone()))?;
+        // Before the process, so that there never is one that nobody waits for.
+        let sources = [
+            (&stdout, Source::Output(spec.id.clone(), Stream::Stdout)),
+            (&stderr, Source::Output(spec.id.clone(), Stream::Stderr)),
+            (&report, Source::ContainerReport(spec.id.clone())),
+        ];
+        let [stdout_token, stderr_token, report_token] =
+            self.poller.add_all(sources).map_err(at("waiting for a container's output"))?;
+        let pid = match fork.run(|| init.run(Reporter::new(child_report))) {
+            Ok(pid) => pid,
+            Err(error) => {
+                [(&stdout, stdout_token), (&stderr, stderr_token), (&report, report_token)]
+                    .into_iter()
+                    .for_each(|(fd, token)| self.poller.remove(fd, token));
+                return Err(at("starting a process")(error));
+            }
+        };
         Ok(Container {
             spec: spec.clone(),
             pid,
@@ -331,8 +342,7 @@ impl Spawner {
     }
 
     pub(super) fn find_container(&self, id: &ContainerId) -> Result<&Container, Refusal> {
-        let missing = || Refusal::new(RefusalCode::NotFound, format!("there is no container {id}"));
-        self.containers.get(id).ok_or_else(missing)
+        self.containers.get(id).ok_or_else(|| no_container(id))
     }
 
     pub(super) fn containers_of(&self, pod: &PodId) -> Vec<ContainerId> {
@@ -409,6 +419,10 @@ impl ReportPipe {
             }
         }
     }
+}
+
+pub(super) fn no_container(id: &ContainerId) -> Refusal {
+    Refusal::new(RefusalCode::NotFound, format!("there is no container {id}"))
 }
 
 /// Sends any signal, real-time ones too.

@@ -7,7 +7,7 @@ use rustix::process::{Pid, PidfdFlags, WaitStatus};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::answers::{Outcome, Reply, Said, refuse, refuse_failed};
-use super::containers::{ReportPipe, exit, send};
+use super::containers::{ReportPipe, exit, no_container, send};
 use super::poll::Source;
 use super::server::{Process, Spawner};
 use crate::container::exec::Joining;
@@ -49,7 +49,7 @@ impl Spawner {
         let (report, child_report) = rustix::pipe::pipe_with(report_flags).map_err(refuse_failed("making pipes"))?;
         let security = &container.spec.security;
         let filter = self.machine.filters.get(security.seccomp, security.capabilities);
-        let container = self.find_container(&spec.container)?;
+        let container = self.containers.get(&spec.container).ok_or_else(|| no_container(&spec.container))?;
         let birth_place = container.group.birth_place().map_err(refuse_failed("opening a container's cgroup"))?;
         let process = rustix::process::pidfd_open(container.pid, PidfdFlags::empty())
             .map_err(refuse_failed("opening a container"))?;
@@ -65,12 +65,18 @@ impl Spawner {
             stderr: child_stderr.as_fd(),
         };
         let fork = Fork { namespaces: 0, cgroup: birth_place.as_ref().map(AsFd::as_fd) };
-        let pid = fork_in_pid_namespace(container.pid, || fork.run(|| joining.run(Reporter::new(child_report))))?;
+        // Before the process, so that there never is one that nobody waits for.
+        let token = self.poller.add(&report, Source::ExecReport(spec.id.clone()));
+        let token = token.map_err(refuse_failed("waiting for a program"))?;
+        let forked = fork_in_pid_namespace(container.pid, || fork.run(|| joining.run(Reporter::new(child_report))));
+        let pid = match forked {
+            Ok(pid) => pid,
+            Err(refusal) => {
+                self.poller.remove(&report, token);
+                return Err(refusal);
+            }
+        };
         let ends = stdin.into_iter().map(|(_, writer)| writer).chain([stdout, stderr]).collect();
-        let token = self
-            .poller
-            .add(&report, Source::ExecReport(spec.id.clone()))
-            .map_err(refuse_failed("waiting for a program"))?;
         let report = ReportPipe { fd: report, token, said: Vec::new(), reply: Some(reply) };
         self.processes.insert(pid, Process::Exec(spec.id.clone()));
         self.execs.insert(spec.id.clone(), Exec { pid, report: Some(report), ends, did_run: false });

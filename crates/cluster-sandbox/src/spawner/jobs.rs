@@ -18,6 +18,7 @@ use super::server::{Process, Spawner};
 use crate::container::tree::Tree;
 use crate::removal::remove_tree;
 use crate::spec::{Check, LayerName, UnpackSpec};
+use crate::sys::exec::close_all_but;
 use crate::sys::fork::Fork;
 use crate::sys::namespaces::unshare;
 use crate::wire::{Answer, Refusal, RefusalCode};
@@ -193,7 +194,9 @@ impl Spawner {
         let forked = Fork::default().run(|| {
             // Nobody takes the result if the spawner is gone.
             let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-            let outcome = run();
+            // Work may go on for long after a pod has gone or a listener was given up whose descriptors it would hold.
+            let outcome =
+                close_all_but(&say).map_err(|error| format!("closing descriptors: {error}")).and_then(|()| run());
             finish(&say, outcome)
         });
         match forked {

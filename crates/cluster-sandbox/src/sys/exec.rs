@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 
 /// Replaces this process by the program at `path`. Returns only if that failed.
@@ -34,21 +34,35 @@ pub(crate) fn execve_file(file: BorrowedFd<'_>, argv: &[CString], env: &[CString
 
 /// Marks every descriptor from `first` on as closed by the next exec.
 pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
-    close_range(first, CLOSE_RANGE_CLOEXEC)
+    close_range(first, u32::MAX, CLOSE_RANGE_CLOEXEC)
 }
 
 /// Closes every descriptor from `first` on.
 ///
 /// Only for a process that owns none of them as a Rust value, as one has right after its exec or as its very last act.
 pub(crate) fn close_from(first: u32) -> io::Result<()> {
-    close_range(first, 0)
+    close_range(first, u32::MAX, 0)
 }
 
+/// Closes every descriptor but the three standard ones and `kept`.
+///
+/// Only for a process that never drops a Rust value which owns another one: the child of a fork that ends by
+/// [`exit_now`](super::fork::exit_now).
+pub(crate) fn close_all_but(kept: &OwnedFd) -> io::Result<()> {
+    let kept = kept.as_raw_fd().cast_unsigned();
+    if kept > FIRST {
+        close_range(FIRST, kept - 1, 0)?;
+    }
+    close_range(kept + 1, u32::MAX, 0)
+}
+
+/// The first descriptor that is not a standard one.
+const FIRST: u32 = 3;
 const CLOSE_RANGE_CLOEXEC: u32 = 1 << 2;
 
-fn close_range(first: u32, flags: u32) -> io::Result<()> {
-    // SAFETY: the call takes plain numbers; who may call it is said on the two callers above.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) };
+fn close_range(first: u32, last: u32, flags: u32) -> io::Result<()> {
+    // SAFETY: the call takes plain numbers; who may call it is said on the callers above.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
