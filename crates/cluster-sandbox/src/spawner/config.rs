@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::spec::{CapabilitySet, InstanceId, Ranges};
 
-/// A spawner's configuration. All paths are absolute; directories that do not exist are made.
+/// A spawner's configuration. All paths are absolute; directories that do not exist are made, but for the blobs'.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpawnerConfig {
     /// Whose spawner it is.
@@ -17,7 +17,7 @@ pub struct SpawnerConfig {
     pub pods_dir: PathBuf,
     /// Unpacked layers. Root's own; on the same file system as [`pods_dir`](Self::pods_dir).
     pub layers_dir: PathBuf,
-    /// Compressed layers that the client wants unpacked. Written by the client.
+    /// Compressed layers that the client wants unpacked. Made and written by the client, in a place of its own.
     pub blobs_dir: PathBuf,
     /// Containers' logs, readable by the owner's group.
     pub logs_dir: PathBuf,
@@ -41,8 +41,6 @@ pub struct SpawnerConfig {
     pub capability_bound: CapabilitySet,
     /// Paths of the machine that containers may mount, with everything below them.
     pub host_paths: Vec<PathBuf>,
-    /// How many pods are kept made in advance; 0 makes every start a strict one.
-    pub pool_size: u8,
     /// Only for a spawner that is the first process of a container or machine: the client to start as its child.
     pub child: Option<ChildCommand>,
 }
@@ -100,7 +98,6 @@ impl SpawnerConfig {
             unpackers: UNPACKERS,
             capability_bound: CapabilitySet::contained(),
             host_paths: Vec::new(),
-            pool_size: 0,
             child: None,
         }
     }

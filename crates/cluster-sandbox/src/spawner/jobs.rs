@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use base_image::Layer;
 use base_image::unpack::{LayersDir, UnpackOptions};
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Signal, WaitStatus};
 use rustix::thread::UnshareFlags;
@@ -179,8 +180,9 @@ impl Spawner {
 
     fn start_unpack(&mut self, unpack: Unpack) {
         let spec = unpack.spec.clone();
-        let (blobs, layers) = (self.config.blobs_dir.clone(), self.config.layers_dir.clone());
-        let started = self.start_job(Work::Unpack(unpack), || unpack_layer(&spec, &blobs, &layers));
+        let (blobs, owner) = (self.config.blobs_dir.clone(), self.config.owner.uid);
+        let layers = self.config.layers_dir.clone();
+        let started = self.start_job(Work::Unpack(unpack), || unpack_layer(&spec, (&blobs, owner), &layers));
         if let Err((Work::Unpack(unpack), refusal)) = started.map_err(|failure| *failure) {
             unpack.replies.into_iter().for_each(|reply| self.answer(reply, Err(refusal.clone())));
         }
@@ -274,15 +276,25 @@ fn remove_all(paths: &[PathBuf]) -> Result<(), String> {
 }
 
 /// Runs in a child whose root is the directory of layers: whatever an archive says, nothing else of the machine can be named.
-fn unpack_layer(spec: &UnpackSpec, blobs: &Path, layers: &Path) -> Result<(), String> {
+///
+/// `blobs` are where they should be, and whose.
+fn unpack_layer(spec: &UnpackSpec, blobs: (&Path, u32), layers: &Path) -> Result<(), String> {
     let at = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
-    let directory = File::open(blobs).map_err(at("opening the blobs"))?;
-    // The client owns the blobs and may make anything of them at any time: a link, a FIFO. What is read is verified while it is read.
+    let (blobs, owner) = blobs;
+    // The client owns the blobs and may make anything of them at any time: a link, also of their directory, a FIFO. So no link is followed
+    // below, and only what is the client's own is read; what is read is verified while it is read.
+    let place = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(blobs, place, Mode::empty());
+    let directory = directory.map_err(|error| at("opening the blobs")(error.into()))?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK;
     let blob = Tree::without_links(directory.as_fd()).open(&spec.blob, flags);
     let blob = File::from(blob.map_err(|error| at("opening the blob")(error.into()))?);
-    if !blob.metadata().map_err(at("opening the blob"))?.is_file() {
+    let metadata = blob.metadata().map_err(at("opening the blob"))?;
+    if !metadata.is_file() {
         return Err("the blob is not a file".to_owned());
+    }
+    if metadata.uid() != owner {
+        return Err("the blob is not the client's own".to_owned());
     }
     confine(layers).map_err(at("confining the unpacker"))?;
     let layer = Layer { digest: spec.digest, size: spec.size, diff_id: spec.diff_id, chain_id: spec.chain_id };

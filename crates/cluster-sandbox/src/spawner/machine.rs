@@ -107,9 +107,7 @@ fn make_directories(config: &SpawnerConfig) -> io::Result<()> {
     directory(&config.layers_dir, 0o700, None)?;
     // New directories below take the group over.
     directory(&config.logs_dir, 0o2750, Some((0, config.owner.gid)))?;
-    let owner = Some((config.owner.uid, config.owner.gid));
-    directory(&config.blobs_dir, 0o700, owner)?;
-    directory(&config.volumes_dir, 0o711, owner)
+    directory(&config.volumes_dir, 0o711, Some((config.owner.uid, config.owner.gid)))
 }
 
 /// Makes a directory if it is not there, with this mode and owner. One that is there is left as it is, unless anybody could write to it.

@@ -57,6 +57,7 @@ impl Ground {
         let run_dir = PathBuf::from(format!("/run/{instance}"));
         let mut config = SpawnerConfig::new(instance, run_dir, directory.path(), Owner { uid: 0, gid: 0 });
         config.network = None;
+        fs::create_dir(&config.blobs_dir).unwrap();
         let ground = Self { config, directory };
         ground.make_layers();
         ground

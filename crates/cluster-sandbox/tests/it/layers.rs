@@ -79,6 +79,25 @@ fn a_layer_is_unpacked_once_and_runs() {
 }
 
 #[test]
+fn a_link_does_not_lead_the_unpacker_to_what_is_not_the_clients() {
+    run(
+        |config| config.owner.uid = 54321,
+        async |instance| {
+            let content = archive(&[("file", b"of root")]);
+            let elsewhere = tempfile::tempdir().unwrap();
+            fs::write(elsewhere.path().join("blob"), &content).unwrap();
+            fs::remove_dir(&instance.config.blobs_dir).unwrap();
+            std::os::unix::fs::symlink(elsewhere.path(), &instance.config.blobs_dir).unwrap();
+            let spec = layer("blob", &content);
+            let (_, message) = refusal(instance.sandbox.unpack(&spec).await);
+            assert!(message.contains("not the client's own"), "{message}");
+            std::os::unix::fs::chown(elsewhere.path().join("blob"), Some(54321), None).unwrap();
+            instance.sandbox.unpack(&spec).await.unwrap();
+        },
+    );
+}
+
+#[test]
 fn a_bad_blob_is_refused_and_leaves_nothing() {
     run(
         |_| {},
