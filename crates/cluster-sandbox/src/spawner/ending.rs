@@ -9,8 +9,11 @@
 use std::fs;
 use std::time::Duration;
 
+use rustix::process::{Pid, WaitOptions};
+
 use super::answers::{Reply, Said};
-use super::server::Spawner;
+use super::containers::send;
+use super::server::{Spawner, exit_code};
 use crate::cgroup::remove_instance;
 use crate::network::pod::PodLink;
 use crate::spec::PodId;
@@ -31,6 +34,8 @@ pub(super) const GRACE: Duration = Duration::from_secs(10);
 const LINGER_TICK: Duration = Duration::from_millis(20);
 /// How long the last processes may take to leave their cgroups.
 const LEAVE: Duration = Duration::from_secs(5);
+/// How long a client that is a child may take to end, once everything else has.
+const CHILD_ENDS: Duration = Duration::from_secs(15);
 
 impl Spawner {
     /// Begins the end, or joins those who wait for it. An earlier deadline than the present one counts.
@@ -104,11 +109,16 @@ impl Spawner {
         self.ending.is_some() && self.pods.is_empty() && self.execs.is_empty() && !self.has_jobs()
     }
 
-    /// The last act: takes down what the machine was prepared with, and answers those who asked for the end.
-    pub(super) fn take_down(mut self) {
-        let replies = self.ending.take().map(|ending| ending.replies).unwrap_or_default();
+    /// The last act: takes down what the machine was prepared with, and answers those who asked for the end. Returns the exit code.
+    pub(super) fn take_down(mut self) -> u8 {
+        let mut replies = self.ending.take().map(|ending| ending.replies).unwrap_or_default();
         if let Some(network) = self.machine.network.take() {
             network.destroy();
+        }
+        if let Some(child) = self.child {
+            // It waits for its answer, and has to be gone before its cgroup can go.
+            replies.drain(..).for_each(|reply| self.answer(reply, Ok(Said::plain(Answer::Done))));
+            self.await_child(child);
         }
         // The spawner itself sits in one of the groups, so it goes back to the root before it removes them.
         self.leave_own_groups();
@@ -127,6 +137,23 @@ impl Spawner {
         }
         replies.into_iter().for_each(|reply| self.answer(reply, Ok(Said::plain(Answer::Done))));
         tracing::info!("ended");
+        self.child_exit.unwrap_or(0)
+    }
+
+    fn await_child(&mut self, child: Pid) {
+        let deadline = Moment::now().after(CHILD_ENDS);
+        loop {
+            match rustix::process::waitpid(Some(child), WaitOptions::NOHANG) {
+                Ok(None) => {}
+                Ok(Some((_, status))) => return self.child_exit = Some(exit_code(status)),
+                Err(error) => return tracing::warn!(%error, "the client cannot be waited for"),
+            }
+            if deadline.is_past() {
+                // It may just have ended; the next look tells.
+                let _ = send(child, libc::SIGKILL);
+            }
+            self.pause(LINGER_TICK);
+        }
     }
 
     fn leave_own_groups(&self) {

@@ -125,9 +125,7 @@ impl Spawner {
                 self.run_jobs();
             }
         }
-        let code = self.child_exit.unwrap_or(0);
-        self.take_down();
-        Ok(code)
+        Ok(self.take_down())
     }
 
     fn serve(&mut self, source: Source) {
@@ -266,6 +264,7 @@ impl Spawner {
             started_at: self.started_at,
             network: self.machine.network.as_ref().map(InstanceNetwork::facts).cloned(),
             notices: self.machine.notices.clone(),
+            is_ending: self.ending.is_some(),
         }
     }
 
@@ -323,11 +322,16 @@ impl Spawner {
     }
 
     fn lose_child(&mut self, status: WaitStatus) {
-        let code = status.exit_status().or(status.terminating_signal().map(|signal| 128 + signal)).unwrap_or(1);
         self.child = None;
-        self.child_exit = Some(u8::try_from(code).unwrap_or(1));
+        self.child_exit = Some(exit_code(status));
         self.end(GRACE, None);
     }
+}
+
+/// How a process ended, as the exit code of whoever ends with it.
+pub(super) fn exit_code(status: WaitStatus) -> u8 {
+    let code = status.exit_status().or(status.terminating_signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
 
 fn own_usage() -> SpawnerUsage {

@@ -95,7 +95,10 @@ pub(crate) fn second_stage(config: &SpawnerConfig, stage: &str) -> String {
         serde_json::to_writer(&mut input, config)?;
         input.rewind()?;
         rustix::stdio::dup2_stdin(&input)?;
-        rustix::stdio::dup2_stderr(open_log(&config.log_file)?)?;
+        // The first process of a container speaks where the container's own output is looked for.
+        if stage != SECOND_STAGE_AS_FIRST_PROCESS {
+            rustix::stdio::dup2_stderr(open_log(&config.log_file)?)?;
+        }
         let executable = read_only_executable()?;
         let argv = ["kwick-spawner", SPAWNER_ARGUMENT, stage].map(CString::new);
         let argv = argv.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -198,6 +201,8 @@ fn prepare(is_first_process: bool) -> Result<Spawner, String> {
     let mut spawner = Spawner::new(config, machine, door, signals).map_err(at("starting the event loop"))?;
     spawner.sweep_layers();
     if is_first_process {
+        let nothing = File::open("/dev/null").map_err(at("opening /dev/null"))?;
+        rustix::stdio::dup2_stdin(&nothing).map_err(|error| at("closing the input")(error.into()))?;
         spawner.start_child().map_err(at("starting the client"))?;
     }
     Ok(spawner)

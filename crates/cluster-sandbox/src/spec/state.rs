@@ -24,6 +24,9 @@ pub struct SpawnerFacts {
     pub network: Option<NetworkFacts>,
     /// What the machine does not offer, one sentence each; containers run without it.
     pub notices: Vec<String>,
+    /// Whether its end has begun: it makes nothing new any more.
+    #[serde(default)]
+    pub is_ending: bool,
 }
 
 /// The instance's network.

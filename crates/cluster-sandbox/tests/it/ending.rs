@@ -81,6 +81,30 @@ fn nothing_new_begins_while_everything_ends() {
 }
 
 #[test]
+fn who_comes_while_everything_ends_is_told_so() {
+    run(
+        |_| {},
+        async |instance| {
+            instance.isolated_pod("pod").await;
+            let deaf = container("pod", "deaf", &["sleep"]);
+            instance.start(&deaf).await;
+            assert!(!instance.sandbox.facts().is_ending);
+            let down = instance.sandbox.down(PATIENCE);
+            let late = async {
+                // Both are in the same task: the end is asked for before this connects.
+                let late = Instance::connect(instance.config.clone()).await;
+                let is_ending = late.sandbox.facts().is_ending;
+                late.sandbox.kill(&deaf.id).await.unwrap();
+                is_ending
+            };
+            let (down, is_ending) = tokio::join!(down, late);
+            down.unwrap();
+            assert!(is_ending);
+        },
+    );
+}
+
+#[test]
 fn a_killed_spawners_leftovers_are_removed() {
     run(
         |config| config.network = Some(NetworkConfig::default()),

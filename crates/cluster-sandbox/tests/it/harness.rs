@@ -25,8 +25,7 @@ pub(crate) fn run<F: Future<Output = ()>>(
     configure: impl FnOnce(&mut SpawnerConfig),
     test: impl FnOnce(Instance) -> F,
 ) {
-    if !rustix::process::geteuid().is_root() {
-        println!("skipped: containers need root");
+    if !is_root() {
         return;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -41,6 +40,15 @@ pub(crate) fn run<F: Future<Output = ()>>(
         ground.end().await;
         Machine::look().assert_same(&before, &config.instance);
     });
+}
+
+/// Whether containers can be made; says so if not.
+pub(crate) fn is_root() -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        println!("skipped: containers need root");
+    }
+    is_root
 }
 
 /// Directories and the spawner in them; whatever happens, it is all gone in the end.

@@ -15,6 +15,8 @@ mod ending;
 #[cfg(test)]
 mod exec;
 #[cfg(test)]
+mod first_process;
+#[cfg(test)]
 mod layers;
 #[cfg(test)]
 mod limits;
