@@ -196,8 +196,12 @@ fn read(path: &Path) -> Result<Option<String>, PkiError> {
 pub fn write_secret(path: &Path, text: &str) -> Result<(), PkiError> {
     let write = || -> std::io::Result<()> {
         let temporary = path.with_extension("new");
-        let mut file =
-            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        // One that is there was left by a crash; never written to, because it could be a link.
+        match std::fs::remove_file(&temporary) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)?;

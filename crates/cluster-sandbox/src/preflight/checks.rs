@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use rustix::process::{Resource, getrlimit};
+
 use super::Fact;
 use crate::cgroup::{Controller, Layout, expedite};
 use crate::container::overlay::{Overlay, make_base, make_writable};
@@ -26,6 +28,12 @@ const NEEDED: [&str; 12] = [
     "SYS_CHROOT",
 ];
 const NAMESPACES: [&str; 6] = ["cgroup", "ipc", "mnt", "net", "pid", "uts"];
+/// What a pod of Knative's costs the client: listeners, ready sockets, connections.
+const OPEN_FILES_PER_POD: u64 = 27;
+/// What the client has open beside pods.
+const OPEN_FILES_BESIDE: u64 = 512;
+/// A limit that is not worth a word.
+const OPEN_FILES_AMPLE: u64 = 16 << 10;
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
 pub(super) fn root() -> Fact {
@@ -69,6 +77,20 @@ pub(super) fn raising_limits() -> Fact {
     }
     let reason = "without CAP_SYS_RESOURCE, negative oom_score_adj values and raised process limits are left out";
     Fact::degraded("limits", reason, "if this is a container or a restricted machine, add CAP_SYS_RESOURCE")
+}
+
+pub(super) fn open_files() -> Fact {
+    open_files_within(getrlimit(Resource::Nofile).maximum)
+}
+
+/// The fact that follows from a hard limit; none is no limit.
+pub(super) fn open_files_within(hard: Option<u64>) -> Fact {
+    let Some(hard) = hard.filter(|hard| *hard < OPEN_FILES_AMPLE) else {
+        return Fact::good("open files", "a process may open as many as a full machine of pods needs");
+    };
+    let pods = hard.saturating_sub(OPEN_FILES_BESIDE) / OPEN_FILES_PER_POD;
+    let reason = format!("a process may open {hard} (the hard limit): enough for some {pods} pods");
+    Fact::degraded("open files", reason, "raise the limit: ulimit -Hn in the shell, LimitNOFILE= in a systemd unit")
 }
 
 fn present() -> CapabilitySet {

@@ -55,6 +55,7 @@ pub fn check(data_dir: &Path) -> Vec<Fact> {
     facts.push(checks::kernel());
     facts.push(checks::capabilities());
     facts.push(checks::raising_limits());
+    facts.push(checks::open_files());
     facts.push(checks::namespaces());
     facts.push(checks::overlay(data_dir));
     facts.push(checks::seccomp());
@@ -81,6 +82,12 @@ mod tests {
         assert!(missing.is_empty(), "{missing:?}");
         assert!(facts.iter().all(|fact| !fact.reason.is_empty()));
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "nothing is left");
+        let low = checks::open_files_within(Some(4096));
+        assert_eq!(low.verdict, Verdict::Degraded);
+        assert!(low.reason.contains("132 pods"), "{}", low.reason);
+        let none = checks::open_files_within(Some(256));
+        assert!(none.reason.contains(" 0 pods"), "{}", none.reason);
+        assert_eq!(checks::open_files_within(None).verdict, Verdict::Good);
         let not_a_directory = checks::overlay(Path::new("/proc/version"));
         assert_eq!(not_a_directory.verdict, Verdict::Missing);
     }

@@ -17,6 +17,7 @@ use super::machine::{Machine, take_notes};
 use super::server::{Process, SIGNALS, Spawner};
 use crate::cgroup::{Layout, leave_session};
 use crate::container::mounts::leave_machine_mounts;
+use crate::privileges::raise_descriptor_limit;
 use crate::spec::SpawnerFacts;
 use crate::sys::exec::{close_from, execve_file};
 use crate::sys::fork::Fork;
@@ -188,7 +189,9 @@ fn prepare(is_first_process: bool) -> Result<Spawner, String> {
     // The name that tools show; a failure changes nothing else.
     let _ = rustix::thread::set_name(c"kwick-spawner");
     rustix::process::umask(Mode::from_raw_mode(0o022));
-    raise_descriptor_limit();
+    if let Err(error) = raise_descriptor_limit() {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
     let signals = signals::descriptor(&SIGNALS).map_err(at("reading signals"))?;
     make_run_dir(&config.run_dir).map_err(at("making the run directory"))?;
     let lock = lock_instance(&config.run_dir).map_err(at("locking the run directory (does a spawner of this instance run?)"))?;
@@ -224,15 +227,6 @@ pub(crate) fn lock_instance(run_dir: &Path) -> io::Result<File> {
     let lock = File::open(run_dir)?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
     Ok(lock)
-}
-
-/// A client's connections and containers' pipes: as many as the machine lets root have.
-fn raise_descriptor_limit() {
-    let present = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let raised = rustix::process::Rlimit { current: present.maximum, ..present };
-    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised) {
-        tracing::warn!(%error, "the limit of open files could not be raised");
-    }
 }
 
 fn open_door(config: &SpawnerConfig) -> io::Result<OwnedFd> {

@@ -119,7 +119,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
 }
 
 /// A small runtime for a command that asks somebody something.
-fn block_on<F: Future>(future: F) -> Result<F::Output> {
+pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
     Ok(runtime.block_on(future))
@@ -138,7 +138,7 @@ pub(crate) fn say(text: impl std::fmt::Display) -> Result<()> {
 
 /// Progress and remarks for a person, beside the answer.
 #[expect(clippy::print_stderr, reason = "this is where the command line speaks to the person")]
-fn remark(text: impl std::fmt::Display) {
+pub(crate) fn remark(text: impl std::fmt::Display) {
     eprintln!("{text}");
 }
 

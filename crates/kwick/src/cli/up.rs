@@ -4,13 +4,18 @@
 //! look at the machine ► data directory ► lock ► record (id, uid, addresses) ► keys, kubeconfig ► spawner ► exec `kwick __serve`
 //! ```
 //! Whatever is refused is refused before anything was started (exit code 2).
+//!
+//! As the first process of a container it is the other way round, because that process is everybody's end: it becomes the spawner, which
+//! starts the same command again as its child.
 
 use std::fs::OpenOptions;
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
@@ -23,7 +28,8 @@ use crate::exit::{Ended, FAILED, Refused};
 use crate::instance::data_dir::DataDir;
 use crate::instance::lock::Lock;
 use crate::instance::record::Record;
-use crate::instance::{access, kubeconfig, ports, root};
+use crate::instance::spawner::MYSELF;
+use crate::instance::{access, kubeconfig, ports, root, spawner};
 use crate::serve::READY;
 
 const DEFAULT_API: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 6443);
@@ -33,8 +39,10 @@ const DEFAULT_GATEWAYS: [SocketAddr; 2] = [
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 80),
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080),
 ];
-/// The program, whatever has become of its file since.
-const MYSELF: &str = "/proc/self/exe";
+/// What of root's environment the unprivileged process gets; all else came to it as arguments.
+const ENVIRONMENT: [&str; 4] = ["RUST_BACKTRACE", "SSL_CERT_DIR", "SSL_CERT_FILE", "TZ"];
+/// The shortest time to keep pods for: within it the process that a start leads to has to be there.
+const KEEP_MIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -55,6 +63,9 @@ pub(super) struct Up {
     /// Return when everything is ready.
     #[arg(long)]
     detach: bool,
+    /// How long pods run on while no kwick does, as 90s, 10m or 24h; at least 10s. It is the spawner that keeps them, from its start on.
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_time)]
+    keep_pods_for: Duration,
     /// What is logged to standard error (with --detach to DIR/kwick.log), as a `tracing` filter.
     #[arg(long, env = "KWICK_LOG", default_value = "warn", value_name = "FILTER")]
     log: String,
@@ -66,7 +77,14 @@ pub(super) struct Up {
 impl Up {
     pub(super) fn run(&self) -> Result<()> {
         root::require("kwick up")?;
-        if self.detach { self.start_apart() } else { self.become_kwick() }
+        match (self.detach, launch::is_first_process()) {
+            (false, _) => self.become_kwick(),
+            (true, false) => self.start_apart(),
+            (true, true) => Err(Refused::error(
+                "the first process of a container cannot detach: with its end everything else ends",
+                "start it without --detach",
+            )),
+        }
     }
 
     /// Prepares everything and turns into the unprivileged process.
@@ -83,20 +101,28 @@ impl Up {
             Some(record) => record,
             None => Record::new(&Entropy::from_os()),
         };
-        let config = record.spawner_config(&dir)?;
-        let runs = launch::is_running(&config);
-        self.choose_addresses(&mut record, runs)?;
+        let mut config = record.spawner_config(&dir)?;
+        config.orphan_wait_ms = u64::try_from(self.keep_pods_for.as_millis()).unwrap_or(u64::MAX);
+        let running = spawner::find(&config)?;
+        self.choose_addresses(&mut record, running.is_some())?;
         dir.hand_over(record.uid)?;
         record.save(&dir)?;
+        if running.is_none() && launch::is_first_process() {
+            config.child = Some(spawner::same_command()?);
+            return Err(launch::become_spawner(&config)).context("cannot become the spawner");
+        }
         let access = access::prepare(&dir, &record)?;
         kubeconfig::write(&dir, &access, root::invoker())?;
-        if !runs {
-            let facts = launch::start(MYSELF.as_ref(), &config).map_err(|error| anyhow!(error))?;
-            record.network = facts.network.map(|network| network.ranges);
-            record.save(&dir)?;
-        }
-        lock.keep_over_exec()?;
+        let facts = match running {
+            Some(facts) => facts,
+            None => launch::start(MYSELF.as_ref(), &config).map_err(|error| anyhow!(error))?,
+        };
+        record.network = facts.network.map(|network| network.ranges);
+        record.save(&dir)?;
+        privileges::raise_descriptor_limit().context("cannot raise the limit of open files")?;
         let mut command = Command::new(MYSELF);
+        let passed = ENVIRONMENT.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+        command.env_clear().envs(passed);
         command.arg0("kwick").arg("__serve").arg("--data-dir").arg(dir.path()).arg("--log").arg(&self.log);
         command.arg("--only").arg(self.only.to_string());
         if self.detached {
@@ -105,7 +131,8 @@ impl Up {
             nix::unistd::dup2_stderr(log.context("cannot open kwick.log")?).context("cannot log to kwick.log")?;
         }
         command.current_dir("/");
-        Err(privileges::exec_as(config.owner, &mut command)).context("cannot become the unprivileged process")
+        Err(privileges::exec_as(config.owner, &mut command, &[lock.as_fd()]))
+            .context("cannot become the unprivileged process")
     }
 
     /// Chooses each address once; an explicit one replaces it. A port that somebody else has is refused, with its owner.
@@ -153,6 +180,20 @@ impl Up {
     }
 }
 
+/// `90s`, `10m`, `24h`.
+fn parse_time(text: &str) -> std::result::Result<Duration, String> {
+    let units = [("s", 1), ("m", 60), ("h", 3600)];
+    let parsed = units.into_iter().find_map(|(unit, seconds)| {
+        let count: u32 = text.strip_suffix(unit)?.parse().ok()?;
+        Some(Duration::from_secs(u64::from(count) * seconds))
+    });
+    match parsed {
+        Some(time) if time >= KEEP_MIN => Ok(time),
+        Some(_) => Err(format!("it is less than {} seconds", KEEP_MIN.as_secs())),
+        None => Err("it should be a number with s, m or h behind it, such as 10m".to_owned()),
+    }
+}
+
 /// The started process ended: its own words and its exit code.
 fn failed(status: ExitStatus, complained: &str, said: &str) -> anyhow::Error {
     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED);
@@ -183,5 +224,20 @@ fn taken(address: SocketAddr, flag: &str, error: &std::io::Error) -> anyhow::Err
             format!("cannot listen on {address}: {error}"),
             format!("choose another address with {flag}"),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_has_a_unit_and_a_least() {
+        assert_eq!(parse_time("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_time("10m"), Ok(Duration::from_secs(600)));
+        assert_eq!(parse_time("24h"), Ok(Duration::from_secs(86_400)));
+        for bad in ["", "10", "m", "1.5h", "-1m", "10 m", "9s", "0h", "99999999999h"] {
+            assert!(parse_time(bad).is_err(), "{bad}");
+        }
     }
 }

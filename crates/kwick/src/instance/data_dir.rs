@@ -12,7 +12,7 @@ use crate::exit::Refused;
 /// The layout that this binary writes. A higher number in `DIR/VERSION` is refused; a lower one is upgraded step by step.
 const LAYOUT_VERSION: u32 = 1;
 /// The folders that belong to the instance's uid.
-const OWNED: [&str; 4] = ["pki", "state", "images", "volumes"];
+const OWNED: [&str; 3] = ["state", "images", "volumes"];
 
 /// An instance's data directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl DataDir {
 }
 
 /// Gives a file or folder to `uid` and the group of the same number.
-pub(crate) fn chown(path: &Path, uid: u32) -> Result<()> {
+fn chown(path: &Path, uid: u32) -> Result<()> {
     std::os::unix::fs::lchown(path, Some(uid), Some(uid))
         .with_context(|| format!("cannot give {} to uid {uid}", path.display()))
 }

@@ -4,11 +4,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, fcntl};
+use nix::fcntl::{Flock, FlockArg};
 
 use super::data_dir::DataDir;
 
@@ -47,11 +47,12 @@ impl Lock {
         };
         attempt(&mut self.0).context("cannot write the pid into the lock file")
     }
+}
 
-    /// Lets programs started from here inherit the lock: it is held until the last of them ends.
-    pub(crate) fn keep_over_exec(&self) -> Result<()> {
-        fcntl(self.0.as_fd(), FcntlArg::F_SETFD(FdFlag::empty())).context("cannot keep the lock over exec")?;
-        Ok(())
+/// The descriptor that holds it; a program that inherits it does.
+impl AsFd for Lock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

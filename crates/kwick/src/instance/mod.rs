@@ -7,12 +7,12 @@
 //! DIR/kubeconfig     0600, the invoking user's                                  (kubeconfig.rs)
 //! DIR/pki            the instance's certificate authority, keys and tokens     (access.rs)
 //! DIR/state          API objects         DIR/images   compressed images
-//! DIR/volumes        what pods mount     these four are written by the unprivileged process
+//! DIR/volumes        what pods mount     these three are written by the unprivileged process
 //! DIR/layers         unpacked images     DIR/pods     writable layers      DIR/logs   pods' logs: the spawner's
 //! DIR/kwick.log      of a detached Kwick DIR/spawner.log
 //! /run/kwick/ID      the spawner's socket; itself its lock
 //! ```
-//! The directory itself belongs to root.
+//! The directory itself belongs to root. What root makes, it makes where nobody else can have put a link: not in those three.
 
 pub(crate) mod access;
 pub(crate) mod data_dir;
@@ -21,3 +21,4 @@ pub(crate) mod lock;
 pub(crate) mod ports;
 pub(crate) mod record;
 pub(crate) mod root;
+pub(crate) mod spawner;

@@ -201,12 +201,16 @@ impl Starting<'_> {
 }
 
 async fn connect(socket: &std::path::Path, process: &Process) -> Result<(Sandbox, Events)> {
-    Sandbox::connect(socket, &process.tasks, process.clock).await.map_err(|error| {
+    let connected = Sandbox::connect(socket, &process.tasks, process.clock).await.map_err(|error| {
         Refused::error(
             format!("the running spawner cannot be used: {}", base_rt::error_chain(&error)),
             "`kwick down` ends it with its pods; then `kwick up` again",
         )
-    })
+    })?;
+    if connected.0.facts().is_ending {
+        return Err(Refused::error("the spawner has just begun to end", "`kwick up` again: it waits for the end"));
+    }
+    Ok(connected)
 }
 
 /// A start that failed leaves no spawner behind, unless it keeps somebody's pods.

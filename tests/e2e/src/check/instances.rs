@@ -1,6 +1,6 @@
 //! Starting, restarting and ending instances, and running two.
 
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -11,7 +11,7 @@ use super::processes;
 use crate::instance::{Instance, ensure};
 use crate::ksvc::{self, Ksvc};
 use crate::leftovers::Picture;
-use crate::place::Place;
+use crate::place::{self, Place};
 use crate::until::until;
 
 const END_WITHIN: Duration = Duration::from_secs(40);
@@ -86,6 +86,39 @@ pub(super) fn spawner_killed(place: &Place) -> Result<String> {
     until("an answer", ksvc::PATIENCE, || ksvc::greet(&kwick.gateway, &host).map(Some))?;
     kwick.down()?;
     Ok("exit code 3; the next start serves again".to_owned())
+}
+
+/// In a PID namespace of its own, as in a container, the spawner is the first process and Kwick its child.
+pub(super) fn first_process(place: &Place) -> Result<String> {
+    let before = Picture::take(&place.binary("kwick"))?;
+    let kwick = Instance::start(place, "first-process")?;
+    place::output(&mut kwick.kwick(&["down"]))?;
+    let mut namespace = Command::new("unshare");
+    namespace.args(["--pid", "--fork", "--kill-child", "--mount-proc"]).arg(place.binary("kwick")).arg("up");
+    namespace.args(kwick.options()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut namespace = namespace.spawn().context("cannot make a PID namespace")?;
+    let outcome = serve_as_first_process(&kwick, namespace.id());
+    if outcome.is_err() {
+        // With it goes everything in the namespace.
+        let _ = namespace.kill();
+    }
+    let status = end_of(&mut namespace)?;
+    outcome?;
+    ensure(status.success(), || format!("it ended with {status}"))?;
+    until("a clean machine", Duration::from_secs(10), || before.expect_nothing_new().map(Some))?;
+    kwick.down()?;
+    Ok("a service answered; Ctrl-C, exit code 0, nothing left".to_owned())
+}
+
+fn serve_as_first_process(kwick: &Instance<'_>, namespace: u32) -> Result<()> {
+    let spawner = until("kwick in its namespace", ksvc::PATIENCE, || kwick.spawner_pid().map(Some))?;
+    ensure(spawner == 1, || format!("the spawner is process {spawner}"))?;
+    kwick.import_hello("hello")?;
+    let host = ksvc::host(&Ksvc::hello("inside").scale("min-scale", "1").deploy(&kwick.api)?)?;
+    ksvc::greet(&kwick.gateway, &host)?;
+    let children = std::fs::read_to_string(format!("/proc/{namespace}/task/{namespace}/children"));
+    let first = children.context("cannot find the first process")?.trim().parse().context("no first process")?;
+    kill(Pid::from_raw(first), Signal::SIGINT).context("cannot interrupt the first process")
 }
 
 /// An instance with one running pod, whose Kwick is our child.

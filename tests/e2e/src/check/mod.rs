@@ -68,6 +68,7 @@ const OWN: &[Own] = &[
     Own { name: "SIGTERM and up keep the pods", run: instances::restart },
     Own { name: "Ctrl-C leaves nothing", run: instances::interrupt },
     Own { name: "spawner killed", run: instances::spawner_killed },
+    Own { name: "first process of a container", run: instances::first_process },
     Own { name: "two instances side by side", run: instances::two },
     Own { name: "kill -9 under writes and traffic", run: crash::killed },
 ];
