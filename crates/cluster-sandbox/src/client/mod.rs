@@ -285,6 +285,14 @@ impl Sandbox {
         self.done(Request::RemoveLayer { layer: layer.clone() }).await
     }
 
+    /// Removes a log with its older files, or a directory of logs, by its path relative to the logs directory. What is not there is fine.
+    ///
+    /// # Errors
+    /// [`RefusalCode::Busy`] while a container writes there; or the connection is broken.
+    pub async fn remove_logs(&self, path: &Path) -> Result<(), SandboxError> {
+        self.done(Request::RemoveLogs { path: path.to_owned() }).await
+    }
+
     /// Ends everything: containers are asked to end, killed after `grace`; then pods, network, cgroups and the spawner itself go. Returns
     /// when nothing is left but the spawner's last instructions.
     ///

@@ -341,6 +341,11 @@ impl Spawner {
         living.map(|(id, container)| (id.clone(), container.group.usage())).collect()
     }
 
+    /// Whether a container's log is at or below `path`.
+    pub(super) fn is_logging_to(&self, path: &std::path::Path) -> bool {
+        self.containers.values().any(|container| container.is_alive() && container.spec.log.path.starts_with(path))
+    }
+
     pub(super) fn find_container(&self, id: &ContainerId) -> Result<&Container, Refusal> {
         self.containers.get(id).ok_or_else(|| no_container(id))
     }

@@ -59,8 +59,8 @@ const WAITING_MAX: usize = 1024;
 /// So many trees are removed even if there is no quiet moment.
 const HEAP: usize = 32;
 const SAID_MAX_BYTES: u64 = 4096;
-/// What a layer that is being removed is called; `base_image` sweeps such names too.
-const DEAD: &str = ".dead-";
+/// What a layer or a directory that is being removed is called; `base_image` sweeps such names too.
+pub(super) const DEAD: &str = ".dead-";
 
 impl Jobs {
     /// Whether many trees wait to be removed.
@@ -130,11 +130,15 @@ impl Spawner {
         Ok(Said::plain(Answer::Done))
     }
 
-    /// Has unfinished layers removed. Before the first unpacking.
-    pub(super) fn sweep_layers(&mut self) {
+    /// Has unfinished layers and unwanted logs of an earlier spawner removed. Before the first unpacking.
+    pub(super) fn sweep(&mut self) {
         let layers = self.config.layers_dir.clone();
         if let Err(failure) = self.start_job(Work::Remove, || sweep(&layers)) {
             tracing::warn!(reason = failure.1.message, "unfinished layers were not removed");
+        }
+        match super::logs::leftovers(&self.config.logs_dir) {
+            Ok(found) => found.into_iter().for_each(|path| self.discard(path)),
+            Err(error) => tracing::warn!(%error, "unwanted logs were not looked for"),
         }
     }
 

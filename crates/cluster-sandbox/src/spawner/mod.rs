@@ -16,6 +16,7 @@ mod ending;
 mod execs;
 mod jobs;
 mod listeners;
+mod logs;
 pub(crate) mod machine;
 mod output;
 mod peer;

@@ -67,7 +67,7 @@ pub(super) struct Spawner {
     next_client: ClientId,
     door: OwnedFd,
     signals: OwnedFd,
-    started_at: Timestamp,
+    pub(super) started_at: Timestamp,
 }
 
 /// More connections than this are turned away; there is one client and perhaps a command or two.
@@ -230,6 +230,7 @@ impl Spawner {
             Request::Layers => self.layers().map(Some),
             Request::Unpack(spec) => self.unpack(*spec, reply).map(|()| None),
             Request::RemoveLayer { layer } => self.remove_layer(&layer).map(Some),
+            Request::RemoveLogs { path } => self.remove_logs(&path).map(Some),
             Request::Down { grace_ms } => {
                 self.end(Duration::from_millis(grace_ms), Some(reply));
                 Ok(None)

@@ -194,7 +194,8 @@ fn prepare(is_first_process: bool) -> Result<Spawner, String> {
     }
     let signals = signals::descriptor(&SIGNALS).map_err(at("reading signals"))?;
     make_run_dir(&config.run_dir).map_err(at("making the run directory"))?;
-    let lock = lock_instance(&config.run_dir).map_err(at("locking the run directory (does a spawner of this instance run?)"))?;
+    let lock = lock_instance(&config.run_dir)
+        .map_err(at("locking the run directory (does a spawner of this instance run?)"))?;
     // Held until this process ends, however it ends.
     std::mem::forget(lock);
     take_notes(&config);
@@ -202,7 +203,7 @@ fn prepare(is_first_process: bool) -> Result<Spawner, String> {
     let machine = Machine::prepare(&config)?;
     let door = open_door(&config).map_err(at("opening the socket"))?;
     let mut spawner = Spawner::new(config, machine, door, signals).map_err(at("starting the event loop"))?;
-    spawner.sweep_layers();
+    spawner.sweep();
     if is_first_process {
         let nothing = File::open("/dev/null").map_err(at("opening /dev/null"))?;
         rustix::stdio::dup2_stdin(&nothing).map_err(|error| at("closing the input")(error.into()))?;

@@ -80,6 +80,8 @@ pub(crate) enum Request {
     Unpack(Box<UnpackSpec>),
     /// → [`Answer::Done`]. Refused while a container uses it.
     RemoveLayer { layer: LayerName },
+    /// → [`Answer::Done`], once nobody finds them any more: a log with its older files, or a directory of logs.
+    RemoveLogs { path: PathBuf },
     /// → [`Answer::Done`], when nothing is left but the spawner, which then ends.
     Down { grace_ms: u64 },
 }

@@ -2,9 +2,9 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use cluster_sandbox::Event;
+use cluster_sandbox::{Event, RefusalCode};
 
-use super::harness::{PATIENCE, container, run};
+use super::harness::{PATIENCE, container, eventually, refusal, run};
 
 #[test]
 fn nothing_is_lost_and_files_rotate() {
@@ -41,6 +41,49 @@ fn nothing_is_lost_and_files_rotate() {
             assert_eq!(numbers, (0..20000).collect::<Vec<_>>());
             let file = std::fs::metadata(instance.config.logs_dir.join("pods/a/0.log")).unwrap();
             assert_eq!((file.mode() & 0o777, file.uid(), file.gid()), (0o640, 0, 54321));
+        },
+    );
+}
+
+#[test]
+fn logs_are_removed_when_told() {
+    run(
+        |_| {},
+        async |mut instance| {
+            instance.isolated_pod("pod").await;
+            let logs = instance.config.logs_dir.clone();
+            let names = |directory: &str| {
+                let entries = std::fs::read_dir(logs.join(directory)).unwrap();
+                let mut names: Vec<_> =
+                    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+                names.sort();
+                names
+            };
+            let remove = async |instance: &super::harness::Instance, path: &str| {
+                instance.sandbox.remove_logs(std::path::Path::new(path)).await
+            };
+            for number in 0..2 {
+                let mut spec = container("pod", &format!("a{number}"), &["sequence", "3000"]);
+                spec.log.path = format!("one/a/{number}.log").into();
+                spec.log.max_bytes = 64 << 10;
+                instance.output(&spec).await;
+            }
+            assert_eq!(names("one/a"), ["0.log", "0.log.1", "1.log", "1.log.1"]);
+            remove(&instance, "one/a/0.log").await.unwrap();
+            assert_eq!(names("one/a"), ["1.log", "1.log.1"]);
+            let mut living = container("pod", "b", &["sleep"]);
+            living.log.path = "one/b/0.log".into();
+            instance.start(&living).await;
+            assert_eq!(refusal(remove(&instance, "one").await).0, RefusalCode::Busy);
+            instance.sandbox.kill(&living.id).await.unwrap();
+            instance.exit(&living.id).await;
+            remove(&instance, "one").await.unwrap();
+            remove(&instance, "one").await.expect("what is not there is fine");
+            assert!(!logs.join("one").exists());
+            eventually("the removal", || names("").is_empty()).await;
+            for path in ["..", "/etc", "a/../..", ""] {
+                assert_eq!(refusal(remove(&instance, path).await).0, RefusalCode::Invalid, "{path}");
+            }
         },
     );
 }

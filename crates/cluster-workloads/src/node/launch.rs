@@ -24,6 +24,7 @@ use super::names;
 use super::network::PodSockets;
 use super::pod_state::Ended;
 use super::volumes;
+use super::worker;
 
 /// Where a container's last words are if it names no place.
 const MESSAGE_PATH: &str = "/dev/termination-log";
@@ -250,6 +251,7 @@ impl Launch {
             Ok(spec) => spec,
             Err(why) => return refused("CreateContainerConfigError", why),
         };
+        self.forget_old_log().await;
         match self.node.sandbox.start_container(&spec).await {
             Ok(state) => {
                 self.tell(PlanEvent::normal("Created", format!("Created container: {}", self.container.name)));
@@ -258,6 +260,13 @@ impl Launch {
                 Launched::Run(Box::new(Run { image, id: self.id(), since: state.started_at, role: None }))
             }
             Err(error) => self.not_started(&error),
+        }
+    }
+
+    /// Of each container there are the logs of its present run and of the one before, for `kubectl logs --previous`.
+    async fn forget_old_log(&self) {
+        if let Some(old) = self.attempt.checked_sub(2) {
+            worker::remove_logs(&self.node, &names::log_path(&self.pod, &self.container.name, old)).await;
         }
     }
 

@@ -56,6 +56,7 @@ use base_image::pull::Puller;
 use base_rt::watch;
 use base_rt::{Phase, TaskError};
 use cluster_sandbox::{Events, Sandbox};
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Pod, Service};
 
 pub use log_sink::LogSink;
@@ -210,12 +211,13 @@ async fn follow(
     kubelet.offer(kubelet.sandbox.pods().await?);
     let seeing = Arc::clone(&kubelet);
     pods.subscribe(move |delta| seeing.sees(delta));
-    for id in kubelet.unclaimed() {
-        let removing = Arc::clone(&kubelet);
-        kubelet.tasks.spawn_transient("node/remove", async move { worker::remove(&removing, &id).await });
-    }
-    let sweeping = Arc::clone(&kubelet);
-    kubelet.tasks.spawn_transient("node/sweep", async move { worker::sweep_volumes(&sweeping).await });
+    let (unclaimed, sweeping) = (kubelet.unclaimed(), Arc::clone(&kubelet));
+    kubelet.tasks.spawn_transient("node/sweep", async move {
+        // What runs still uses its volumes and writes its logs.
+        join_all(unclaimed.iter().map(|id| worker::remove(&sweeping, id))).await;
+        worker::sweep_volumes(&sweeping).await;
+        worker::sweep_logs(&sweeping).await;
+    });
     adopted.send_replace(true);
     kubelet.route(events).await;
     Err("the spawner is gone".into())

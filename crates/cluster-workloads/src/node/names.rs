@@ -19,7 +19,19 @@ pub(crate) fn log_path(pod: &Pod, container: &str, attempt: u32) -> PathBuf {
 
 /// The same by namespace, name and uid of the Pod.
 pub(crate) fn log_path_of(pod: [&str; 3], container: &str, attempt: u32) -> PathBuf {
-    PathBuf::from(format!("{}/{container}/{attempt}.log", pod.join("_")))
+    log_directory(pod).join(format!("{container}/{attempt}.log"))
+}
+
+/// Where all logs of a Pod are, by its namespace, name and uid.
+pub(crate) fn log_directory(pod: [&str; 3]) -> PathBuf {
+    PathBuf::from(pod.join("_"))
+}
+
+/// The uid of the Pod whose logs a directory of this name has.
+pub(crate) fn uid_of_logs(directory: &str) -> Option<&str> {
+    // None of the three has a `_` in it.
+    let [_, _, uid] = <[&str; 3]>::try_from(directory.split('_').collect::<Vec<_>>()).ok()?;
+    Some(uid)
 }
 
 /// Where a Pod's volume is, relative to the volumes directory.

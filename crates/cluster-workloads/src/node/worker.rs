@@ -11,6 +11,7 @@
 //! written, its object is deleted (its uid as precondition), and the worker ends. On a shutdown of the process it just ends: containers go on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -724,9 +725,11 @@ impl Worker {
             }
             delete(&self.node, &self.pod).await;
         }
-        // A Pod without a sandbox may have volumes.
+        // A Pod without a sandbox may have volumes and logs.
         remove_volumes(&self.node, &self.uid).await;
-        self.node.forget(&self.uid, self.name());
+        let (namespace, name) = self.name();
+        remove_logs(&self.node, &names::log_directory([namespace, name, &self.uid])).await;
+        self.node.forget(&self.uid, (namespace, name));
     }
 }
 
@@ -777,6 +780,25 @@ async fn remove_volumes(node: &Kubelet, uid: &str) {
         && error.kind() != std::io::ErrorKind::NotFound
     {
         tracing::warn!(pod = uid, error = error_chain(&error), "volumes are not removed");
+    }
+}
+
+/// Has a log, or a directory of logs, removed: the spawner writes them.
+pub(crate) async fn remove_logs(node: &Kubelet, path: &Path) {
+    if let Err(error) = node.sandbox.remove_logs(path).await {
+        tracing::warn!(path = %path.display(), error = error_chain(&error), "logs are not removed");
+    }
+}
+
+/// Removes the logs of Pods that are gone and that no process has seen the end of.
+pub(crate) async fn sweep_logs(node: &Kubelet) {
+    let Ok(mut entries) = tokio::fs::read_dir(&node.config.logs_dir).await else { return };
+    while let Ok(Some(entry)) = entries.next_entry().await {
+        let name = entry.file_name();
+        let uid = name.to_str().and_then(names::uid_of_logs);
+        if uid.is_some_and(|uid| uid.len() == UID_CHARS && !node.has(uid)) {
+            remove_logs(node, Path::new(&name)).await;
+        }
     }
 }
 

@@ -275,3 +275,12 @@ pub(crate) fn ip(pod: &Pod) -> String {
 pub(crate) fn status(pod: &Pod, at: usize) -> k8s_openapi::api::core::v1::ContainerStatus {
     pod.status.as_ref().unwrap().container_statuses.as_ref().unwrap()[at].clone()
 }
+
+/// Waits for something to become true.
+pub(crate) async fn eventually(what: &str, is_true: impl Fn() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !is_true() {
+        assert!(tokio::time::Instant::now() < deadline, "{what} does not come");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -4,7 +4,7 @@ use cluster_workloads::node::LogOptions;
 use cluster_workloads::node::builtin::Builtins;
 use serde_json::json;
 
-use super::harness::{IMAGE, NODE, condition, get, ip, is_ready, run, status};
+use super::harness::{IMAGE, NODE, condition, eventually, get, ip, is_ready, run, status};
 
 #[test]
 fn a_pod_runs_answers_and_goes() {
@@ -83,6 +83,35 @@ fn a_job_like_pod_ends() {
             assert!(node.logs(name, options).await.ends_with("Z some words\n"));
             ground.delete(name).await;
         }
+        node.stop().await;
+        ground
+    });
+}
+
+#[test]
+fn two_runs_of_a_container_have_logs_and_a_pod_that_is_gone_has_none() {
+    run(async |ground| {
+        let node = ground.node(Builtins::default()).await;
+        ground
+            .create(json!({"metadata": {"name": "again"}, "spec": {
+                "nodeName": NODE, "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 1,
+                "containers": [{"name": "c", "image": IMAGE, "imagePullPolicy": "Never", "args": ["say", "some words", "3"]}],
+            }}))
+            .await;
+        let is_third = |pod: &k8s_openapi::api::core::v1::Pod| {
+            let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+            statuses.and_then(|statuses| statuses.first()).is_some_and(|status| status.restart_count == 2)
+        };
+        let pod = ground.eventually("again", "its third run", is_third).await;
+        let logs = ground.config.logs_dir.clone();
+        let own = logs.join(format!("default_again_{}", pod.metadata.uid.unwrap())).join("c");
+        let mut names: Vec<_> = std::fs::read_dir(&own).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["1.log", "2.log"]);
+        let previous = LogOptions { container: "c".to_owned(), is_previous: true, ..LogOptions::default() };
+        assert_eq!(node.logs("again", previous).await, "some words\n");
+        ground.delete("again").await;
+        eventually("the end of its logs", || std::fs::read_dir(&logs).unwrap().count() == 0).await;
         node.stop().await;
         ground
     });

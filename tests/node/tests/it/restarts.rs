@@ -4,7 +4,7 @@ use cluster_workloads::node::builtin::Builtins;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
-use super::harness::{IMAGE, NODE, get, ip, is_ready, run, status};
+use super::harness::{IMAGE, NODE, eventually, get, ip, is_ready, run, status};
 
 fn pod(name: &str) -> Value {
     json!({"metadata": {"name": name}, "spec": {
@@ -50,6 +50,8 @@ fn running_pods_are_taken_back() {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         };
         assert!(running.contains(&left[0]), "the same process");
+        let logs = ground.config.logs_dir.clone();
+        eventually("the end of the other's logs", || std::fs::read_dir(&logs).unwrap().count() == 1).await;
         ground.delete("stays").await;
         node.stop().await;
         ground
