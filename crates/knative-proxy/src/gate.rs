@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use knative_logic::breaker::{Breaker, Entry, Ticket};
+use knative_logic::breaker::{Breaker, Cancelled, Entry, Ticket};
 use tokio::sync::oneshot;
 
 /// A breaker and those who wait at it.
@@ -39,8 +39,8 @@ struct Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         let Some(ticket) = self.ticket else { return };
-        let was_in_line = self.gate.lock().cancel(ticket).is_some();
-        if !was_in_line {
+        let cancelled = self.gate.lock().cancel(ticket);
+        if matches!(cancelled, Cancelled::Woken) {
             self.gate.leave();
         }
     }
@@ -62,6 +62,7 @@ impl Gate {
             match breaker.enter(sender) {
                 Entry::Admitted => return Ok(Permit(Arc::clone(self))),
                 Entry::Full => return Err(Refused::Full),
+                Entry::Closed => return Err(Refused::Closed),
                 Entry::Queued(ticket) => Waiting { gate: Arc::clone(self), ticket: Some(ticket) },
             }
         };
@@ -79,7 +80,7 @@ impl Gate {
         }
     }
 
-    /// Sends everybody away who waits.
+    /// Sends everybody away who waits, and who comes from now on.
     pub(crate) fn close(&self) {
         let waiting = self.lock().close();
         drop(waiting);
@@ -153,5 +154,20 @@ mod tests {
         assert_eq!(gate.enter().await.unwrap_err(), Refused::Full);
         gate.close();
         assert_eq!(join_all([waiting]).await.pop().unwrap().unwrap_err(), Refused::Closed);
+        gate.resize(1);
+        assert_eq!(gate.enter().await.unwrap_err(), Refused::Closed, "it stays closed");
+    }
+
+    #[tokio::test]
+    async fn who_was_sent_away_and_goes_gives_nothing_back() {
+        let gate = Gate::new(1, 10);
+        let permit = gate.enter().await.unwrap();
+        let mut waiting = gate.enter().boxed();
+        assert!((&mut waiting).now_or_never().is_none());
+        gate.close();
+        drop(waiting);
+        assert_eq!(gate.lock().in_flight(), 1, "the first is still in");
+        drop(permit);
+        assert_eq!(gate.lock().in_flight(), 0);
     }
 }
