@@ -67,6 +67,11 @@ impl RequestStats {
         }
     }
 
+    /// Requests in flight now.
+    pub(crate) fn in_flight(&self) -> f64 {
+        self.concurrency
+    }
+
     pub(crate) fn report(&mut self, now: Instant) -> Report {
         self.pass_to(now);
         let passed = now.saturating_duration_since(self.reported).as_secs_f64();
