@@ -21,6 +21,9 @@ use tokio::time::{Instant, Sleep};
 
 use crate::{headers, hold};
 
+/// A bound that is longer is as good as none, and so far ahead that clocks cannot say it.
+const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
 /// How long an answer may take. None is no bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {
@@ -35,7 +38,10 @@ pub struct Timeouts {
 impl Timeouts {
     /// The bounds in a Revision's numbers: seconds, 0 or less for none.
     pub fn of_seconds(total: i64, response_start: i64, idle: i64) -> Self {
-        let seconds = |seconds: i64| u64::try_from(seconds).ok().filter(|s| *s > 0).map(Duration::from_secs);
+        let seconds = |seconds: i64| {
+            let bound = u64::try_from(seconds).ok().map(Duration::from_secs);
+            bound.filter(|bound| !bound.is_zero() && *bound <= LONGEST)
+        };
         Self { total: seconds(total), response_start: seconds(response_start), idle: seconds(idle) }
     }
 
@@ -154,6 +160,8 @@ mod tests {
             (timeouts(10, 0, 0), 11, true),
             (timeouts(10, 3, 0), 4, true),
             (timeouts(10, 0, 2), 3, true),
+            (timeouts(0, i64::MAX, i64::MAX), 3, false),
+            (timeouts(i64::MAX, 2, i64::MAX), 3, true),
         ] {
             let answer = after(answer_after, Response::new(Body::from("done")));
             let response = bounds.bound("request timeout", answer).await;
