@@ -35,8 +35,8 @@
 //! - A queue-proxy in process: [`queue::Config::from_env`] on the container's variables, then [`queue::start`] with the Pod's listeners, a
 //!   `Connector` with the Pod's sockets, `local`, the autoscaler's sender and `plane.workers()`. The container has ended when
 //!   [`queue::Queue::ended`] has.
-//! - A queue-proxy as a process: the same with listeners of its own on 8012, 8013, 8022, 9090 and 9091, `Connector::new()`, no `local`, no
-//!   `stats`, no workers; its `shutdown` becomes `Lame` at SIGTERM.
+//! - A queue-proxy as a process (`kwick::cli::queue_proxy`): the same with listeners of its own on 8012, 8013, 8022, 9090 and 9091,
+//!   `Connector::new()`, no `local`, no `stats`, no workers; its `shutdown` becomes `Lame` at SIGTERM.
 //!
 //! Invariants
 //! - A slot, a count or a place in line is a guard: it is given back wherever a request ends, also when its client goes away.

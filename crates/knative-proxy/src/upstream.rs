@@ -13,7 +13,7 @@ use base_net::{BoxError, Request, Response};
 use base_rt::Tasks;
 use base_rt::metrics::Scope;
 
-use crate::hold;
+use crate::{headers, hold};
 
 /// How long a Pod may take to accept a connection. One that is gone may never say so, and others may have taken its place.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -75,10 +75,10 @@ impl Upstream {
         if let (Address::Tcp(addr), None) = (&target.address, &target.tls)
             && let Some(handler) = self.local.get(addr)
         {
-            return handler.call(request).await.map_err(|cause| Unanswered { request: None, cause });
+            return handler.call(request).await.map_err(Unanswered::of_call);
         }
         let client = hold::client_side(&mut request);
-        remove_hop_by_hop(request.headers_mut());
+        headers::remove_hop_by_hop(request.headers_mut());
         match self.pools.get().send(target, request).await {
             Ok(mut response) => {
                 hold::join(client, &mut response, &self.tasks);
@@ -87,19 +87,28 @@ impl Upstream {
             }
             Err(error) => {
                 let cause = base_rt::error_chain(&error).into();
-                let request = error.into_request().map(|mut request| {
+                let unsent = error.into_request().map(|mut request| {
                     if let Some(client) = client {
                         request.extensions_mut().insert(client);
                     }
-                    Box::new(UnsentRequest(std::sync::Mutex::new(request)))
+                    request
                 });
-                Err(Unanswered { request, cause })
+                Err(Unanswered::new(unsent, cause))
             }
         }
     }
 }
 
 impl Unanswered {
+    pub(crate) fn new(unsent: Option<Request>, cause: BoxError) -> Self {
+        Self { request: unsent.map(|unsent| Box::new(UnsentRequest(std::sync::Mutex::new(unsent)))), cause }
+    }
+
+    /// Whom one calls may hand the request back as well: its error then is one of these.
+    fn of_call(cause: BoxError) -> Self {
+        cause.downcast().map_or_else(|cause| Self::new(None, cause), |unanswered| *unanswered)
+    }
+
     /// The request, if it may go elsewhere.
     pub fn into_request(self) -> Option<Request> {
         self.request.map(|request| request.into_inner())

@@ -272,13 +272,20 @@ impl Activator {
         hold::attach(response, counted)
     }
 
-    async fn send(&self, throttler: &Throttler, mut request: Request) -> Response {
-        let mut backoff = RETRY_BACKOFF;
+    async fn send(&self, throttler: &Arc<Throttler>, mut request: Request) -> Response {
+        let (mut throttler, mut backoff) = (Arc::clone(throttler), RETRY_BACKOFF);
         for attempt in 1.. {
             let admitted = match throttler.admit().await {
                 Ok(admitted) => admitted,
                 Err(Refused::Full) => return headers::text(StatusCode::SERVICE_UNAVAILABLE, QUEUE_FULL),
-                Err(Refused::Closed) => return headers::status(StatusCode::NOT_FOUND),
+                Err(Refused::Closed) => match self.throttler(&throttler.key) {
+                    // The Revision was deleted and made again.
+                    Some(next) if attempt < MAX_TRIES => {
+                        throttler = next;
+                        continue;
+                    }
+                    _ => return headers::status(StatusCode::NOT_FOUND),
+                },
             };
             let unanswered = match self.upstream.send(&admitted.pod.target, request).await {
                 Ok(response) => return hold::attach(response, admitted.held),
@@ -289,6 +296,7 @@ impl Activator {
                 Some(unsent) if attempt < MAX_TRIES => request = unsent.into_inner(),
                 _ => return headers::text(StatusCode::BAD_GATEWAY, unanswered.cause.to_string()),
             }
+            throttler.set_refused(&admitted.pod.target, |ip| self.prober.ask(&throttler, ip));
             drop(admitted);
             tokio::time::sleep(backoff).await;
             backoff = backoff * 7 / 5;

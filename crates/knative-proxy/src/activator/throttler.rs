@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use base_net::connect::Target;
+use base_net::connect::{Address, Target};
 use k8s_openapi::api::core::v1::{Container, Endpoints};
 use knative_apis::meta::{Key, port};
 use knative_apis::networking::Protocol;
@@ -210,6 +210,17 @@ impl Throttler {
         }
     }
 
+    /// A Pod took no connection. One that is used only because it said that it is ready has to say so again; `probe` starts asking it.
+    pub(super) fn set_refused(&self, target: &Target, probe: impl FnOnce(IpAddr) -> AbortHandle) {
+        let Address::Tcp(addr) = &target.address else { return };
+        let mut known = self.known();
+        if known.answered.remove(&addr.ip()) {
+            let before = known.unready.insert(addr.ip(), Some(probe(addr.ip())));
+            before.flatten().iter().for_each(AbortHandle::abort);
+            self.settle(&mut known);
+        }
+    }
+
     fn settle(&self, known: &mut Known) {
         let spec = self.spec();
         let ips: Vec<IpAddr> = known.ready.union(&known.answered).copied().collect();
@@ -311,8 +322,15 @@ mod tests {
         assert_eq!(throttler.capacity(), 0);
         throttler.set_answered("10.0.0.1".parse().unwrap());
         assert_eq!(throttler.capacity(), 1);
-        throttler.set_pods(Some(&endpoints(&["10.0.0.1"])), no_probe);
+        let target = spec(1).target("10.0.0.1".parse().unwrap());
+        throttler.set_refused(&target, probe);
+        assert_eq!(throttler.capacity(), 0, "it has to say so again");
+        throttler.set_refused(&target, no_probe);
+        throttler.set_answered("10.0.0.1".parse().unwrap());
         assert_eq!(throttler.capacity(), 1);
+        throttler.set_pods(Some(&endpoints(&["10.0.0.1"])), no_probe);
+        throttler.set_refused(&target, no_probe);
+        assert_eq!(throttler.capacity(), 1, "of what the Endpoints say the Endpoints are to be asked");
         throttler.set_pods(None, no_probe);
         assert_eq!(throttler.capacity(), 0);
         tasks.finished().await;

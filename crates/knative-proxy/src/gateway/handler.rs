@@ -29,6 +29,8 @@ pub(super) struct Asker {
     pub(super) side: Side,
     /// The client's address, as `X-Forwarded-For` says it.
     pub(super) client: HeaderValue,
+    /// Whether it may be a proxy that knows more of the client.
+    pub(super) is_trusted: bool,
     /// `http` or `https`.
     pub(super) scheme: &'static str,
 }
@@ -43,14 +45,15 @@ enum Step {
 impl Gateway {
     /// Answers a request.
     pub(super) async fn answer(&self, asker: &Asker, mut request: Request) -> Response {
-        if let Some(host) = headers::host(&request).map(str::to_owned) {
-            forward(request.headers_mut(), asker, &host);
-        }
+        let Ok(host) = headers::settle_host(&mut request) else { return headers::status(StatusCode::BAD_REQUEST) };
+        // Before anything is added: what the client has removed is its own.
+        headers::remove_hop_by_hop(request.headers_mut());
+        forward(request.headers_mut(), asker, host);
         strip(request.headers_mut());
-        let mut step = self.step((asker.side, asker.scheme), &mut request);
+        let mut step = self.step(asker.side, &mut request);
         if matches!(step, Step::Rewritten) {
             // A mapped domain: the host that it stands for is looked up once, from the inside.
-            step = self.step((Side::Private, asker.scheme), &mut request);
+            step = self.step(Side::Private, &mut request);
         }
         match step {
             Step::Done(response) => response,
@@ -59,7 +62,7 @@ impl Gateway {
         }
     }
 
-    fn step(&self, (side, scheme): (Side, &str), request: &mut Request) -> Step {
+    fn step(&self, side: Side, request: &mut Request) -> Step {
         let table = self.routes.table();
         let Some(host) = headers::host(request) else { return Step::Done(headers::status(StatusCode::NOT_FOUND)) };
         let of = |name: &str| request.headers().get(name).map(HeaderValue::as_bytes);
@@ -69,7 +72,7 @@ impl Gateway {
         if let Some(answer) = probe_answer(request.headers(), &route) {
             return Step::Done(answer);
         }
-        if route.redirects_to_https() && scheme == "http" {
+        if route.redirects_to_https() && !forwarded::is_https(request.headers()) {
             return Step::Done(redirect(host, request));
         }
         for (name, value) in route.append_headers() {
@@ -161,14 +164,10 @@ fn strip(headers: &mut HeaderMap) {
     }
 }
 
-fn forward(headers: &mut HeaderMap, asker: &Asker, host: &str) {
+fn forward(headers: &mut HeaderMap, asker: &Asker, host: HeaderValue) {
     forwarded::add_client(headers, &asker.client);
-    headers.insert(headers::FORWARDED_PROTO, HeaderValue::from_static(asker.scheme));
-    if !headers.contains_key(headers::FORWARDED_HOST)
-        && let Ok(host) = HeaderValue::from_str(host)
-    {
-        headers.insert(headers::FORWARDED_HOST, host);
-    }
+    forwarded::add_proto(headers, asker.scheme, asker.is_trusted);
+    headers.entry(headers::FORWARDED_HOST).or_insert(host);
 }
 
 /// The answer to somebody who asks which version of the Ingress is served.

@@ -31,8 +31,8 @@ use knative_apis::meta::{self, ACTIVATOR_SERVICE};
 use knative_apis::networking::Ingress;
 pub use knative_logic::route_table::Side;
 
-use crate::Upstream;
 use crate::activator::Activator;
+use crate::{Upstream, forwarded};
 use backends::Backends;
 pub(crate) use backends::ready_addresses;
 use handler::Asker;
@@ -189,10 +189,11 @@ impl Gateway {
 
     /// The service of one connection.
     pub fn service(self: &Arc<Self>, side: Side, peer: &Peer) -> GatewayService {
+        let is_trusted = peer.remote.is_some_and(|addr| forwarded::is_trusted(addr.ip()));
         let client = peer.remote.and_then(|addr| HeaderValue::try_from(addr.ip().to_string()).ok());
         let client = client.unwrap_or(HeaderValue::from_static("unknown"));
         let scheme = if peer.tls.is_some() { "https" } else { "http" };
-        GatewayService { gateway: Arc::clone(self), asker: Asker { side, client, scheme } }
+        GatewayService { gateway: Arc::clone(self), asker: Asker { side, client, is_trusted, scheme } }
     }
 }
 

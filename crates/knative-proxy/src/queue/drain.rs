@@ -13,6 +13,8 @@ pub(super) struct Drainer {
     quiet: Duration,
     started: Instant,
     is_draining: AtomicBool,
+    /// Whether the quiet period is over and the end is sure.
+    is_over: AtomicBool,
     /// When the last request came, in milliseconds since the start.
     last_request_ms: AtomicU64,
     in_flight: AtomicUsize,
@@ -37,6 +39,7 @@ impl Drainer {
             quiet,
             started: Instant::now(),
             is_draining: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
             last_request_ms: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
             is_empty: Notify::new(),
@@ -49,11 +52,27 @@ impl Drainer {
 
     /// A request has come.
     pub(super) fn begin(self: &Arc<Self>) -> InFlight {
-        self.in_flight.fetch_add(1, Ordering::AcqRel);
         if self.is_draining() {
             self.last_request_ms.store(self.elapsed_ms(), Ordering::Release);
         }
+        self.count()
+    }
+
+    fn count(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::SeqCst);
         InFlight(Arc::clone(self))
+    }
+
+    /// Something has come, a probe perhaps, that may as well go elsewhere: none if it is too late for it here. The quiet period goes on.
+    pub(super) fn begin_in_time(self: &Arc<Self>) -> Option<InFlight> {
+        let in_flight = self.count();
+        // Counted first: either it is seen here that all is over, or `emptied` sees the request.
+        (!self.is_over.load(Ordering::SeqCst)).then_some(in_flight)
+    }
+
+    /// From now on requests that may go elsewhere do.
+    pub(super) fn end(&self) {
+        self.is_over.store(true, Ordering::SeqCst);
     }
 
     fn elapsed_ms(&self) -> u64 {
@@ -79,7 +98,7 @@ impl Drainer {
     pub(super) async fn emptied(&self) {
         loop {
             let is_empty = self.is_empty.notified();
-            if self.in_flight.load(Ordering::Acquire) == 0 {
+            if self.in_flight.load(Ordering::SeqCst) == 0 {
                 return;
             }
             is_empty.await;
@@ -120,5 +139,14 @@ mod tests {
         assert!((&mut emptied).now_or_never().is_none());
         drop(request);
         emptied.await;
+    }
+
+    #[test]
+    fn after_the_end_nothing_begins_that_may_go_elsewhere() {
+        let drainer = Drainer::new(Duration::ZERO);
+        assert!(drainer.begin_in_time().is_some());
+        drainer.end();
+        assert!(drainer.begin_in_time().is_none());
+        assert!(drainer.emptied().now_or_never().is_some(), "it does not count");
     }
 }

@@ -23,12 +23,14 @@ use super::readiness::Readiness;
 use super::report::Reporter;
 use super::request_log::RequestLog;
 use crate::gate::{Gate, Permit, Refused};
-use crate::{Upstream, forwarded, headers, hold};
+use crate::{Unanswered, UnsentRequest, Upstream, forwarded, headers, hold};
 
 /// The text of an answer that took too long.
 const TIMEOUT_TEXT: &str = "request timeout";
 /// The text of a probe's answer once the end has begun.
 const DRAINING_TEXT: &str = "shutting down";
+/// What a caller in this process is told of a container that takes no connection.
+const REFUSED_TEXT: &str = "the user's container takes no connection";
 /// Requests that wait for each one that is let through.
 const QUEUE_FACTOR: usize = 10;
 
@@ -98,9 +100,13 @@ impl Handler {
         }
         match sent {
             Ok(response) => hold::attach(response, (counted, permit)),
-            Err(unanswered) => {
-                tracing::debug!(pod = self.config.pod, error = %unanswered.cause, "no answer from the user's container");
-                headers::text(StatusCode::BAD_GATEWAY, unanswered.cause.to_string())
+            Err(Unanswered { request, cause }) => {
+                tracing::debug!(pod = self.config.pod, error = %cause, "no answer from the user's container");
+                let mut answer = headers::text(StatusCode::BAD_GATEWAY, cause.to_string());
+                if let Some(unsent) = request {
+                    answer.extensions_mut().insert(Unsent(Arc::new(*unsent)));
+                }
+                answer
             }
         }
     }
@@ -119,6 +125,10 @@ impl Handler {
     }
 }
 
+/// In the answer to a request that the user's container did not take: the request, for a caller who knows somebody else.
+#[derive(Clone)]
+struct Unsent(Arc<UnsentRequest>);
+
 /// What the container is to see: its host, where the request came from, and none of the names between the proxies.
 fn prepare(request: &mut Request) {
     let fields = request.headers_mut();
@@ -131,12 +141,22 @@ fn prepare(request: &mut Request) {
     forwarded::add_trace(fields);
 }
 
-/// The handler as the process-local table calls it.
+/// The handler as the process-local table calls it. A request of which the container has seen nothing is handed back, as [`Unanswered`]: the
+/// caller may know another Pod.
 pub(super) struct Local(pub(super) Arc<Handler>);
 
 impl LocalHandler for Local {
     fn call(&self, request: Request) -> BoxFuture<'static, Result<Response, BoxError>> {
         let handler = Arc::clone(&self.0);
-        Box::pin(async move { Ok(handler.answer(request, None).await) })
+        Box::pin(async move {
+            let Some(_in_flight) = handler.drainer.begin_in_time() else {
+                return Err(Unanswered::new(Some(request), DRAINING_TEXT.into()).into());
+            };
+            let mut answer = handler.answer(request, None).await;
+            match answer.extensions_mut().remove().and_then(|Unsent(unsent)| Arc::into_inner(unsent)) {
+                Some(unsent) => Err(Unanswered::new(Some(unsent.into_inner()), REFUSED_TEXT.into()).into()),
+                None => Ok(answer),
+            }
+        })
     }
 }

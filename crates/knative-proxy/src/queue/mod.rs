@@ -8,7 +8,8 @@
 //! come from the Pod's namespace, requests mostly by calls).
 //!
 //! Its life: it serves until its container is told to end ([`Phase::Lame`]); then probes fail, it serves on until no request has come for
-//! the quiet period, finishes what is in flight, and has [`Queue::ended`].
+//! the quiet period, hands back what callers of this process still bring, finishes what is in flight, and has [`Queue::ended`]. The user's
+//! container is told to end only then: `/wait-for-drain`, its preStop hook, is not answered before.
 
 mod config;
 mod drain;
@@ -37,7 +38,7 @@ use futures::future::{BoxFuture, join_all};
 use http::StatusCode;
 use knative_apis::meta::port;
 use knative_apis::stat::StatMessage;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 pub use config::{Config, ConfigError, Observability, RequestMetrics};
 use drain::Drainer;
@@ -50,7 +51,7 @@ use crate::{Upstream, headers};
 
 /// How long no request has to come until Knative's queue-proxy takes the traffic for gone.
 pub const KNATIVE_QUIET: Duration = Duration::from_secs(30);
-/// After `/wait-for-drain`, how long the end of the container may let itself be waited for before the drain was none.
+/// After the quiet period that `/wait-for-drain` began, how long the end of this container may be waited for before the drain was none.
 const DRAIN_CONFIRMATION: Duration = Duration::from_secs(1);
 /// How long a connection to the user's container may be idle: shorter than what common servers allow.
 const USER_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
@@ -209,6 +210,7 @@ impl Life {
     async fn drain(&self, container: &Shutdown) {
         container.reached(Phase::Lame).await;
         self.handler.drainer.drain().await;
+        self.handler.drainer.end();
         self.phases.advance(Phase::Lame);
         join_all(self.servers.iter().map(ServerHandle::drained)).await;
         self.handler.drainer.emptied().await;
@@ -281,16 +283,25 @@ impl Service {
         }
     }
 
-    /// What the user's container waits for before it ends. If it was this container alone that ends (its liveness failed), the Pod goes on.
+    /// What the user's container waits for before it ends: until nothing is in flight, for as long as it is given. If it is this container
+    /// alone that ends (its liveness failed), the Pod goes on, and nothing of it is waited for.
     async fn wait_for_drain(self) -> Response {
         let Self { handler, tasks, container, .. } = self;
-        handler.drainer.drain().await;
+        let (over, waiting) = oneshot::channel();
+        // A task, because whoever asks may go away: a drain that was none has to be undone all the same.
         tasks.spawn_transient("queue-proxy/drain", async move {
-            let told = tokio::time::timeout(DRAIN_CONFIRMATION, container.reached(Phase::Lame)).await;
-            if told.is_err() {
-                handler.drainer.reset();
+            handler.drainer.drain().await;
+            match tokio::time::timeout(DRAIN_CONFIRMATION, container.reached(Phase::Lame)).await {
+                Ok(()) => {
+                    handler.drainer.end();
+                    handler.drainer.emptied().await;
+                }
+                Err(_elapsed) => handler.drainer.reset(),
             }
+            let _ = over.send(());
         });
+        // Without an answer the process ends.
+        let _ = waiting.await;
         headers::status(StatusCode::OK)
     }
 }

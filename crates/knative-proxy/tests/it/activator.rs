@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use base_net::{Body, Response};
+use futures::FutureExt;
 use futures::future::join_all;
 use knative_apis::meta::Key;
 use tokio::sync::mpsc;
@@ -67,6 +68,62 @@ async fn a_pod_that_answers_is_used_before_it_is_ready() {
     let hello = key("hello-00001");
     let answering = activator.call(&hello, get("h", "/", &[]));
     assert_eq!(read(tokio::time::timeout(PATIENCE, answering).await.unwrap()).await, "hello");
+}
+
+#[tokio::test]
+async fn who_waits_finds_a_revision_that_was_made_again() {
+    let rig = Rig::new();
+    let activator = rig.activator(mpsc::channel(16).0);
+    let user = rig.user(|_request| async { Response::new(Body::from("again")) });
+    let _container = rig.container(&environment(user, &[]), None);
+    let hello = key("hello-00001");
+    activator.set_revision(&revision("hello-00001", 0, 300));
+    let mut waiting = Box::pin(activator.call(&hello, get("h", "/", &[])));
+    assert!((&mut waiting).now_or_never().is_none());
+    activator.remove_revision(&hello);
+    activator.set_revision(&revision("hello-00001", 0, 300));
+    activator.set_endpoints(&key("hello-00001-private"), Some(&endpoints(&[pod_ip()], &[], 8012)));
+    assert_eq!(read(tokio::time::timeout(PATIENCE, waiting).await.unwrap()).await, "again");
+    let mut gone = Box::pin(activator.call(&hello, get("h", "/", &[])));
+    activator.set_endpoints(&key("hello-00001-private"), None);
+    assert!((&mut gone).now_or_never().is_none());
+    activator.remove_revision(&hello);
+    assert_eq!(tokio::time::timeout(PATIENCE, gone).await.unwrap().status(), 404);
+}
+
+#[tokio::test]
+async fn a_pod_whose_container_takes_no_connection_is_not_the_only_one() {
+    let rig = Rig::new();
+    let activator = rig.activator(mpsc::channel(16).0);
+    activator.set_revision(&revision("hello-00001", 1, 300));
+    let user = rig.user(|_request| async { Response::new(Body::from("hello")) });
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let _good = rig.container(&environment(user, &[]), None);
+    let _bad = rig.container(&environment(nobody, &[("SERVING_POD_IP", "10.1.0.2")]), None);
+    let both = endpoints(&[pod_ip(), "10.1.0.2".parse().unwrap()], &[], 8012);
+    activator.set_endpoints(&key("hello-00001-private"), Some(&both));
+    for _ in 0..4 {
+        let hello = key("hello-00001");
+        let answering = activator.call(&hello, get("h", "/", &[]));
+        assert_eq!(read(tokio::time::timeout(PATIENCE, answering).await.unwrap()).await, "hello");
+    }
+}
+
+#[tokio::test]
+async fn more_than_may_wait_are_refused() {
+    const DEPTH: usize = 10_000;
+    let rig = Rig::new();
+    let activator = rig.activator(mpsc::channel(16).0);
+    activator.set_revision(&revision("hello-00001", 1, 300));
+    let hello = key("hello-00001");
+    let mut waiting: Vec<_> = (0..DEPTH).map(|_| Box::pin(activator.call(&hello, get("h", "/", &[])))).collect();
+    assert!(waiting.iter_mut().all(|waiting| waiting.now_or_never().is_none()));
+    let refused = activator.call(&hello, get("h", "/", &[])).await;
+    assert_eq!((refused.status().as_u16(), read(refused).await.as_str()), (503, "pending request queue full"));
+    // Who goes away makes room.
+    waiting.pop();
+    assert!(activator.call(&hello, get("h", "/", &[])).now_or_never().is_none());
+    assert_eq!(activator.load_of(&hello), Some((DEPTH - 1, 0)));
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use knative_proxy::gateway::{Gateway, Side};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::rig::{Rig, endpoints, get, ingress, revision, service};
+use crate::rig::{Rig, endpoints, get, ingress, revision, say, service};
 
 fn addr_of(rig: &Rig, gateway: &Arc<Gateway>, side: Side) -> SocketAddr {
     rig.serve(gateway.service(side, &Peer::default()))
@@ -55,6 +55,67 @@ async fn hosts_sides_and_headers() {
         let (status, body) = rig.ask(addr, get(host, "/", headers)).await;
         assert_eq!((status, body.as_str()), expected, "{host} {headers:?}");
     }
+}
+
+/// What a backend is asked over a connection that says this.
+fn asked(request: &str, headers: &str) -> String {
+    format!("{request}\r\n{headers}Connection: close\r\n\r\n")
+}
+
+#[tokio::test]
+async fn a_client_cannot_have_headers_removed_that_are_relied_on() {
+    let rig = Rig::new();
+    let gateway = rig.gateway(None);
+    lead(&gateway, "a-1", backend(&rig, "a"));
+    gateway.set_ingress(&Key::new("default", "a"), Some(&ingress("a", "a.example", "ExternalIP", "a-1")));
+    gateway.swap();
+    let public = addr_of(&rig, &gateway, Side::Public);
+    let named = "Connection: Host, Knative-Serving-Revision, X-Forwarded-Proto, X-Mine\r\nX-Mine: 1\r\n";
+    let answer = say(public, &asked("GET / HTTP/1.1", &format!("Host: a.example\r\n{named}"))).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("a a.example a-1 - http"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_request_is_for_one_host() {
+    let rig = Rig::new();
+    let gateway = rig.gateway(None);
+    lead(&gateway, "a-1", backend(&rig, "a"));
+    gateway.set_ingress(&Key::new("default", "a"), Some(&ingress("a", "a.example", "ExternalIP", "a-1")));
+    gateway.swap();
+    let public = addr_of(&rig, &gateway, Side::Public);
+    for (request, hosts, status, end) in [
+        ("GET / HTTP/1.1", "Host: a.example\r\n", 200, "a a.example a-1 - http"),
+        ("GET http://a.example/ HTTP/1.1", "Host: b.example\r\n", 200, "a a.example a-1 - http"),
+        ("GET http://b.example/ HTTP/1.1", "Host: a.example\r\n", 404, ""),
+        ("GET / HTTP/1.1", "Host: a.example\r\nHost: a.example\r\n", 400, ""),
+        ("GET / HTTP/1.1", "", 400, ""),
+    ] {
+        let answer = say(public, &asked(request, hosts)).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.ends_with(end), "{request} {hosts}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn tls_may_end_at_a_proxy_nearby() {
+    let rig = Rig::new();
+    let gateway = rig.gateway(None);
+    lead(&gateway, "a-1", backend(&rig, "a"));
+    let mut redirected = ingress("a", "a.example", "ExternalIP", "a-1");
+    gateway.set_ingress(&Key::new("default", "a"), Some(&redirected));
+    gateway.swap();
+    let from = |remote: &str| Peer { remote: Some(remote.parse().unwrap()), ..Peer::default() };
+    let [near, far] = ["10.0.0.7:1", "192.0.2.1:1"].map(|remote| rig.serve(gateway.service(Side::Public, &from(remote))));
+    let by_tls = || get("a.example", "/", &[("x-forwarded-proto", "https")]);
+    assert_eq!(rig.ask(near, by_tls()).await.1, "a a.example a-1 - https");
+    assert_eq!(rig.ask(near, get("a.example", "/", &[])).await.1, "a a.example a-1 - http");
+    assert_eq!(rig.ask(far, by_tls()).await.1, "a a.example a-1 - http", "anybody may say so");
+    redirected.spec.http_option = knative_apis::networking::HttpOption::Redirected;
+    redirected.spec.tls = serde_json::from_value(json!([{"hosts": ["a.example"], "secretName": "s"}])).unwrap();
+    gateway.set_ingress(&Key::new("default", "a"), Some(&redirected));
+    gateway.swap();
+    assert_eq!(rig.ask(near, by_tls()).await.0, 200, "it came by TLS");
+    assert_eq!(rig.ask(near, get("a.example", "/", &[])).await.0, 301);
+    assert_eq!(rig.ask(far, by_tls()).await.0, 301);
 }
 
 #[tokio::test]

@@ -169,17 +169,74 @@ async fn what_is_in_flight_ends_before_the_container_does() {
 }
 
 #[tokio::test]
+async fn the_users_container_ends_after_what_is_in_flight() {
+    let rig = Rig::new();
+    let gate = Arc::new(Semaphore::new(0));
+    let waiting = Arc::clone(&gate);
+    let user = rig.user(move |_request| {
+        let gate = Arc::clone(&waiting);
+        async move {
+            gate.acquire().await.unwrap().forget();
+            Response::new(Body::from("done"))
+        }
+    });
+    let container = rig.container(&environment(user, &[]), None);
+    let (pod, upstream) = (Target::http1("10.1.0.1:8012".parse().unwrap()), rig.upstream());
+    let asking = rig.ask(container.ports[&8012], get("h", "/", &[]));
+    let hook = rig.ask(container.ports[&8022], get("h", "/wait-for-drain", &[]));
+    let (mut asking, mut hook) = (Box::pin(asking), Box::pin(hook));
+    let draining = async {
+        container.end.advance(Phase::Lame);
+        // Once nothing comes any more, a call gets its request back to go elsewhere.
+        loop {
+            let probe = [("user-agent", "kube-probe/1.34"), ("k-network-probe", "queue")];
+            match upstream.send(&pod, get("h", "/late", &probe)).await {
+                // Not yet; the drain goes on meanwhile.
+                Ok(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+                Err(unanswered) => return unanswered.into_request().unwrap(),
+            }
+        }
+    };
+    let request = tokio::select! {
+        biased;
+        _ = &mut asking => panic!("nobody let the request go on"),
+        answer = &mut hook => panic!("a request is in flight, and the hook was answered {answer:?}"),
+        request = tokio::time::timeout(PATIENCE, draining) => request.unwrap(),
+    };
+    assert_eq!(request.uri().path(), "/late");
+    gate.add_permits(1);
+    assert_eq!(asking.await, (200, "done".to_owned()));
+    assert_eq!(hook.await.0, 200);
+}
+
+#[tokio::test]
+async fn what_the_container_does_not_take_is_handed_back() {
+    let rig = Rig::new();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let container = rig.container(&environment(nobody, &[]), None);
+    let mut post = get("h", "/x", &[]);
+    (*post.method_mut(), *post.body_mut()) = (http::Method::POST, Body::from("body"));
+    let pod = Target::http1("10.1.0.1:8012".parse().unwrap());
+    let unanswered = rig.upstream().send(&pod, post).await.unwrap_err();
+    let request = unanswered.into_request().expect("nothing of it was sent");
+    assert_eq!((request.method(), request.uri().path()), (&http::Method::POST, "/x"));
+    assert_eq!(request.into_body().read(10).await.unwrap(), "body");
+    // Over a socket there is no way back.
+    assert_eq!(rig.ask(container.ports[&8012], get("h", "/", &[])).await.0, 502);
+}
+
+#[tokio::test]
 async fn the_users_container_waits_for_the_drain() {
     let rig = Rig::new();
     let container = rig.container(&environment(rig.user(show), &[]), None);
-    assert_eq!(rig.ask(container.ports[&8022], get("h", "/wait-for-drain", &[])).await.0, 200);
     assert_eq!(rig.ask(container.ports[&8022], get("h", "/", &[])).await.0, 404);
     let probe = [("user-agent", "kube-probe/1.34"), ("k-network-probe", "queue")];
     let addr = container.ports[&8012];
-    assert_eq!(rig.ask(addr, get("h", "/", &probe)).await, (503, "shutting down".to_owned()));
+    let draining = async { while rig.ask(addr, get("h", "/", &probe)).await != (503, "shutting down".to_owned()) {} };
+    let (hook, ()) = tokio::join!(rig.ask(container.ports[&8022], get("h", "/wait-for-drain", &[])), draining);
+    assert_eq!(hook.0, 200);
     // The container did not end after all.
-    let again = async { while rig.ask(addr, get("h", "/", &probe)).await.0 != 200 {} };
-    tokio::time::timeout(PATIENCE, again).await.unwrap();
+    assert_eq!(rig.ask(addr, get("h", "/", &probe)).await, (200, "queue".to_owned()));
 }
 
 #[tokio::test]

@@ -22,10 +22,12 @@ use knative_apis::stat::StatMessage;
 use knative_proxy::queue::{self, Queue, QueueParts};
 use knative_proxy::{Activator, ActivatorParts, Gateway, GatewayParts, Upstream};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 /// How long anything may take before a test fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of an answer that are read at most.
 const LIMIT: usize = 1 << 20;
 
@@ -170,6 +172,32 @@ pub(crate) fn get(host: &str, path: &str, headers: &[(&str, &str)]) -> Request {
         request = request.header(*name, *value);
     }
     request.body(Body::empty()).unwrap()
+}
+
+/// What somebody answers to bytes of which the last ask to close the connection.
+pub(crate) async fn say(addr: SocketAddr, text: &str) -> String {
+    let talking = async {
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    tokio::time::timeout(PATIENCE, talking).await.expect("an answer in time")
+}
+
+/// Reads until what came ends like this.
+pub(crate) async fn read_until(stream: &mut TcpStream, end: &str) -> String {
+    let mut all = Vec::new();
+    let reading = async {
+        while !all.ends_with(end.as_bytes()) {
+            all.push(stream.read_u8().await.unwrap());
+        }
+    };
+    if tokio::time::timeout(PATIENCE, reading).await.is_err() {
+        panic!("{end:?} never came, but {:?}", String::from_utf8_lossy(&all));
+    }
+    String::from_utf8(all).unwrap()
 }
 
 /// A service of a closure.
