@@ -4,6 +4,7 @@ mod doctor;
 mod down;
 mod env;
 mod image;
+mod queue_proxy;
 mod status;
 pub(crate) mod table;
 mod up;
@@ -53,6 +54,9 @@ enum Command {
     Image(image::Image),
     /// Print the export that makes kubectl and kn use this instance.
     Env(env::Env),
+    /// Stand in front of the user's container in a Pod of a Revision, as the environment says.
+    #[command(hide = true)]
+    QueueProxy(queue_proxy::QueueProxy),
     /// The unprivileged process that `up` becomes.
     #[command(name = "__serve", hide = true)]
     Serve(Serve),
@@ -102,6 +106,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Command::Doctor(doctor) => doctor.run(),
         Command::Image(image) => image.run(),
         Command::Env(env) => env.run(),
+        Command::QueueProxy(queue_proxy) => queue_proxy.run(),
         Command::Serve(Serve { instance, only, detached, log }) => {
             let part_logs = serve::PartLogs::default();
             let beside = (serve::PartLogs::FILTER, part_logs.clone());

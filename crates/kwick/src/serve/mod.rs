@@ -18,7 +18,7 @@ mod logs;
 mod machine;
 mod part_logs;
 mod parts;
-mod queue;
+pub(crate) mod queue;
 mod status;
 
 use std::sync::Arc;

@@ -14,11 +14,11 @@ use knative_proxy::queue::{self, Config, QueueParts};
 use tokio::sync::mpsc;
 
 /// The role's entry: `kwick queue-proxy`.
-pub(super) const ROLE: &str = "queue-proxy";
+pub(crate) const ROLE: &str = "queue-proxy";
 /// How long no request has to come while it drains. Routes of this machine change within milliseconds.
 const QUIET: Duration = Duration::from_secs(1);
 /// Where it listens in every Pod, whatever the container declares: serving, administration, statistics, metrics.
-const PORTS: [i32; 5] = [
+pub(crate) const PORTS: [i32; 5] = [
     port::BACKEND_HTTP,
     port::BACKEND_HTTP2,
     port::QUEUE_ADMIN,

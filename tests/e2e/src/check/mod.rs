@@ -6,8 +6,10 @@ mod bad_input;
 mod crash;
 mod instances;
 mod kubectl;
+mod load;
 mod parts;
 mod processes;
+mod queue_proxy;
 mod refusals;
 mod scale;
 mod serving;
@@ -53,6 +55,7 @@ const SHARED: &[Shared] = &[
     Shared { name: "zero and back", run: scale::zero_and_back },
     Shared { name: "100 requests at zero", run: scale::burst_at_zero },
     Shared { name: "concurrency target 10 gives 10 pods", run: scale::concurrency },
+    Shared { name: "pods deleted under load", run: load::pods_deleted },
     Shared { name: "invalid object", run: bad_input::invalid_object },
     Shared { name: "image not found", run: bad_input::image_not_found },
     Shared { name: "crash loop", run: bad_input::crash_loop },
@@ -60,6 +63,7 @@ const SHARED: &[Shared] = &[
 ];
 
 const OWN: &[Own] = &[
+    Own { name: "queue-proxy as a process", run: queue_proxy::process },
     Own { name: "refused: not root", run: refusals::not_root },
     Own { name: "refused: port taken", run: refusals::port_taken },
     Own { name: "refused: data directory in use", run: refusals::in_use },

@@ -6,7 +6,8 @@ use crate::instance::{Instance, ensure, timed};
 use crate::ksvc::{self, Ksvc};
 use crate::until::until;
 
-const CALLERS: usize = 100;
+/// Callers of [`all_answered`].
+pub(super) const CALLERS: usize = 100;
 
 /// Nobody asks, no pod; somebody asks, an answer.
 pub(super) fn zero_and_back(kwick: &Instance<'_>) -> Result<String> {
@@ -44,7 +45,12 @@ pub(super) fn concurrency(kwick: &Instance<'_>) -> Result<String> {
 }
 
 /// Asks from a hundred callers at once, does something meanwhile, and fails unless each gets a 200.
-fn all_answered(kwick: &Instance<'_>, host: &str, path: &str, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
+pub(super) fn all_answered(
+    kwick: &Instance<'_>,
+    host: &str,
+    path: &str,
+    meanwhile: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     std::thread::scope(|scope| {
         let callers: Vec<_> = (0..CALLERS).map(|_| scope.spawn(|| ksvc::ask(&kwick.gateway, host, path))).collect();
         let done = meanwhile();
