@@ -18,9 +18,10 @@ use base_rt::Tasks;
 use cluster_workloads::node::builtin::{Builtins, Where};
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, join_all};
+use http::header::{HOST, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use k8s_openapi::api::core::v1::{Endpoints, Service};
-use knative_apis::meta::SYSTEM_NAMESPACE;
+use knative_apis::meta::{SYSTEM_NAMESPACE, header};
 use knative_apis::networking::{Ingress, LoadBalancerIngressStatus};
 use knative_apis::serving::v1::Revision;
 use knative_apis::stat::StatMessage;
@@ -229,11 +230,13 @@ impl ActivatorProbe for ServiceProbe {
         Box::pin(async move {
             let Some(address) = self.address(target) else { return false };
             let mut headers = HeaderMap::new();
-            headers.insert(HeaderName::from_static("k-network-probe"), HeaderValue::from_static("activator"));
+            headers.insert(HeaderName::from_static(header::PROBE), HeaderValue::from_static(header::PROBE_ACTIVATOR));
+            // By this name queue-proxy answers itself that it is no activator, and the user's container is not asked.
+            headers.insert(USER_AGENT, HeaderValue::from_static(header::AUTOSCALING_AGENT));
             if let Ok(host) =
                 HeaderValue::try_from(format!("{}.{}.svc.{CLUSTER_DOMAIN}", target.service, target.namespace))
             {
-                headers.insert(http::header::HOST, host);
+                headers.insert(HOST, host);
             }
             let probe = HttpProbe { target: Target::http1(address), path: "/healthz".to_owned(), headers };
             Probe::Http(probe).run(&Connector::new(), &self.tasks, PROBE_TIMEOUT).await.is_ok()
