@@ -10,7 +10,8 @@
 //! decides replicas, and a Deployment's status changes all the time while Pods come. Whether the activator answers on the public Service is
 //! a fact, gathered by [`probe`] while the last Pod of a Revision is to go.
 //!
-//! Who else writes: the Revision makes PodAutoscalers and their spec. Those of another class are somebody else's.
+//! Who else writes: the Revision makes PodAutoscalers and their spec. Those of another class are somebody else's; one of Knative's HPA class
+//! that has no autoscaler is told so, and its Revision fails instead of waiting for ever.
 //! Specified by Knative's `pkg/reconciler/autoscaling`.
 
 mod observe;

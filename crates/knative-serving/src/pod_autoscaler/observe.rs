@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use base_controller::{Key, ObjectRef};
 use k8s_openapi::api::apps::v1::Deployment;
-use knative_apis::autoscaling::{KPA, Metric, PodAutoscaler};
+use knative_apis::autoscaling::{HPA, KPA, Metric, PodAutoscaler, REASON_CLASS_NOT_SERVED};
+use knative_apis::condition::{ConditionedStatus, READY};
 use knative_apis::networking::ServerlessService;
 use serde::Serialize;
 
@@ -35,10 +36,10 @@ pub(crate) struct Observed {
     pub(crate) references: Vec<ObjectRef>,
 }
 
-/// Reads the facts; none if the object is gone, going, or of another class.
+/// Reads the facts; none if the object is gone, going, or another autoscaler's.
 pub(crate) fn gather(caches: &Caches, facts: &Facts, key: &Key) -> Option<Observed> {
     let autoscaler = caches.pod_autoscalers.get(key)?;
-    if autoscaler.metadata.deletion_timestamp.is_some() || autoscaler.class() != KPA {
+    if autoscaler.metadata.deletion_timestamp.is_some() || !is_ours(&autoscaler) {
         return None;
     }
     let target = autoscaler.spec.scale_target_ref.name.as_deref().unwrap_or_default();
@@ -57,4 +58,14 @@ pub(crate) fn gather(caches: &Caches, facts: &Facts, key: &Key) -> Option<Observ
         ],
         autoscaler,
     })
+}
+
+/// Whether it is to be scaled here, or at least to be told that nobody does it: Knative's other class is served by an autoscaler of its own,
+/// which says so in the status where there is one.
+fn is_ours(autoscaler: &PodAutoscaler) -> bool {
+    let is_unserved = || match autoscaler.status.condition(READY) {
+        Some(ready) => ready.reason == REASON_CLASS_NOT_SERVED,
+        None => true,
+    };
+    autoscaler.class() == KPA || (autoscaler.class() == HPA && is_unserved())
 }

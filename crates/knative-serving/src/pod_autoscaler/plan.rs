@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base_controller::{Change, Plan};
 use jiff::Timestamp;
-use knative_apis::autoscaling::{ACTIVE, PodAutoscaler, PodAutoscalerStatus};
+use knative_apis::autoscaling::{ACTIVE, KPA, PodAutoscaler, PodAutoscalerStatus};
 use knative_apis::go_text::quote;
 use knative_apis::meta::owner;
 use knative_apis::networking::{ServerlessService, ServerlessServiceMode};
@@ -46,6 +46,10 @@ pub(super) fn plan(observed: &Observed, configs: &Configs, now: Timestamp) -> Pl
     autoscaler.status = begin(&autoscaler, now);
     let mut draft = Draft { plan: Plan::new(()), autoscaler, observed, configs, now };
     draft.plan.track.clone_from(&observed.references);
+    if observed.autoscaler.class() != KPA {
+        draft.autoscaler.status.mark_class_not_served(observed.autoscaler.class(), now);
+        return draft.finish();
+    }
     match observed.serverless_service.as_deref().filter(|sks| !sks.status.private_service_name.is_empty()) {
         Some(sks) => draft.scale(sks),
         None => draft.begin_service(),
