@@ -258,7 +258,7 @@ impl PodAutoscalerStatus {
     /// Nobody here scales by its class.
     pub fn mark_class_not_served(&mut self, class: &str, now: Timestamp) {
         let message = format!(
-            "Nothing here scales by the class {}; set {CLASS_ANNOTATION} to {}.",
+            "Nothing here scales by the class {}; set {CLASS_ANNOTATION} to {}",
             crate::go_text::quote(class),
             crate::go_text::quote(super::KPA),
         );
