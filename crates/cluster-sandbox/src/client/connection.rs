@@ -96,13 +96,17 @@ impl Connection {
         let reading = Arc::clone(&connection);
         let shutdown = tasks.shutdown().clone();
         tasks.spawn_transient("sandbox/connection", async move {
-            let teller = Teller { sender, missed_since: None, clock };
+            let mut teller = Teller { sender, missed_since: None, clock };
             tokio::select! {
                 biased;
-                () = reading.serve(teller) => {}
-                // Who still has a handle then has nothing more to ask.
+                outcome = reading.read_all(&mut teller) => {
+                    if let Err(error) = outcome {
+                        tracing::warn!(error = base_rt::error_chain(&error), "the connection to the spawner broke");
+                    }
+                }
                 () = shutdown.reached(Phase::Stopped) => {}
             }
+            reading.end();
         });
         Ok((Handle(connection), events))
     }
@@ -137,11 +141,8 @@ impl Connection {
         Ok(receiver)
     }
 
-    /// Reads until the connection ends; then everybody who waits learns that.
-    async fn serve(&self, mut teller: Teller) {
-        if let Err(error) = self.read_all(&mut teller).await {
-            tracing::warn!(error = base_rt::error_chain(&error), "the connection to the spawner broke");
-        }
+    /// Nobody reads any more: everybody who waits learns that, and so does who asks later.
+    fn end(&self) {
         let mut state = self.state();
         state.is_over = true;
         state.waiting.clear();
