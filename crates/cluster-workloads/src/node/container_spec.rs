@@ -12,12 +12,10 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use super::env::Environment;
 use super::expand::expand;
 use super::facts::containers;
-use super::names::{self, ContainerTag};
+use super::names::{self, ContainerTag, SIGTERM};
 use super::network;
 use crate::objects::quantity::Milli;
 
-/// What asks a container to end if neither its image nor its specification says.
-const SIGTERM: i32 = 15;
 /// Below it the kernel has no room for a process; a smaller limit is raised to it.
 const MEMORY_MIN_BYTES: u64 = 512 << 10;
 
@@ -89,7 +87,12 @@ pub(crate) fn make_spec(input: SpecInput<'_>) -> Result<ContainerSpec, String> {
     spec.oom_score_adj = Some(oom_score(pod, container, input.memory_bytes));
     spec.log = LogSpec::new(names::log_path(pod, &container.name, attempt));
     spec.stop_signal = stop_signal(container, image);
-    let tag = ContainerTag { container: container.name.clone(), attempt, image_id: input.image_id.to_owned() };
+    let tag = ContainerTag {
+        container: container.name.clone(),
+        attempt,
+        image_id: input.image_id.to_owned(),
+        stop_signal: spec.stop_signal,
+    };
     spec.tag = tag.to_text();
     Ok(spec)
 }

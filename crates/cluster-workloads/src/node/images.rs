@@ -47,7 +47,7 @@ pub(crate) struct Ready {
     /// `name@digest`.
     pub(crate) id: String,
     /// Keeps it.
-    pub(crate) _lease: Arc<Lease>,
+    pub(crate) lease: Arc<Lease>,
     /// Whether it came from a registry just now.
     pub(crate) is_pulled: bool,
 }
@@ -108,6 +108,13 @@ impl Images {
         self.find(&reference).await.ok().flatten()
     }
 
+    /// Keeps the image that a run of an earlier process was started from, by its `name@digest`. None if it is not here any more; the
+    /// spawner keeps the layers of what runs.
+    pub(crate) async fn lease(&self, id: &str) -> Option<Arc<Lease>> {
+        let image = self.present(id).await?;
+        self.store.lease_image(&image).ok().map(Arc::new)
+    }
+
     /// An image as its policy asks for it. `keychain` is asked for only if it has to be pulled.
     pub(crate) async fn ready<F>(&self, image: &str, policy: PullPolicy, keychain: F) -> Result<Ready, NoImage>
     where
@@ -137,7 +144,7 @@ impl Images {
         };
         let lease = self.store.lease_image(&found).map_err(|error| failed(&error))?;
         let id = format!("{}@{}", reference.name(), found.digest);
-        Ok(Ready { image: found, id, _lease: Arc::new(lease), is_pulled })
+        Ok(Ready { image: found, id, lease: Arc::new(lease), is_pulled })
     }
 
     async fn find(&self, reference: &Reference) -> Result<Option<Arc<Image>>, base_image::registry_client::FetchError> {

@@ -11,6 +11,7 @@ use base_rt::{Clock, Phase as ShutdownPhase, Shutdown, ShutdownHandle, Tasks, Ti
 use cluster_sandbox::spec::{ContainerId, Mount, MountSource};
 use cluster_sandbox::{RefusalCode, SandboxError};
 use k8s_openapi::api::core::v1::{Container, Pod};
+use tokio::sync::watch;
 
 use super::builtin::{BuiltinContext, BuiltinFactory, BuiltinHandle};
 use super::container_spec::{self, SpecInput};
@@ -51,12 +52,16 @@ pub(crate) struct Launch {
     pub(crate) listeners: BTreeMap<u16, std::net::TcpListener>,
     /// Sockets of the Pod's network.
     pub(crate) sockets: PodSockets,
+    /// Whether the Pod is being deleted: nothing is fetched or started for it then.
+    pub(crate) is_deleted: watch::Receiver<bool>,
 }
 
 /// A run that has been started.
 pub(crate) struct Run {
     /// Its image.
     pub(crate) image: Ready,
+    /// What asks it to end.
+    pub(crate) stop_signal: i32,
     /// Its name.
     pub(crate) id: String,
     /// Since when it runs.
@@ -97,20 +102,39 @@ fn refused(reason: &str, message: impl Into<String>) -> Launched {
 }
 
 impl Launch {
-    /// Starts the container.
+    /// Starts the container, unless nothing is to be started any more before that has begun.
     pub(crate) async fn run(self) -> Launched {
-        let image = match self.image().await {
-            Ok(image) => image,
-            Err(launched) => return launched,
+        let prepared = tokio::select! {
+            biased;
+            () = self.is_over() => return refused("ContainerCreating", "the pod is being deleted"),
+            prepared = self.prepare() => prepared,
         };
-        let env = match self.env(&image).await {
-            Ok(env) => env,
-            Err(why) => return refused("CreateContainerConfigError", why),
+        let (image, env) = match prepared {
+            Ok(prepared) => prepared,
+            Err(launched) => return launched,
         };
         match self.factory.clone() {
             Some(factory) => self.start_role(&*factory, image, env),
             None => self.start_process(image, env).await,
         }
+    }
+
+    /// Waits until the Pod is being deleted, or this process ends.
+    async fn is_over(&self) {
+        let mut is_deleted = self.is_deleted.clone();
+        let shutdown = self.node.tasks.shutdown();
+        tokio::select! {
+            biased;
+            // An error means that the Pod's worker has ended.
+            _ = is_deleted.wait_for(|is_deleted| *is_deleted) => {}
+            () = shutdown.reached(ShutdownPhase::Lame) => {}
+        }
+    }
+
+    async fn prepare(&self) -> Result<(Ready, Environment), Launched> {
+        let image = self.image().await?;
+        let env = self.env(&image).await.map_err(|why| refused("CreateContainerConfigError", why))?;
+        Ok((image, env))
     }
 
     fn tell(&self, event: PlanEvent) {
@@ -214,7 +238,8 @@ impl Launch {
             Ok(handle) => {
                 self.node.tell(&self.pod, Some((&self.container.name, self.role)), event);
                 let since = self.node.clock.now();
-                Launched::Run(Box::new(Run { image, id, since, role: Some(RoleRun { handle, shutdown, log }) }))
+                let role = Some(RoleRun { handle, shutdown, log });
+                Launched::Run(Box::new(Run { image, stop_signal: names::SIGTERM, id, since, role }))
             }
             Err(error) => Launched::Dead(Ended {
                 code: START_ERROR,
@@ -257,7 +282,8 @@ impl Launch {
                 self.tell(PlanEvent::normal("Created", format!("Created container: {}", self.container.name)));
                 self.tell(PlanEvent::normal("Started", format!("Started container {}", self.container.name)));
                 self.forget_previous().await;
-                Launched::Run(Box::new(Run { image, id: self.id(), since: state.started_at, role: None }))
+                let (id, since) = (self.id(), state.started_at);
+                Launched::Run(Box::new(Run { image, stop_signal: spec.stop_signal, id, since, role: None }))
             }
             Err(error) => self.not_started(&error),
         }

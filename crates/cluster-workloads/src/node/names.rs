@@ -64,6 +64,16 @@ pub(crate) struct ContainerTag {
     pub(crate) attempt: u32,
     /// `name@digest` of its image.
     pub(crate) image_id: String,
+    /// What asks it to end.
+    #[serde(default = "sigterm")]
+    pub(crate) stop_signal: i32,
+}
+
+/// What asks a container to end if nothing says how.
+pub(crate) const SIGTERM: i32 = 15;
+
+fn sigterm() -> i32 {
+    SIGTERM
 }
 
 impl PodTag {

@@ -111,6 +111,75 @@ pub(crate) struct Cell {
     failures: u32,
 }
 
+/// A run that an earlier process of this node has started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Resumed {
+    /// Its number.
+    pub(crate) attempt: u32,
+    /// Its name.
+    pub(crate) id: String,
+    /// What it runs, as `name@digest`.
+    pub(crate) image_id: String,
+    /// Since when.
+    pub(crate) since: Timestamp,
+    /// How the run before it ended.
+    pub(crate) last: Option<Ended>,
+    /// Whether its startup probe has been content.
+    pub(crate) is_started: bool,
+    /// Whether it took traffic.
+    pub(crate) is_ready: bool,
+}
+
+/// A container of a sandbox that has gone, as its status tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Lost {
+    /// The number of its last run.
+    pub(crate) attempt: u32,
+    /// What it ran, as `name@digest`.
+    pub(crate) image_id: String,
+    /// What became of that run.
+    pub(crate) run: LostRun,
+    /// How the run before it ended.
+    pub(crate) last: Option<Ended>,
+}
+
+/// What a status says of a run in a sandbox that has gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LostRun {
+    /// There was none.
+    None,
+    /// It ran.
+    Running,
+    /// It had ended.
+    Ended(Ended),
+}
+
+impl Lost {
+    fn has_run(&self) -> bool {
+        self.run != LostRun::None || self.last.is_some()
+    }
+}
+
+/// What is said of a container that had ended and of which nothing else is known; as the kubelet says it.
+pub(crate) const LOST_ENDED: &str = "The container could not be located when the pod was terminated";
+/// The same of one that ran, and of one that had not run.
+const LOST_RUNNING: &str =
+    "The container could not be located when the pod was deleted.  The container used to be Running";
+const LOST_UNSTARTED: &str = "The container could not be located when the pod was deleted";
+
+/// The end of a run that nobody has seen.
+pub(crate) fn unknown_end(at: Timestamp, message: &str) -> Ended {
+    Ended {
+        code: 137,
+        signal: None,
+        reason: "ContainerStatusUnknown".to_owned(),
+        message: Some(message.to_owned()),
+        started_at: None,
+        finished_at: at,
+        id: String::new(),
+    }
+}
+
 /// What containers need before they start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ground {
@@ -207,6 +276,8 @@ pub(crate) enum Event {
         kind: ProbeKind,
         /// What it says, or why it failed.
         outcome: Result<(), String>,
+        /// Whether its period was over. A try before that can only bring good news.
+        is_periodic: bool,
     },
     /// The Pod is being deleted with this grace period.
     Delete(Duration),
@@ -280,6 +351,52 @@ impl PodState {
         actions
     }
 
+    /// Takes over a run that an earlier process of this node has started. The next step decides what follows from all of them.
+    pub(crate) fn resume(&mut self, at: usize, resumed: Resumed) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let Some(cell) = self.cells.get_mut(at) else { return actions };
+        let Resumed { attempt, id, image_id, since, last, is_started, is_ready } = resumed;
+        cell.adopt_count(attempt, true, last);
+        cell.image_id = image_id;
+        cell.crashes = attempt.min(MAX_LEVEL);
+        cell.run_on(at, (id, since), (is_started, is_ready), &mut actions);
+        actions
+    }
+
+    /// Takes over what the statuses say of a Pod whose sandbox has gone, with the machine or with the spawner. As the kubelet does, a Pod
+    /// that is never restarted has ended with its sandbox; in any other what has not ended for good runs again, init containers first.
+    pub(crate) fn lose(&mut self, lost: Vec<Option<Lost>>, now: Timestamp) {
+        let is_never = self.facts.restart == RestartPolicy::Never && lost.iter().flatten().any(Lost::has_run);
+        for (cell, lost) in self.cells.iter_mut().zip(lost) {
+            let Some(Lost { attempt, image_id, run, last }) = lost else {
+                if is_never {
+                    cell.phase = Phase::Ended(unknown_end(now, LOST_UNSTARTED));
+                }
+                continue;
+            };
+            cell.image_id = image_id;
+            let (ended, has_run) = match run {
+                LostRun::Ended(ended) => (Some(ended), true),
+                LostRun::Running => (Some(unknown_end(now, LOST_RUNNING)), true),
+                LostRun::None => (None, last.is_some()),
+            };
+            let is_final = ended.as_ref().is_some_and(|ended| !cell.facts.restart.restarts(ended.code));
+            if is_never || (is_final && cell.facts.role == Role::Main) {
+                cell.adopt_count(attempt, has_run, last);
+                cell.phase = Phase::Ended(ended.unwrap_or_else(|| unknown_end(now, LOST_UNSTARTED)));
+            } else {
+                cell.adopt_count(attempt, has_run, ended.or(last));
+            }
+        }
+        if self.have_mains_ended_but(usize::MAX) {
+            for cell in self.cells.iter_mut().filter(|cell| cell.facts.role != Role::Main) {
+                if !matches!(cell.phase, Phase::Ended(_)) {
+                    cell.phase = Phase::Ended(cell.last.take().unwrap_or_else(|| unknown_end(now, LOST_UNSTARTED)));
+                }
+            }
+        }
+    }
+
     /// When to look again though nothing happens.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         let cells = self.cells.iter().filter_map(|cell| match &cell.phase {
@@ -340,7 +457,8 @@ impl PodState {
                 self.started(at, attempt, (id, image_id, since), actions)
             }
             Event::Exited { at, attempt, ended } => self.exited(at, attempt, ended, now, actions),
-            Event::Probed { at, attempt, kind, outcome } => self.probed((at, attempt), kind, outcome, actions),
+            Event::Probed { outcome: Err(_), is_periodic: false, .. } => {}
+            Event::Probed { at, attempt, kind, outcome, .. } => self.probed((at, attempt), kind, outcome, actions),
         }
     }
 
@@ -375,24 +493,10 @@ impl PodState {
             return;
         }
         let (id, image_id, since) = run;
-        let has_startup = cell.facts.probe(ProbeKind::Startup).is_some();
-        let has_readiness = cell.facts.probe(ProbeKind::Readiness).is_some();
         cell.image_id = image_id;
         cell.has_run = true;
         cell.failures = 0;
-        cell.phase = Phase::Running(Running {
-            since,
-            id,
-            is_started: !has_startup,
-            is_ready: !has_startup && !has_readiness,
-            is_stopping: false,
-            tallies: [0; 3],
-        });
-        if has_startup {
-            actions.push(Action::Probe { at, attempt, kind: ProbeKind::Startup });
-        } else {
-            begin_probes(cell, at, actions);
-        }
+        cell.run_on(at, (id, since), (false, false), actions);
     }
 
     fn exited(&mut self, at: usize, attempt: u32, ended: Ended, now: Timestamp, actions: &mut Vec<Action>) {
@@ -591,15 +695,6 @@ impl Cell {
         }
     }
 
-    /// Takes over a run that an earlier process of this node has started, or the fact that it has ended.
-    pub(crate) fn adopt(&mut self, attempt: u32, image_id: String, last: Option<Ended>) {
-        self.attempt = attempt;
-        self.image_id = image_id;
-        self.crashes = attempt.min(MAX_LEVEL);
-        self.last = last;
-        self.phase = Phase::Starting { reason: "ContainerCreating".to_owned(), message: None };
-    }
-
     /// Takes over how often a container was restarted that does not run any more.
     pub(crate) fn adopt_count(&mut self, attempt: u32, has_run: bool, last: Option<Ended>) {
         self.attempt = attempt;
@@ -607,11 +702,16 @@ impl Cell {
         self.last = last;
     }
 
-    /// Takes over what an earlier process of this node knew of the present run.
-    pub(crate) fn restore(&mut self, is_started: bool, is_ready: bool) {
-        if let Phase::Running(running) = &mut self.phase {
-            running.is_started |= is_started;
-            running.is_ready |= is_ready;
+    /// It runs, and its probes begin with the first that is not content for good; `was` says whether it is known to be started, and ready.
+    fn run_on(&mut self, at: usize, run: (String, Timestamp), was: (bool, bool), actions: &mut Vec<Action>) {
+        let (id, since) = run;
+        let is_started = was.0 || self.facts.probe(ProbeKind::Startup).is_none();
+        let is_ready = is_started && (was.1 || self.facts.probe(ProbeKind::Readiness).is_none());
+        self.phase = Phase::Running(Running { since, id, is_started, is_ready, is_stopping: false, tallies: [0; 3] });
+        if is_started {
+            begin_probes(self, at, actions);
+        } else {
+            actions.push(Action::Probe { at, attempt: self.attempt, kind: ProbeKind::Startup });
         }
     }
 

@@ -21,6 +21,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::facts::seconds;
 use super::worker::Message;
@@ -218,44 +219,54 @@ impl Schedule {
     }
 }
 
-/// Tries for ever. `poke` changes when something in the Pod may have changed: a probe that is not content is then tried at once. One that
-/// needs a port is first tried when that happens, or after a period.
+/// Tries for ever, once a period. `poke` changes when something in the Pod may have changed: a probe that is not content is then tried at
+/// once, too. One that needs a port is first tried when that happens, or after a period. `message` gets the outcome and whether the period
+/// was over.
 pub(crate) async fn probe(
     attempt: Attempt,
     schedule: Schedule,
     (way, mut poke): (Way, watch::Receiver<u64>),
-    (outbox, message): (mpsc::Sender<Message>, impl Fn(Result<(), String>) -> Message),
+    (outbox, message): (mpsc::Sender<Message>, impl Fn(Result<(), String>, bool) -> Message),
 ) {
     tokio::time::sleep(schedule.delay).await;
-    let is_listening = |poke: &watch::Receiver<u64>| *poke.borrow() > 0;
-    if attempt.port().is_some() && schedule.delay.is_zero() && !is_listening(&poke) {
-        pause(schedule.period, &mut poke).await;
+    let mut due = Instant::now();
+    if attempt.port().is_some() && schedule.delay.is_zero() {
+        due += schedule.period;
+        if *poke.borrow() > 0 {
+            // What it needs may listen already.
+            poke.mark_changed();
+        }
     }
+    let mut is_content = false;
     loop {
+        let is_periodic = if is_content {
+            tokio::time::sleep_until(due).await;
+            true
+        } else {
+            is_due(due, &mut poke).await
+        };
+        if is_periodic {
+            due = Instant::now() + schedule.period;
+        }
         poke.mark_unchanged();
         let outcome = attempt.run(&way, schedule.timeout).await;
-        let is_content = outcome.is_ok();
-        if outbox.send(message(outcome)).await.is_err() {
+        is_content = outcome.is_ok();
+        if outbox.send(message(outcome, is_periodic)).await.is_err() {
             return;
-        }
-        if is_content {
-            tokio::time::sleep(schedule.period).await;
-        } else {
-            pause(schedule.period, &mut poke).await;
         }
     }
 }
 
-/// Waits for the period, or for a poke.
-async fn pause(period: Duration, poke: &mut watch::Receiver<u64>) {
+/// Waits until `due`, or for a poke; answers which it was.
+async fn is_due(due: Instant, poke: &mut watch::Receiver<u64>) -> bool {
     tokio::select! {
         biased;
-        changed = poke.changed() => {
-            if changed.is_err() {
+        () = tokio::time::sleep_until(due) => true,
+        () = async {
+            if poke.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
-        }
-        () = tokio::time::sleep(period) => {}
+        } => false,
     }
 }
 
@@ -273,5 +284,77 @@ pub(crate) async fn hook(
     match Attempt::of_hook(hook, container) {
         Some(attempt) => attempt.run(way, bound.min(HOOK_TIMEOUT)).await,
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::os::fd::OwnedFd;
+
+    use base_net::Response;
+    use base_rt::Shutdown;
+    use http::StatusCode;
+
+    use super::super::facts::ProbeKind;
+    use super::super::pod_state::Event;
+    use super::*;
+
+    struct Nothing;
+
+    impl SocketSupply for Nothing {
+        fn take(&self, _: SocketAddr) -> BoxFuture<'_, io::Result<OwnedFd>> {
+            async { Err(io::Error::from(io::ErrorKind::NotConnected)) }.boxed()
+        }
+    }
+
+    impl Execs for Nothing {
+        fn run(&self, _: Vec<String>) -> BoxFuture<'_, Result<(), String>> {
+            async { Ok(()) }.boxed()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pokes_do_not_move_the_periods() {
+        let (_handle, shutdown) = Shutdown::new();
+        let unready = |_request: Request| {
+            async {
+                let mut response = Response::new(Body::empty());
+                *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                Ok(response)
+            }
+            .boxed()
+        };
+        let way = Way {
+            ip: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+            sockets: Arc::new(Nothing),
+            handlers: BTreeMap::from([(80, Arc::new(unready) as Arc<dyn LocalHandler>)]),
+            execs: Arc::new(Nothing),
+            tasks: Tasks::new(shutdown),
+        };
+        let get = HTTPGetAction { port: IntOrString::Int(80), ..HTTPGetAction::default() };
+        let seconds = Duration::from_secs;
+        let schedule = Schedule { delay: Duration::ZERO, period: seconds(10), timeout: seconds(1) };
+        let poke = watch::Sender::new(0_u64);
+        let (outbox, mut inbox) = mpsc::channel(8);
+        let message = |outcome, is_periodic| {
+            Message::State(Event::Probed { at: 0, attempt: 0, kind: ProbeKind::Readiness, outcome, is_periodic })
+        };
+        let mut probing =
+            std::pin::pin!(probe(Attempt::Http(get, 80), schedule, (way, poke.subscribe()), (outbox, message)));
+        let begun = Instant::now();
+        let mut next = async || {
+            let message = tokio::select! {
+                biased;
+                () = &mut probing => None,
+                message = inbox.recv() => message,
+            };
+            let Some(Message::State(Event::Probed { is_periodic, .. })) = message else { panic!("no outcome") };
+            (begun.elapsed().as_secs(), is_periodic)
+        };
+        assert_eq!(next().await, (10, true), "nothing listens: it is not tried before");
+        poke.send_modify(|count| *count += 1);
+        assert_eq!(next().await, (10, false), "at once");
+        assert_eq!(next().await, (20, true));
     }
 }

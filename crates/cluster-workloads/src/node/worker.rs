@@ -8,19 +8,23 @@
 //! ```
 //! The worker itself never waits for anything but messages and time. A status that changes whether the Pod takes traffic is written at once,
 //! any other a moment later, so that the steps of a start make one write. When the Pod has ended for its deletion, its last status is
-//! written, its object is deleted (its uid as precondition), and the worker ends. On a shutdown of the process it just ends: containers go on.
+//! written, its object is deleted (its uid as precondition), and the worker ends. Once the process shuts down it starts and reports nothing
+//! more: containers go on, and roles of this process finish what they have in hand.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base_image::store::Lease;
 use base_rt::backoff::Backoff;
 use base_rt::watch;
 use base_rt::{Phase as ShutdownPhase, Timestamp, error_chain};
 use cluster_sandbox::RefusalCode;
-use cluster_sandbox::spec::{ContainerId, ContainerPhase, Exit, PodId, PodState as SpawnerPod};
-use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
+use cluster_sandbox::spec::{
+    ContainerId, ContainerPhase, ContainerState as SpawnerContainer, Exit, PodId, PodState as SpawnerPod,
+};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodStatus};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -33,7 +37,9 @@ use super::launch::{self, Launch, Launched};
 use super::logs::RunView;
 use super::names::{self, ContainerTag};
 use super::network::WantedPort;
-use super::pod_state::{Action, Cell, Ended, Event, Ground, Phase, PodState};
+use super::pod_state::{
+    Action, Cell, Ended, Event, Ground, LOST_ENDED, Lost, LostRun, Phase, PodState, Resumed, unknown_end,
+};
 use super::pod_status::{ended_of, make_status};
 use super::probes::{self, Attempt, Schedule};
 use super::runtime::{self, Aborts, Running, Runtime};
@@ -102,13 +108,14 @@ pub(crate) fn spawn(
         pause_until: None,
         refresh_at: None,
         runtime: None,
-        leases: BTreeMap::new(),
+        kept: BTreeMap::new(),
+        is_deleted: watch::Sender::new(false),
         stops: BTreeMap::new(),
         node: Arc::clone(node),
         pod,
         outbox,
     };
-    node.tasks.spawn_transient("node/pod", Box::pin(worker.run(adopted, updates, inbox)));
+    node.tasks.spawn_transient("node/pod", Box::pin(worker.live(adopted, updates, inbox)));
 }
 
 struct Worker {
@@ -130,20 +137,46 @@ struct Worker {
     pause_until: Option<Instant>,
     refresh_at: Option<Instant>,
     runtime: Option<Box<Runtime>>,
-    /// Keeps the images of runs.
-    leases: BTreeMap<usize, super::images::Ready>,
+    /// What is kept of each container's run.
+    kept: BTreeMap<usize, Kept>,
+    /// Tells starts that are under way.
+    is_deleted: watch::Sender<bool>,
     stops: BTreeMap<usize, Aborts>,
 }
 
+/// What a worker keeps of a run.
+struct Kept {
+    /// Its image's blobs and layers; none if the image was removed by force while an earlier process ran it.
+    _lease: Option<Arc<Lease>>,
+    /// What asks it to end.
+    stop_signal: i32,
+}
+
 impl Worker {
-    async fn run(
+    /// Lives until the Pod's end, or this process's: then nothing is begun or reported any more, and what has been begun goes on.
+    async fn live(
         mut self,
+        adopted: Option<SpawnerPod>,
+        updates: watch::Receiver<Option<Arc<Pod>>>,
+        inbox: mpsc::Receiver<Message>,
+    ) {
+        let shutdown = self.node.tasks.shutdown().clone();
+        tokio::select! {
+            biased;
+            () = shutdown.reached(ShutdownPhase::Lame) => {}
+            () = self.run(adopted, updates, inbox) => return,
+        }
+        // Roles finish what they have in hand; they and the Pod's sockets are this worker's.
+        shutdown.reached(ShutdownPhase::Drained).await;
+    }
+
+    async fn run(
+        &mut self,
         adopted: Option<SpawnerPod>,
         mut updates: watch::Receiver<Option<Arc<Pod>>>,
         mut inbox: mpsc::Receiver<Message>,
     ) {
         self.begin(adopted).await;
-        let shutdown = self.node.tasks.shutdown().clone();
         while !self.state.is_over() {
             let due = self.next_due();
             let sleep = async {
@@ -169,44 +202,48 @@ impl Worker {
                     self.updated(latest);
                 }
                 () = sleep => self.tick(),
-                () = shutdown.reached(ShutdownPhase::Drained) => return,
             }
             self.report();
         }
-        self.end(inbox).await;
+        self.end(updates, inbox).await;
     }
 
-    /// Looks at what is there: a Pod that ended before, one that the spawner runs, or a new one.
+    /// Looks at what is there: a Pod that ended before, one that the spawner runs, one whose sandbox has gone, or a new one.
     async fn begin(&mut self, adopted: Option<SpawnerPod>) {
-        let statuses = self.known_statuses();
-        if self.is_terminal {
-            self.state.sandbox = Ground::Gone;
-            for (cell, status) in self.state.cells.iter_mut().zip(statuses) {
-                let terminated = status.and_then(|status| status.state?.terminated);
-                cell.phase =
-                    Phase::Ended(terminated.as_ref().map_or_else(|| unknown_end(self.state.started_at), ended_of));
-            }
-        } else if let Some(spawned) = adopted {
-            self.adopt(spawned).await;
-        } else {
-            for (cell, status) in self.state.cells.iter_mut().zip(statuses) {
-                if let Some(status) = status {
-                    let last = status
-                        .state
-                        .and_then(|state| state.terminated)
-                        .or(status.last_state.and_then(|last| last.terminated));
-                    let has_run = status.container_id.is_some();
-                    let count = u32::try_from(status.restart_count).unwrap_or_default();
-                    cell.adopt_count(count, has_run, last.as_ref().map(ended_of));
-                }
-            }
-        }
         let started = self.pod.status.as_ref().and_then(|status| status.start_time.as_ref());
         self.state.started_at = started.map_or(self.state.started_at, |time| time.0);
+        // Known from the start, so that nothing is made for a Pod that is only to end.
+        self.state.deletion = self.deletion();
+        if self.is_terminal {
+            self.state.sandbox = Ground::Gone;
+            let statuses = self.known_statuses();
+            for (cell, status) in self.state.cells.iter_mut().zip(statuses) {
+                let terminated = status.and_then(|status| status.state?.terminated);
+                cell.phase = Phase::Ended(
+                    terminated.as_ref().map_or_else(|| unknown_end(self.state.started_at, LOST_ENDED), ended_of),
+                );
+            }
+        } else {
+            let is_taken_back = match adopted {
+                Some(spawned) => self.adopt(spawned).await,
+                None => false,
+            };
+            if !is_taken_back {
+                let lost = self.known_statuses().into_iter().map(|status| status.map(lost_of)).collect();
+                self.state.lose(lost, self.node.clock.now());
+            }
+        }
         let pod = Arc::clone(&self.pod);
-        self.step(Event::Tick);
         self.updated(Some(pod));
+        self.step(Event::Tick);
         self.report();
+    }
+
+    /// The grace period of the Pod's deletion, if it is being deleted.
+    fn deletion(&self) -> Option<Duration> {
+        let meta = &self.pod.metadata;
+        meta.deletion_timestamp.as_ref()?;
+        Some(meta.deletion_grace_period_seconds.map_or(self.state.facts.grace, seconds))
     }
 
     /// The statuses of the containers in their order, as the object has them.
@@ -220,7 +257,8 @@ impl Worker {
         self.state.cells.iter().map(of).collect()
     }
 
-    async fn adopt(&mut self, spawned: SpawnerPod) {
+    /// Takes the Pod's sandbox and its runs back; answers whether that went well.
+    async fn adopt(&mut self, spawned: SpawnerPod) -> bool {
         match runtime::adopt(&self.node, (&self.pod, &spawned.id), &self.outbox).await {
             Ok(runtime) => {
                 self.state.ip = runtime.ip;
@@ -229,10 +267,11 @@ impl Worker {
             }
             Err(why) => {
                 // A new one is made; making it removes what is there under its name.
-                return tracing::warn!(pod = self.uid, why, "a running pod could not be taken back");
+                tracing::warn!(pod = self.uid, why, "a running pod could not be taken back");
+                return false;
             }
         }
-        let mut runs: BTreeMap<String, (ContainerTag, cluster_sandbox::spec::ContainerState)> = BTreeMap::new();
+        let mut runs: BTreeMap<String, (ContainerTag, SpawnerContainer)> = BTreeMap::new();
         for container in spawned.containers {
             let Some(tag) = ContainerTag::parse(&container.tag) else { continue };
             let is_later = runs.get(&tag.container).is_none_or(|(known, _)| known.attempt < tag.attempt);
@@ -240,34 +279,59 @@ impl Worker {
                 runs.insert(tag.container.clone(), (tag, container));
             }
         }
-        let statuses = self.known_statuses();
-        for at in 0..self.state.cells.len() {
-            let status = statuses.get(at).cloned().flatten();
-            let Some(cell) = self.state.cells.get_mut(at) else { continue };
-            let last = status.as_ref().and_then(|status| status.last_state.as_ref()?.terminated.as_ref()).map(ended_of);
-            let count = status.as_ref().map_or(0, |status| u32::try_from(status.restart_count).unwrap_or_default());
-            let Some((tag, container)) = runs.remove(&cell.facts.name) else {
-                let ended = status.as_ref().and_then(|status| status.state.as_ref()?.terminated.as_ref()).map(ended_of);
-                let is_role = self.runtime.as_ref().is_some_and(|runtime| runtime.roles.contains_key(&at));
-                match ended {
-                    Some(ended) if !is_role => cell.phase = Phase::Ended(ended),
-                    _ => cell.adopt_count(count, false, last),
-                }
+        let mut exits = Vec::new();
+        for (at, status) in self.known_statuses().into_iter().enumerate() {
+            let Some(name) = self.state.cells.get(at).map(|cell| cell.facts.name.clone()) else { continue };
+            let Some((tag, container)) = runs.remove(&name) else {
+                self.adopt_without_run(at, status);
                 continue;
             };
-            cell.adopt(tag.attempt, tag.image_id.clone(), last);
-            let id = container.id.as_str().to_owned();
-            let started =
-                Event::Started { at, attempt: tag.attempt, id, image_id: tag.image_id, since: container.started_at };
-            let is_started = status.as_ref().and_then(|status| status.started).unwrap_or(false);
-            let is_ready = status.as_ref().is_some_and(|status| status.ready);
-            self.step(started);
-            if let Some(cell) = self.state.cells.get_mut(at) {
-                cell.restore(is_started, is_ready);
-            }
+            let lease = self.node.images.lease(&tag.image_id).await;
+            self.kept.insert(at, Kept { _lease: lease, stop_signal: tag.stop_signal });
+            self.resume(at, (&tag, &container), status);
             if let ContainerPhase::Exited(exit) = container.phase {
-                self.exited(&container.id, &exit);
+                exits.push((container.id, exit));
             }
+        }
+        // Only now, when it is known what else runs.
+        for (container, exit) in exits {
+            self.exited(&container, &exit);
+        }
+        true
+    }
+
+    fn resume(&mut self, at: usize, run: (&ContainerTag, &SpawnerContainer), status: Option<ContainerStatus>) {
+        let (tag, container) = run;
+        let last = status.as_ref().and_then(|status| status.last_state.as_ref()?.terminated.as_ref()).map(ended_of);
+        let resumed = Resumed {
+            attempt: tag.attempt,
+            id: container.id.as_str().to_owned(),
+            image_id: tag.image_id.clone(),
+            since: container.started_at,
+            last,
+            is_started: status.as_ref().and_then(|status| status.started).unwrap_or(false),
+            is_ready: status.as_ref().is_some_and(|status| status.ready),
+        };
+        for action in self.state.resume(at, resumed) {
+            self.perform(action);
+        }
+    }
+
+    /// A container of a sandbox that is there, of which the spawner has no run: a role of this process, or one that has not begun.
+    fn adopt_without_run(&mut self, at: usize, status: Option<ContainerStatus>) {
+        let Some(cell) = self.state.cells.get_mut(at) else { return };
+        let Some(status) = status else { return };
+        let is_role = self.runtime.as_ref().is_some_and(|runtime| runtime.roles.contains_key(&at));
+        let Lost { attempt, run, last, .. } = lost_of(status);
+        match run {
+            LostRun::Ended(ended) if !cell.facts.restart.restarts(ended.code) => {
+                cell.adopt_count(attempt, true, last);
+                cell.phase = Phase::Ended(ended);
+            }
+            // A role that ran goes on in this process: that is no restart.
+            LostRun::Ended(ended) => cell.adopt_count(attempt, true, Some(ended)),
+            LostRun::Running => cell.adopt_count(attempt, !is_role, last),
+            LostRun::None => cell.adopt_count(attempt, last.is_some(), last),
         }
     }
 
@@ -286,13 +350,18 @@ impl Worker {
 
     /// The object has changed or gone.
     fn updated(&mut self, latest: Option<Arc<Pod>>) {
-        let Some(pod) = latest else {
-            self.is_gone = true;
-            return self.step(Event::Delete(Duration::ZERO));
+        let grace = match latest {
+            Some(pod) => {
+                self.pod = pod;
+                self.deletion()
+            }
+            None => {
+                self.is_gone = true;
+                Some(Duration::ZERO)
+            }
         };
-        self.pod = pod;
-        if self.pod.metadata.deletion_timestamp.is_some() {
-            let grace = self.pod.metadata.deletion_grace_period_seconds.map_or(self.state.facts.grace, seconds);
+        if let Some(grace) = grace {
+            self.is_deleted.send_replace(true);
             self.step(Event::Delete(grace));
         }
     }
@@ -353,9 +422,9 @@ impl Worker {
             }
             Launched::Dead(ended) => self.step(Event::Exited { at, attempt, ended }),
             Launched::Run(run) => {
-                let launch::Run { image, id, since, role } = *run;
+                let launch::Run { image, stop_signal, id, since, role } = *run;
                 let image_id = image.id.clone();
-                self.leases.insert(at, image);
+                self.kept.insert(at, Kept { _lease: Some(image.lease), stop_signal });
                 if let Some(role) = role {
                     self.keep_role((at, attempt), role);
                 }
@@ -537,6 +606,7 @@ impl Worker {
             factory,
             listeners: runtime.listeners_of(&ports),
             sockets: runtime.sockets.clone(),
+            is_deleted: self.is_deleted.subscribe(),
             container,
         };
         self.spawn("node/start", async move { Message::Launched(at, attempt, Box::pin(launch.run()).await) });
@@ -550,7 +620,8 @@ impl Worker {
         let Some(attempted) = Attempt::of_probe(spec, &container) else { return };
         let (way, poke) = (runtime.way(&self.node, id), runtime.poke.subscribe());
         let (schedule, outbox) = (Schedule::of(spec), self.outbox.clone());
-        let message = move |outcome| Message::State(Event::Probed { at, attempt, kind, outcome });
+        let message =
+            move |outcome, is_periodic| Message::State(Event::Probed { at, attempt, kind, outcome, is_periodic });
         let probing = probes::probe(attempted, schedule, (way, poke), (outbox, message));
         let task = self.node.tasks.spawn_transient("node/probe", probing);
         runtime.probes.entry(at).or_default().0.push(task);
@@ -563,11 +634,7 @@ impl Worker {
         let (Some(runtime), Ok(id)) = (&self.runtime, id) else { return };
         let way = runtime.way(&self.node, id.clone());
         let role = runtime.running.get(&at).map(|role| Arc::clone(&role.shutdown));
-        let image = self.leases.get(&at).map(|ready| Arc::clone(&ready.image));
-        let signal = match image {
-            Some(image) => super::container_spec::stop_signal(&container, &image),
-            None => libc_term(),
-        };
+        let signal = self.kept.get(&at).map_or(names::SIGTERM, |kept| kept.stop_signal);
         let (node, outbox) = (Arc::clone(&self.node), self.outbox.clone());
         let task = self.node.tasks.spawn_transient("node/stop", async move {
             let deadline = Instant::now() + grace;
@@ -607,7 +674,7 @@ impl Worker {
         let (node, id, uid) = (Arc::clone(&self.node), runtime.id.clone(), self.uid.clone());
         runtime.sockets.close();
         drop(runtime);
-        self.leases.clear();
+        self.kept.clear();
         self.refresh_at = None;
         self.spawn("node/remove", async move {
             remove(&node, &id).await;
@@ -708,8 +775,9 @@ impl Worker {
         (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
     }
 
-    /// Writes the last status, once no other write is under way, and deletes the object.
-    async fn end(mut self, mut inbox: mpsc::Receiver<Message>) {
+    /// Writes the last status, once no other write is under way, deletes the object, and waits until the watch says that it is gone: what
+    /// the watch still had to tell of it would otherwise be taken for a new Pod.
+    async fn end(&mut self, mut updates: watch::Receiver<Option<Arc<Pod>>>, mut inbox: mpsc::Receiver<Message>) {
         while self.is_writing {
             match inbox.recv().await {
                 Some(Message::Written(status, outcome)) => self.was_written(*status, outcome),
@@ -729,13 +797,10 @@ impl Worker {
         remove_volumes(&self.node, &self.uid).await;
         let (namespace, name) = self.name();
         remove_logs(&self.node, &names::log_directory([namespace, name, &self.uid])).await;
+        // An error means that the watch has ended with the process.
+        let _ = updates.wait_for(Option::is_none).await;
         self.node.forget(&self.uid, (namespace, name));
     }
-}
-
-fn libc_term() -> i32 {
-    const SIGTERM: i32 = 15;
-    SIGTERM
 }
 
 fn since(cell: &Cell) -> Option<Timestamp> {
@@ -745,16 +810,19 @@ fn since(cell: &Cell) -> Option<Timestamp> {
     }
 }
 
-/// What is said of a container that had ended and of which nothing else is known.
-fn unknown_end(at: Timestamp) -> Ended {
-    Ended {
-        code: 137,
-        signal: None,
-        reason: "ContainerStatusUnknown".to_owned(),
-        message: Some("The container could not be located when the pod was terminated".to_owned()),
-        started_at: None,
-        finished_at: at,
-        id: String::new(),
+/// What a status says of a container whose sandbox has gone.
+fn lost_of(status: ContainerStatus) -> Lost {
+    let state = status.state.unwrap_or_default();
+    let run = match (&state.terminated, state.running) {
+        (Some(terminated), _) => LostRun::Ended(ended_of(terminated)),
+        (None, Some(_)) => LostRun::Running,
+        (None, None) => LostRun::None,
+    };
+    Lost {
+        attempt: u32::try_from(status.restart_count).unwrap_or_default(),
+        image_id: status.image_id,
+        run,
+        last: status.last_state.and_then(|last| last.terminated).as_ref().map(ended_of),
     }
 }
 
@@ -824,7 +892,12 @@ pub(crate) async fn remove(node: &Kubelet, id: &PodId) {
             Err(error) if error.refusal() == Some(RefusalCode::NotFound) => return,
             Err(error) => {
                 tracing::error!(pod = id.as_str(), error = error_chain(&error), "pod is not removed");
-                tokio::time::sleep(backoff.next_delay()).await;
+                tokio::select! {
+                    biased;
+                    // The next process finds it and goes on.
+                    () = node.tasks.shutdown().reached(ShutdownPhase::Stopped) => return,
+                    () = tokio::time::sleep(backoff.next_delay()) => {}
+                }
             }
         }
     }

@@ -49,7 +49,7 @@ fn exited(place: usize, attempt: u32, code: i32, times: (i64, i64)) -> Event {
 
 fn probed(kind: ProbeKind, is_ok: bool) -> Event {
     let outcome = if is_ok { Ok(()) } else { Err("no".to_owned()) };
-    Event::Probed { at: 0, attempt: 0, kind, outcome }
+    Event::Probed { at: 0, attempt: 0, kind, outcome, is_periodic: true }
 }
 
 fn running(state: &PodState) -> &Running {
@@ -229,4 +229,97 @@ fn what_a_pod_needs_is_made_again() {
     state.step(Event::VolumesMade, at(0));
     assert!(state.next_due().is_some_and(|due| due > at(0) && due < at(1)));
     assert_eq!(state.step(Event::Tick, at(1)), [Action::MakeSandbox]);
+}
+
+#[test]
+fn tries_between_periods_bring_only_good_news() {
+    let mut state = one(json!({"livenessProbe": {"failureThreshold": 1}, "readinessProbe": {"failureThreshold": 1}}));
+    grounded(&mut state);
+    state.step(started(0, 0, 0), at(0));
+    let early = |kind, outcome: Result<(), &str>| Event::Probed {
+        at: 0,
+        attempt: 0,
+        kind,
+        outcome: outcome.map_err(str::to_owned),
+        is_periodic: false,
+    };
+    assert_eq!(state.step(early(ProbeKind::Liveness, Err("not yet")), at(0)), []);
+    state.step(early(ProbeKind::Readiness, Ok(())), at(0));
+    assert!(running(&state).is_ready);
+    assert_eq!(state.step(early(ProbeKind::Readiness, Err("busy")), at(0)), []);
+    assert!(running(&state).is_ready);
+    let killed = deeds(state.step(probed(ProbeKind::Liveness, false), at(1)));
+    assert_eq!(killed, [Action::Stop { at: 0, attempt: 0, grace: Duration::from_secs(30) }]);
+}
+
+fn resumed(attempt: u32, is_started: bool, is_ready: bool) -> Resumed {
+    let (id, image_id) = (format!("u.c.{attempt}"), "i@d".to_owned());
+    Resumed { attempt, id, image_id, since: at(0), last: None, is_started, is_ready }
+}
+
+#[test]
+fn a_run_taken_back_goes_on_with_the_probes_that_it_had_come_to() {
+    let probes = json!({"startupProbe": {}, "livenessProbe": {}, "readinessProbe": {}});
+    let probe = |kind| Action::Probe { at: 0, attempt: 2, kind };
+    let mut starting = one(probes.clone());
+    assert_eq!(starting.resume(0, resumed(2, false, false)), [probe(ProbeKind::Startup)]);
+    let mut ready = one(probes);
+    assert_eq!(ready.resume(0, resumed(2, true, true)), [probe(ProbeKind::Liveness), probe(ProbeKind::Readiness)]);
+    assert!(running(&ready).is_ready && running(&ready).is_started);
+}
+
+#[test]
+fn a_pod_taken_back_for_its_deletion_ends_each_container_in_its_time() {
+    let mut state = state(json!({"containers": [{"name": "a"}, {"name": "b"}]}));
+    state.deletion = Some(Duration::from_secs(5));
+    state.sandbox = Ground::Ready;
+    for place in [0, 1] {
+        state.resume(place, resumed(0, true, true));
+    }
+    let stop = |at| Action::Stop { at, attempt: 0, grace: Duration::from_secs(5) };
+    assert_eq!(deeds(state.step(exited(0, 0, 0, (0, 1)), at(1))), [stop(1)], "what still runs is asked to end");
+    assert_eq!(deeds(state.step(exited(1, 0, 0, (0, 2)), at(2))), [Action::RemoveSandbox]);
+}
+
+#[test]
+fn what_a_lost_sandbox_ran_starts_again_only_where_the_policy_says_so() {
+    let lost = |run| Some(Lost { attempt: 3, image_id: "i@d".to_owned(), run, last: None });
+    let ended = |code| {
+        let Event::Exited { ended, .. } = exited(0, 3, code, (0, 1)) else { unreachable!() };
+        LostRun::Ended(ended)
+    };
+    for (policy, run, starts) in [
+        ("Always", LostRun::Running, true),
+        ("Always", ended(0), true),
+        ("OnFailure", LostRun::Running, true),
+        ("OnFailure", ended(1), true),
+        ("OnFailure", ended(0), false),
+        ("Never", LostRun::Running, false),
+        ("Never", ended(1), false),
+    ] {
+        let mut state = state(json!({"restartPolicy": policy, "containers": [{"name": "c"}]}));
+        state.lose(vec![lost(run.clone())], at(5));
+        assert_eq!(state.is_finished(), !starts, "{policy} {run:?}");
+        if starts {
+            assert_eq!(grounded(&mut state), [Action::Start { at: 0, attempt: 4 }], "{policy} {run:?}");
+            assert!(state.cells[0].last.is_some(), "{policy} {run:?}");
+            continue;
+        }
+        assert_eq!(state.step(Event::Tick, at(5)), [], "{policy} {run:?}");
+        let Phase::Ended(end) = &state.cells[0].phase else { panic!("{policy} {run:?}") };
+        let expected = if run == LostRun::Running { (137, "ContainerStatusUnknown") } else { (end.code, "Error") };
+        assert_eq!((end.code, end.reason.as_str()), expected, "{policy}");
+    }
+    let mut new = state(json!({"restartPolicy": "Never", "containers": [{"name": "c"}]}));
+    new.lose(vec![None], at(5));
+    assert_eq!(grounded(&mut new), [Action::Start { at: 0, attempt: 0 }], "it has never run");
+}
+
+#[test]
+fn init_containers_run_again_in_a_new_sandbox() {
+    let mut state = state(json!({"initContainers": [{"name": "i"}], "containers": [{"name": "c"}]}));
+    let Event::Exited { ended, .. } = exited(0, 0, 0, (0, 1)) else { unreachable!() };
+    let lost = |run| Some(Lost { attempt: 0, image_id: String::new(), run, last: None });
+    state.lose(vec![lost(LostRun::Ended(ended)), lost(LostRun::Running)], at(5));
+    assert_eq!(grounded(&mut state), [Action::Start { at: 0, attempt: 1 }]);
 }
