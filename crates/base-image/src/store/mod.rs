@@ -31,6 +31,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use nix::fcntl::{Flock, FlockArg};
+use tokio::sync::watch;
 
 pub use blob::{BlobError, BlobWriter};
 pub use gc::{BLOB_GRACE, GcError, GcReport};
@@ -55,6 +56,8 @@ struct Inner {
     /// Held while records are written and while garbage is collected, so that no record appears for what is being removed.
     writing: Mutex<()>,
     leases: Mutex<lease::Leases>,
+    /// Changes whenever records go.
+    removals: watch::Sender<u64>,
     /// Held while one blob is looked at and removed, and while one is made young again.
     aging: Mutex<()>,
     _lock: Flock<File>,
@@ -121,6 +124,7 @@ impl Store {
             refs: RwLock::new(refs),
             writing: Mutex::new(()),
             leases: Mutex::default(),
+            removals: watch::Sender::new(0),
             aging: Mutex::new(()),
             _lock: lock,
         })))

@@ -9,6 +9,7 @@ use std::sync::PoisonError;
 use base_rt::Timestamp;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
+use tokio::sync::watch;
 
 use super::{BlobError, OpenError, Store, sync_dir};
 use crate::digest::Digest;
@@ -202,6 +203,11 @@ impl Store {
         self.unlink_records(gone)
     }
 
+    /// Changes whenever a record goes: what it led to may be needed by nobody now.
+    pub fn removals(&self) -> watch::Receiver<u64> {
+        self.0.removals.subscribe()
+    }
+
     /// Forgets copies of other registries' images that were recorded before `before` and whose digest is not `in_use`; they can be
     /// pulled again. Gives how many records went.
     ///
@@ -286,6 +292,8 @@ impl Store {
             sync_dir(&self.ref_dir()).map_err(failed)?;
             let mut refs = self.0.refs.write().unwrap_or_else(PoisonError::into_inner);
             any |= refs.remove(&reference).is_some();
+            drop(refs);
+            self.0.removals.send_modify(|count| *count += 1);
         }
         Ok(any)
     }
