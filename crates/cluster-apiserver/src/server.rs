@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use base_rt::metrics::Scope;
 use base_rt::{Clock, Tasks};
+use serde_json::Value;
 
 use crate::admit::Admission;
 use crate::admit::service_ip::{ServiceIps, ServiceRange};
@@ -24,9 +25,12 @@ use crate::identity::{Caller, Identity};
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::serve::{self, ServeError, TlsFiles};
+use crate::status::StatusError;
 use crate::store::durability::LazyTable;
 use crate::store::{Journal, JournalError, Store};
 use crate::subresource::log::PodLogs;
+use crate::value::str_at;
+use crate::writes::{self, Context};
 
 /// The issuer of ServiceAccount tokens, and the audience of those that are for this server.
 const DEFAULT_ISSUER: &str = "https://kubernetes.default.svc";
@@ -168,6 +172,22 @@ impl ApiServer {
     /// A client for code of this process: no socket, no TLS. Give each role its own, because a client works through one queue.
     pub fn client_as(&self, identity: &Identity) -> kube::Client {
         kube::Client::new(self.service_as(identity), "default")
+    }
+
+    /// Puts an object of a built-in kind back that a crash took, as it was: with its name, uid, times and status. Answers whether it was
+    /// missing and its creation was one of those that a crash may lose. Only for the embedding program, before anybody acts on objects; no
+    /// request reaches this.
+    ///
+    /// # Errors
+    /// There is no such kind, the object's namespace is gone or ending, or the store has failed.
+    pub async fn restore(&self, group: &str, plural: &str, object: Value) -> Result<bool, StatusError> {
+        let core = &*self.core;
+        let resource = core.registry.builtin(group, plural).ok_or_else(StatusError::no_such_resource)?;
+        let namespace = str_at(&object, &["metadata", "namespace"]).to_owned();
+        let caller = Caller { identity: Identity::master("system:apiserver"), is_in_process: true };
+        let context =
+            Context { core, caller: &caller, resource, namespace: &namespace, subresource: "", is_dry_run: false };
+        writes::restore(&context, object).await
     }
 
     /// Serves HTTPS on listeners until the shutdown; returns once they accept.

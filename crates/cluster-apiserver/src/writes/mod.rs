@@ -9,6 +9,7 @@
 
 mod create;
 mod delete;
+mod restore;
 mod update;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::value::{as_object, child_mut, str_at};
 
 pub(crate) use create::create;
 pub(crate) use delete::{DeleteOptions, Deleted, Propagation, delete};
+pub(crate) use restore::restore;
 pub(crate) use update::update;
 
 /// Who writes what, and how.

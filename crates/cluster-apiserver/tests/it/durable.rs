@@ -60,3 +60,30 @@ async fn addresses_and_rules_survive() {
     let watch = second.raw().get(&format!("{CONFIG_MAPS}?watch=1&resourceVersion=1")).await;
     assert_eq!(watch.json()["object"]["code"], 410);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_crash_may_lose_can_be_put_back_as_it_was() {
+    let disk = MemoryDisk::new();
+    let first = Harness::start_with(disk.clone(), Vec::new()).await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let account = "/api/v1/namespaces/default/serviceaccounts";
+    assert_eq!(first.raw().post(account, &json!({"metadata": {"name": "default"}})).await.status, 201);
+    let pod = |name: &str, owners: serde_json::Value| json!({"metadata": {"name": name, "ownerReferences": owners}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let set = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "s", "uid": "s-uid", "controller": true}]);
+    let lost = first.raw().post(pods, &pod("lost", set)).await.json();
+    // It dies before the lazy write has come to the disk.
+    disk.crash();
+    let second = Harness::start_with(disk, Vec::new()).await;
+    assert_eq!(second.raw().get(&format!("{pods}/lost")).await.status, 404, "it is lost");
+    assert!(second.server.restore("", "pods", lost.clone()).await.unwrap());
+    let mut back = second.raw().get(&format!("{pods}/lost")).await.json();
+    assert!(back["metadata"]["resourceVersion"] != lost["metadata"]["resourceVersion"]);
+    back["metadata"]["resourceVersion"] = lost["metadata"]["resourceVersion"].clone();
+    assert_eq!(back, lost);
+    assert!(!second.server.restore("", "pods", lost).await.unwrap(), "it is there");
+    let mut lone = pod("lone", json!([]));
+    lone["metadata"]["namespace"] = "default".into();
+    assert!(!second.server.restore("", "pods", lone.clone()).await.unwrap(), "it cannot have been lost");
+    lone["metadata"]["namespace"] = "gone".into();
+    assert_eq!(second.server.restore("", "pods", lone).await.unwrap_err().code, 404);
+}
