@@ -17,8 +17,9 @@
 //! - Not done: HTTPS probes, `postStart` hooks, hosts' networks and devices, persistent volumes, ephemeral containers, active deadlines.
 //!
 //! # Restarts of this process
-//! Pods go on at the spawner. At start they are taken back before anything is reported: same processes, same restart counts, exits of the
-//! meantime. Pods whose object is gone are removed, what is missing is started.
+//! Pods go on at the spawner. An object that the API has lost in a crash is put back from the node's record ([`put_back`]). Then they are
+//! taken back before anything is reported: same processes, same restart counts, exits of the meantime. Pods whose object is gone are removed,
+//! what is missing is started.
 
 pub mod builtin;
 mod container_spec;
@@ -37,6 +38,7 @@ mod node_object;
 mod pod_state;
 mod pod_status;
 mod probes;
+mod records;
 mod runtime;
 mod sources;
 mod tokens;
@@ -61,6 +63,7 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 
 pub use log_sink::LogSink;
 pub use logs::{LogError, LogOptions, LogStream};
+pub use records::put_back;
 pub use tokens::{ApiTokens, Token, TokenAsk, TokenError, TokenProvider};
 
 use builtin::Builtins;

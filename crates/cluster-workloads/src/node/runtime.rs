@@ -24,6 +24,7 @@ use super::log_sink::LogSink;
 use super::names::PodTag;
 use super::network::{self, PodSockets, WantedPort};
 use super::probes::Way;
+use super::records;
 use super::volumes;
 use super::worker::Message;
 
@@ -104,13 +105,20 @@ pub(crate) async fn roles(node: &Kubelet, pod: &Pod) -> Roles {
 pub(crate) async fn make(node: &Arc<Kubelet>, pod: &Pod, outbox: &mpsc::Sender<Message>) -> Result<Runtime, String> {
     let roles = roles(node, pod).await;
     let spec = spec(node, pod, &roles)?;
-    let mut made = node.sandbox.create_pod(&spec).await;
+    // Both are there before a container is.
+    let (mut made, recorded) = tokio::join!(node.sandbox.create_pod(&spec), record(node, pod));
+    recorded.map_err(|error| format!("cannot write the node's record of the pod: {error}"))?;
     if made.as_ref().is_err_and(|error| error.refusal() == Some(RefusalCode::Exists)) {
         // Left by a start that this process did not see the end of.
         node.sandbox.remove_pod(&spec.id).await.map_err(|error| error_chain(&error))?;
         made = node.sandbox.create_pod(&spec).await;
     }
     Ok(Runtime::new(node, made.map_err(|error| error_chain(&error))?, roles, outbox))
+}
+
+async fn record(node: &Kubelet, pod: &Pod) -> std::io::Result<()> {
+    let (directory, pod) = (node.config.volumes_dir.clone(), pod.clone());
+    tokio::task::spawn_blocking(move || records::write(&directory, &pod)).await.map_err(std::io::Error::other)?
 }
 
 /// Takes a sandbox back that an earlier process has made.

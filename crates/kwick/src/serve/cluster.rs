@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use base_controller::Context as Controllers;
 use base_controller::events::Recorder;
+use cluster_apiserver::Identity;
 use cluster_sandbox::spec::NetworkFacts;
 use cluster_sandbox::{Events, Sandbox};
 use cluster_workloads::dns::{self, DnsConfig, Upstream};
@@ -28,6 +29,11 @@ use crate::instance::data_dir::DataDir;
 pub(super) const CLUSTER_DOMAIN: &str = "cluster.local";
 /// Where the machine's own name servers are.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// Where the node writes what it mounts into containers, and its records.
+const VOLUMES: &str = "volumes";
+/// Who puts back what a crash has taken.
+const RESTORER: &str = "system:kwick";
 
 /// The Node's name.
 const NODE: &str = "kwick";
@@ -51,11 +57,25 @@ pub(super) struct ClusterParts<'a> {
 pub(super) async fn start(parts: &ClusterParts<'_>, events: Events) -> Result<Node> {
     let ClusterParts { process, control, dir, .. } = *parts;
     let config = cluster_workloads::Config { ca_bundle: access::authority(dir)?.certificate_pem().to_owned() };
+    put_pods_back(parts).await?;
     let context = control.run_cluster(process, &config);
     start_network(parts, &context).await?;
     let node = start_node(parts, &context, events);
     node.adopted().await;
     Ok(node)
+}
+
+/// Gives the API the Pods that run and that a crash has taken from it. Nothing acts on objects yet.
+async fn put_pods_back(parts: &ClusterParts<'_>) -> Result<()> {
+    let ClusterParts { control, sandbox, dir, .. } = *parts;
+    let client = control.api.client_as(&Identity::master(RESTORER));
+    let restore = async |pod| control.api.restore("", "pods", pod).await;
+    let count = node::put_back((sandbox, &dir.join(VOLUMES)), &client, restore).await;
+    let count = count.context("cannot ask the spawner for its pods")?;
+    if count > 0 {
+        tracing::info!(count, "pods that a crash had taken are back");
+    }
+    Ok(())
 }
 
 /// ClusterIPs and DNS.
@@ -114,7 +134,7 @@ fn start_node(parts: &ClusterParts<'_>, context: &Controllers, events: Events) -
         cluster_domain: CLUSTER_DOMAIN.to_owned(),
         api_server: None,
         logs_dir: dir.join("logs"),
-        volumes_dir: dir.join("volumes"),
+        volumes_dir: dir.join(VOLUMES),
         // `blobs_dir` of the spawner's configuration is the store's `blobs`.
         blobs: PathBuf::from("sha256"),
     };
