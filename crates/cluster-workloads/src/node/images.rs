@@ -5,17 +5,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use base_image::keychain::Keychain;
 use base_image::pull::Puller;
-use base_image::store::Lease;
+use base_image::store::{Condemned, Lease};
 use base_image::{Digest, Image, Reference, Store};
-use base_rt::error_chain;
-use cluster_sandbox::Sandbox;
-use cluster_sandbox::spec::UnpackSpec;
+use base_rt::{TaskError, Timestamp, error_chain};
+use cluster_sandbox::spec::{LayerName, UnpackSpec};
+use cluster_sandbox::{RefusalCode, Sandbox};
+use tokio::sync::watch;
 
 /// Images that are kept in memory after they were read.
 const KEPT_MAX: usize = 256;
+/// How young a pulled image has to be to stay in any case; a kubelet's default.
+const PULLED_MIN_AGE: Duration = Duration::from_secs(120);
+/// How often and how long a start waits for a layer that is just being removed.
+const CONDEMNED_TRIES: u32 = 200;
+const CONDEMNED_PAUSE: Duration = Duration::from_millis(50);
 
 /// When an image is asked for at its registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +82,14 @@ pub(crate) struct Images {
 struct Known {
     images: BTreeMap<Digest, Arc<Image>>,
     unpacked: BTreeSet<Digest>,
+}
+
+impl Known {
+    /// A layer goes, and what is known of images that have it.
+    fn forget(&mut self, layer: &Digest) {
+        self.unpacked.remove(layer);
+        self.images.retain(|_, image| image.layers.iter().all(|other| other.chain_id != *layer));
+    }
 }
 
 impl Images {
@@ -142,9 +157,72 @@ impl Images {
                 (self.keep(pulled.map_err(|error| failed(&error))?), true)
             }
         };
-        let lease = self.store.lease_image(&found).map_err(|error| failed(&error))?;
+        let lease = self.lease_image(&found).await.map_err(|error| failed(&error))?;
         let id = format!("{}@{}", reference.name(), found.digest);
         Ok(Ready { image: found, id, lease: Arc::new(lease), is_pulled })
+    }
+
+    /// Keeps an image. A layer that is just being removed as unused is waited for: it is unpacked again.
+    async fn lease_image(&self, image: &Image) -> Result<Lease, Condemned> {
+        for _ in 0..CONDEMNED_TRIES {
+            match self.store.lease_image(image) {
+                Err(Condemned { .. }) => tokio::time::sleep(CONDEMNED_PAUSE).await,
+                leased => return leased,
+            }
+        }
+        self.store.lease_image(image)
+    }
+
+    /// Changes whenever an image may have come to be needed by nobody.
+    pub(crate) fn removals(&self) -> watch::Receiver<u64> {
+        self.store.removals()
+    }
+
+    /// Removes blobs and unpacked layers that nothing needs. If `may_forget`, copies of other registries' images that are none of `in_use`
+    /// are not needed either.
+    ///
+    /// # Errors
+    /// The store or the spawner did not do its part; what was removed was needed by nobody.
+    pub(crate) async fn collect(
+        &self,
+        in_use: BTreeSet<Digest>,
+        may_forget: bool,
+        now: Timestamp,
+    ) -> Result<(), TaskError> {
+        // A Pod that is yet to start may name what has no record any more.
+        let _lease = self.store.lease_blobs(in_use.iter().copied());
+        let store = self.store.clone();
+        let collected = tokio::task::spawn_blocking(move || {
+            if may_forget {
+                let before = now.checked_sub(PULLED_MIN_AGE).unwrap_or(now);
+                let forgotten = store.forget_pulled(before, &in_use)?;
+                tracing::info!(forgotten, "the disk is nearly full; pulled images that no pod names are forgotten");
+            }
+            Ok::<_, TaskError>(store.collect_garbage(now)?)
+        });
+        let report = collected.await??;
+        if report.removed > 0 {
+            tracing::info!(blobs = report.removed, bytes = report.freed_bytes, "unused image content removed");
+        }
+        self.remove_layers().await
+    }
+
+    async fn remove_layers(&self) -> Result<(), TaskError> {
+        let layers = self.sandbox.layers().await?;
+        let present: Vec<Digest> = layers.iter().filter_map(|layer| Digest::from_hex(layer.as_str())).collect();
+        let store = self.store.clone();
+        // Nobody may begin to use a dead layer while this lives.
+        let sweep = tokio::task::spawn_blocking(move || store.sweep_layers(present)).await??;
+        for layer in sweep.dead() {
+            self.known().forget(layer);
+            match self.sandbox.remove_layer(&LayerName::try_new(layer.hex())?).await {
+                // A container of an earlier process runs from it.
+                Err(error) if error.refusal() == Some(RefusalCode::Busy) => {}
+                Err(error) if error.refusal() == Some(RefusalCode::NotFound) => {}
+                outcome => outcome?,
+            }
+        }
+        Ok(())
     }
 
     async fn find(&self, reference: &Reference) -> Result<Option<Arc<Image>>, base_image::registry_client::FetchError> {
@@ -181,8 +259,11 @@ impl Images {
                     chain_id: layer.chain_id,
                     below: below.clone(),
                 };
-                let unpacked = self.sandbox.unpack(&spec).await;
-                unpacked.map_err(|error| NoImage { reason: "ErrImagePull", message: error_chain(&error) })?;
+                if let Err(error) = self.sandbox.unpack(&spec).await {
+                    // What is known of it may be what is wrong: the next try looks at the disk.
+                    self.known().images.remove(&ready.image.digest);
+                    return Err(NoImage { reason: "ErrImagePull", message: error_chain(&error) });
+                }
                 self.known().unpacked.insert(layer.chain_id);
             }
             below.push(layer.chain_id);

@@ -27,6 +27,7 @@ mod env;
 mod expand;
 mod facts;
 mod fields;
+mod image_gc;
 mod images;
 mod kubelet;
 mod launch;
@@ -50,6 +51,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base_controller::hint::HintBus;
 use base_controller::{Context, Informer, Scope};
@@ -120,6 +122,8 @@ pub struct NodeConfig {
     /// Where blobs named by their digests' hexadecimal form are, relative to the spawner's `blobs_dir`: `blobs/sha256` if that is the
     /// store's directory, empty if it is `blobs/sha256` in it.
     pub blobs: PathBuf,
+    /// How often the content of volumes is brought up to date; a kubelet does it about once a minute.
+    pub refresh: Duration,
 }
 
 /// What the node works with.
@@ -186,6 +190,11 @@ pub fn start(config: NodeConfig, parts: NodeParts) -> Node {
     let keeping = node_object::keep(Arc::clone(&kubelet));
     tasks.spawn("node/object", async move {
         keeping.await;
+        Ok(())
+    });
+    let collecting = image_gc::keep(Arc::clone(&kubelet), pods.clone());
+    tasks.spawn("node/image-gc", async move {
+        collecting.await;
         Ok(())
     });
     let (sender, adopted) = watch::channel(false);

@@ -50,8 +50,8 @@ use crate::objects::pods;
 pub(crate) const INBOX: usize = 64;
 /// How long a status waits for more to come, unless it changes whether the Pod takes traffic.
 const COALESCE: Duration = Duration::from_millis(20);
-/// How often the content of volumes is brought up to date.
-const REFRESH: Duration = Duration::from_secs(60);
+/// The least time between renewals of a token.
+const RENEW_MIN: Duration = Duration::from_secs(1);
 /// The least time between a hook and the end by force, as the kubelet has it.
 const GRACE_MIN: Duration = Duration::from_secs(2);
 /// The length of a uid: a UUID.
@@ -385,7 +385,7 @@ impl Worker {
             Message::Volumes(Err(why)) if self.state.volumes == Ground::Making => self.step(Event::VolumesFailed(why)),
             Message::Volumes(Err(why)) => {
                 tracing::warn!(pod = self.uid, why, "volumes keep their old content");
-                self.refresh_at = Some(Instant::now() + REFRESH);
+                self.refresh_at = Some(Instant::now() + self.node.config.refresh);
             }
             Message::Launched(at, attempt, launched) => self.launched(at, attempt, launched),
             Message::Exit { container, exit } => self.exited(&container, &exit),
@@ -576,8 +576,8 @@ impl Worker {
                 Err(why) => return Message::Volumes(Err(why)),
             };
             let renew = contents.iter().filter_map(|content| content.renew_at).min();
-            let good_for =
-                renew.map_or(REFRESH, |at| launch::until(node.clock, at).clamp(Duration::from_secs(1), REFRESH));
+            let refresh = node.config.refresh;
+            let good_for = renew.map_or(refresh, |at| launch::until(node.clock, at).min(refresh).max(RENEW_MIN));
             let directory = node.config.volumes_dir.clone();
             let written = tokio::task::spawn_blocking(move || sources::write(&directory, &uid, &contents)).await;
             let written = written.unwrap_or_else(|error| Err(error.to_string()));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use base_controller::Context as Controllers;
@@ -34,6 +35,9 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 const VOLUMES: &str = "volumes";
 /// Who puts back what a crash has taken.
 const RESTORER: &str = "system:kwick";
+
+/// How often the content of volumes is brought up to date.
+const REFRESH: Duration = Duration::from_secs(60);
 
 /// The Node's name.
 const NODE: &str = "kwick";
@@ -137,6 +141,7 @@ fn start_node(parts: &ClusterParts<'_>, context: &Controllers, events: Events) -
         volumes_dir: dir.join(VOLUMES),
         // `blobs_dir` of the spawner's configuration is the store's `blobs`.
         blobs: PathBuf::from("sha256"),
+        refresh: REFRESH,
     };
     let queues = QueueProxies { local: path.local.clone(), stats: path.stats.clone(), workers: path.plane.workers() };
     let builtins = Builtins::new(own.digests.iter().copied()).with(queue::ROLE, Where::AnyPod, Arc::new(queues));
