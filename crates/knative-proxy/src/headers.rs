@@ -182,10 +182,22 @@ mod tests {
     fn connection_names_nothing_that_is_relied_on() {
         let ours = "Host, content-length,X-Forwarded-For, Forwarded, K-Proxy-Request, knative-serving-revision, x-mine";
         for (connection, expected) in [
-            (&[ours][..], "content-length forwarded host k-proxy-request knative-serving-revision x-forwarded-for x-other"),
-            (&["close", "x-mine, x-other"], "content-length forwarded host k-proxy-request knative-serving-revision x-forwarded-for"),
-            (&["keep-alive"], "content-length forwarded host k-proxy-request knative-serving-revision x-forwarded-for x-mine x-other"),
-            (&["Upgrade, host"], "connection content-length forwarded host k-proxy-request knative-serving-revision upgrade x-forwarded-for x-mine x-other"),
+            (
+                &[ours][..],
+                "content-length forwarded host k-proxy-request knative-serving-revision x-forwarded-for x-other",
+            ),
+            (
+                &["close", "x-mine, x-other"],
+                "content-length forwarded host k-proxy-request knative-serving-revision x-forwarded-for",
+            ),
+            (
+                &["keep-alive"],
+                "content-length forwarded host k-proxy-request knative-serving-revision x-forwarded-for x-mine x-other",
+            ),
+            (
+                &["Upgrade, host"],
+                "connection content-length forwarded host k-proxy-request knative-serving-revision upgrade x-forwarded-for x-mine x-other",
+            ),
         ] {
             let mut headers = HeaderMap::new();
             for name in ["host", "content-length", "forwarded", "x-forwarded-for", "x-mine", "x-other"] {

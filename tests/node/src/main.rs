@@ -19,12 +19,33 @@ fn main() -> ExitCode {
             let _ = writeln!(io::stdout(), "{text}");
             ExitCode::from(code.parse().unwrap_or(99))
         }
+        ["eat", megabytes] => eat(megabytes.parse().unwrap_or_default()),
+        ["stay"] => match stay() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::from(98),
+        },
         ["serve", port] => match serve(port) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::from(98),
         },
         _ => ExitCode::from(97),
     }
+}
+
+/// Takes memory and touches it.
+fn eat(megabytes: usize) -> ExitCode {
+    let taken = vec![1_u8; megabytes << 20];
+    ExitCode::from(std::hint::black_box(&taken).last().copied().unwrap_or_default())
+}
+
+/// Hears SIGTERM and stays.
+fn stay() -> io::Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new([15])?;
+    writeln!(io::stdout(), "here")?;
+    for _ in signals.forever() {
+        writeln!(io::stdout(), "asked to end")?;
+    }
+    Ok(())
 }
 
 /// Answers `GET /env/NAME` with a variable, `GET /file/PATH` with a file, until SIGTERM.

@@ -102,7 +102,15 @@ impl Reporter {
     pub(super) fn new(pod_name: String, clock: Clock, stats: mpsc::Sender<StatMessage>, metrics: &Scope) -> Self {
         let dropped =
             metrics.register("stats_dropped", "Reports that the autoscaler had no room for", Counter::default());
-        Self { pod_name, clock, started: Instant::now(), stats, dropped, active: Mutex::default(), surge: Notify::new() }
+        Self {
+            pod_name,
+            clock,
+            started: Instant::now(),
+            stats,
+            dropped,
+            active: Mutex::default(),
+            surge: Notify::new(),
+        }
     }
 
     /// A request for a Revision has come. The first one is told now, a surge soon.

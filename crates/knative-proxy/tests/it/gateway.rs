@@ -91,7 +91,10 @@ async fn a_request_is_for_one_host() {
         ("GET / HTTP/1.1", "", 400, ""),
     ] {
         let answer = say(public, &asked(request, hosts)).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.ends_with(end), "{request} {hosts}: {answer}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.ends_with(end),
+            "{request} {hosts}: {answer}"
+        );
     }
 }
 
@@ -104,7 +107,8 @@ async fn tls_may_end_at_a_proxy_nearby() {
     gateway.set_ingress(&Key::new("default", "a"), Some(&redirected));
     gateway.swap();
     let from = |remote: &str| Peer { remote: Some(remote.parse().unwrap()), ..Peer::default() };
-    let [near, far] = ["10.0.0.7:1", "192.0.2.1:1"].map(|remote| rig.serve(gateway.service(Side::Public, &from(remote))));
+    let [near, far] =
+        ["10.0.0.7:1", "192.0.2.1:1"].map(|remote| rig.serve(gateway.service(Side::Public, &from(remote))));
     let by_tls = || get("a.example", "/", &[("x-forwarded-proto", "https")]);
     assert_eq!(rig.ask(near, by_tls()).await.1, "a a.example a-1 - https");
     assert_eq!(rig.ask(near, get("a.example", "/", &[])).await.1, "a a.example a-1 - http");

@@ -279,7 +279,8 @@ async fn a_websocket_passes() {
         for is_proxied in [true, false] {
             stack.set_proxied(is_proxied);
             let mut client = TcpStream::connect(stack.public).await.unwrap();
-            let head = "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n";
+            let head =
+                "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n";
             client.write_all(head.as_bytes()).await.unwrap();
             let answer = read_until(&mut client, "\r\n\r\n").await;
             assert!(answer.starts_with("HTTP/1.1 101"), "{name} {is_proxied}: {answer}");

@@ -73,7 +73,9 @@ fn in_front_of_hello(place: &Place) -> Result<String> {
     let (status, answer) = ask(8012, "/", &[("Host", "hello.example")])?;
     ensure(status == 200 && answer.starts_with("Hello sidecar!"), || format!("it answered {status} {answer:?}"))?;
     let (status, stat) = ask(9090, "/metrics", &[("Host", "h")])?;
-    ensure(status == 200 && stat.contains("hello-00001-deployment-abc"), || format!("its report is {status} {stat:?}"))?;
+    ensure(status == 200 && stat.contains("hello-00001-deployment-abc"), || {
+        format!("its report is {status} {stat:?}")
+    })?;
     let pid = i32::try_from(queue.0.id()).context("a process id")?;
     kill(Pid::from_raw(pid), Signal::SIGTERM).context("cannot signal it")?;
     until_true("the end of readiness", std::time::Duration::from_secs(60), || {

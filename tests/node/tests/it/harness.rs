@@ -32,8 +32,8 @@ use serde_json::Value;
 
 /// The program that is the spawner and what runs in containers.
 const FIXTURE: &str = env!("CARGO_BIN_EXE_node-fixture");
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long anything may take; it only decides how long a failure takes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// The image of the tests.
 pub(crate) const IMAGE: &str = "test.example/fixture:latest";
 /// The node.
@@ -128,7 +128,9 @@ impl Ground {
             logs_dir: self.config.logs_dir.clone(),
             volumes_dir: self.config.volumes_dir.clone(),
             blobs: PathBuf::new(),
+            refresh: Duration::from_millis(100),
         };
+        let images = store.clone();
         let parts = NodeParts {
             tokens: Arc::new(ApiTokens::new(context.client.clone())),
             puller: Puller::new(store.clone(), client, clock),
@@ -141,7 +143,16 @@ impl Ground {
         };
         let node = node::start(config, parts);
         tokio::time::timeout(PATIENCE, node.adopted()).await.expect("the node adopts");
-        Running { node, sandbox, tasks, shutdown: handle }
+        Running { node, sandbox, store: images, tasks, shutdown: handle }
+    }
+
+    /// A connection to the spawner that is nobody's; it ends with the test.
+    pub(crate) async fn spawner(&self) -> Sandbox {
+        let (handle, shutdown) = Shutdown::new();
+        // The connection's task ends with the runtime.
+        std::mem::forget(handle);
+        let connected = Sandbox::connect(&self.config.socket_path(), &Tasks::new(shutdown), Clock::system()).await;
+        connected.unwrap().0
     }
 
     pub(crate) async fn create(&self, spec: Value) -> Pod {
@@ -203,22 +214,40 @@ impl Drop for Ground {
     }
 }
 
+/// Waits until `look` finds what it looks for.
+pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{what} does not come");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// A node that runs.
 pub(crate) struct Running {
     pub(crate) node: Node,
     pub(crate) sandbox: Sandbox,
+    pub(crate) store: Store,
     tasks: Tasks,
     shutdown: ShutdownHandle,
 }
 
 impl Running {
+    /// The process is asked to end: what is in hand goes on.
+    pub(crate) fn lame(&self) {
+        self.shutdown.advance(Phase::Lame);
+    }
+
     /// Ends the node as a restart of its process does: pods go on.
     pub(crate) async fn stop(self) {
-        let Self { node, sandbox, tasks, shutdown } = self;
+        let Self { node, sandbox, store, tasks, shutdown } = self;
         for phase in [Phase::Lame, Phase::Drained, Phase::Stopped] {
             shutdown.advance(phase);
         }
-        drop((node, sandbox));
+        drop((node, sandbox, store));
         tokio::time::timeout(PATIENCE, tasks.finished()).await.expect("every task ends");
     }
 
@@ -234,17 +263,30 @@ fn own_names() -> OwnNames {
 }
 
 fn make_image(directory: &Path) -> Record {
-    let store = Store::open(directory, own_names()).unwrap();
+    put_image(&Store::open(directory, own_names()).unwrap(), IMAGE, None)
+}
+
+/// The test's image under a name; with a layer of its own on top that holds a text, if one is given.
+pub(crate) fn put_image(store: &Store, name: &str, text: Option<&str>) -> Record {
     let mut files = LayerTree::new();
     files.add_file("fixture", 0o755, Path::new(FIXTURE)).unwrap();
+    let mut layers = vec![files];
+    // Layers read their files when they are assembled.
+    let file = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    if let Some(text) = text {
+        fs::write(file.path(), text).unwrap();
+        let mut own = LayerTree::new();
+        own.add_file("text", 0o644, file.path()).unwrap();
+        layers.push(own);
+    }
     let config = ImageConfig {
         platform: Platform::host(),
         entrypoint: vec!["/fixture".to_owned()],
         env: vec!["FROM_IMAGE=yes".to_owned()],
         ..ImageConfig::default()
     };
-    let spec = ImageSpec { config, layers: vec![files], compression: Compression::Zstd };
-    assemble_as(&store, &spec, &IMAGE.parse().unwrap(), base_rt::Timestamp::UNIX_EPOCH).unwrap()
+    let spec = ImageSpec { config, layers, compression: Compression::Zstd };
+    assemble_as(store, &spec, &name.parse().unwrap(), base_rt::Timestamp::UNIX_EPOCH).unwrap()
 }
 
 /// The answer to a GET.
@@ -274,13 +316,4 @@ pub(crate) fn ip(pod: &Pod) -> String {
 
 pub(crate) fn status(pod: &Pod, at: usize) -> k8s_openapi::api::core::v1::ContainerStatus {
     pod.status.as_ref().unwrap().container_statuses.as_ref().unwrap()[at].clone()
-}
-
-/// Waits for something to become true.
-pub(crate) async fn eventually(what: &str, is_true: impl Fn() -> bool) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while !is_true() {
-        assert!(tokio::time::Instant::now() < deadline, "{what} does not come");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }

@@ -4,7 +4,7 @@ use cluster_workloads::node::LogOptions;
 use cluster_workloads::node::builtin::Builtins;
 use serde_json::json;
 
-use super::harness::{IMAGE, NODE, condition, eventually, get, ip, is_ready, run, status};
+use super::harness::{IMAGE, NODE, condition, get, ip, is_ready, run, status, until};
 
 #[test]
 fn a_pod_runs_answers_and_goes() {
@@ -111,7 +111,7 @@ fn two_runs_of_a_container_have_logs_and_a_pod_that_is_gone_has_none() {
         let previous = LogOptions { container: "c".to_owned(), is_previous: true, ..LogOptions::default() };
         assert_eq!(node.logs("again", previous).await, "some words\n");
         ground.delete("again").await;
-        eventually("the end of its logs", || std::fs::read_dir(&logs).unwrap().count() == 0).await;
+        until("the end of its logs", async || (std::fs::read_dir(&logs).unwrap().count() == 0).then_some(())).await;
         node.stop().await;
         ground
     });

@@ -10,6 +10,10 @@
 )]
 
 mod harness;
+mod images;
 mod lives;
+mod probes;
 mod restarts;
 mod roles;
+mod security;
+mod volumes;
