@@ -130,7 +130,12 @@ impl<'a> Instance<'a> {
 
     /// Makes an image of the sample's binary and gives it this name.
     pub(crate) fn import_hello(&self, name: &str) -> Result<()> {
-        let binary = self.place.binary("hello").display().to_string();
+        self.pack("hello", name)
+    }
+
+    /// Makes an image of a binary built beside this program and gives it this name.
+    pub(crate) fn pack(&self, binary: &str, name: &str) -> Result<()> {
+        let binary = self.place.binary(binary).display().to_string();
         let mut pack = self.kwick(&["image", "pack", &binary, "--name", name, "--port", "8080"]);
         place::output(&mut pack).map(|_| ())
     }

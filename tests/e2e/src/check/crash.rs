@@ -1,7 +1,8 @@
 //! kill -9 of Kwick at random moments, under API writes and traffic.
 //!
 //! After each: every write that had been acknowledged is there, the resourceVersion has not gone back, the pods' processes are the
-//! same, services answer. The moments come from a fixed seed, which the line names.
+//! same, services answer. Right before it a Deployment grows: the pod that has just begun to run stays as well. The moments come from a
+//! fixed seed, which the line names.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -28,6 +29,9 @@ const ROUNDS_FULL: u64 = 200;
 const LIFE_MS: u64 = 700;
 /// So many ConfigMaps are written in turn, so that creates, updates and deletes of one name follow each other.
 const NAMES: u64 = 23;
+/// The Deployment that grows, and its pods' label.
+const GROWING: &str = "/apis/apps/v1/namespaces/default/deployments/growing";
+const GROWING_PODS: &str = "app%3Dgrowing";
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 /// Kills it again and again.
@@ -38,6 +42,7 @@ pub(super) fn killed(place: &Place) -> Result<String> {
     kwick.import_hello("hello")?;
     let steady = ksvc::host(&Ksvc::hello("steady").scale("min-scale", "1").deploy(&kwick.api)?)?;
     let sleepy = ksvc::host(&Ksvc::hello("sleepy").deploy(&kwick.api)?)?;
+    grow_from_one(&kwick.api)?;
     let journal = Journal::default();
     let (is_over, answers) = (AtomicBool::new(false), AtomicU64::new(0));
     let rounds = if place.full { ROUNDS_FULL } else { ROUNDS };
@@ -66,14 +71,53 @@ fn kill_often(kwick: &Instance<'_>, steady: &str, journal: &Journal, rounds: u64
     for round in 1..=rounds {
         pause(Duration::from_millis(50 + next(&mut random) % (LIFE_MS - 50)))?;
         let context = || format!("after kill {round} (seed {SEED})");
-        kwick.signal(Signal::SIGKILL).with_context(context)?;
+        let grown = {
+            // A durable write would take the new pod's object to the disk with it.
+            let _quiet = journal.lock();
+            let grown = grow(&kwick.api).context("the Deployment does not grow")?;
+            kwick.signal(Signal::SIGKILL).with_context(context)?;
+            grown
+        };
         kwick.up_again().with_context(context)?;
+        let now = processes::of_label(&kwick.api, GROWING_PODS).with_context(context)?;
+        ensure(now == grown, || format!("the grown pods' processes were {grown:?} and are {now:?}, {}", context()))?;
+        shrink(&kwick.api).context("the Deployment does not shrink")?;
         journal.check(&kwick.api).with_context(context)?;
         until("an answer", ksvc::PATIENCE, || ksvc::greet(&kwick.gateway, steady).map(Some)).with_context(context)?;
         let now = processes::of_service(&kwick.api, "steady").with_context(context)?;
         ensure(now == pods, || format!("the pods' processes were {pods:?} and are {now:?}, {}", context()))?;
     }
     Ok(())
+}
+
+/// Makes the Deployment and waits for its first pod.
+fn grow_from_one(api: &Api) -> Result<()> {
+    let labels = json!({"app": "growing"});
+    let container = json!({"name": "c", "image": "hello", "imagePullPolicy": "IfNotPresent"});
+    let deployment = json!({"metadata": {"name": "growing"}, "spec": {
+        "replicas": 1, "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+    }});
+    api.create(GROWING.trim_end_matches("/growing"), &deployment)?;
+    running(api, 1).map(drop)
+}
+
+/// One more pod; the processes as soon as it has one.
+fn grow(api: &Api) -> Result<BTreeMap<String, Vec<processes::Process>>> {
+    api.merge(GROWING, &json!({"spec": {"replicas": 2}}))?;
+    running(api, 2)
+}
+
+fn shrink(api: &Api) -> Result<()> {
+    api.merge(GROWING, &json!({"spec": {"replicas": 1}}))?;
+    running(api, 1).map(drop)
+}
+
+fn running(api: &Api, count: usize) -> Result<BTreeMap<String, Vec<processes::Process>>> {
+    until(&format!("{count} running pods"), ksvc::PATIENCE, || {
+        let pods = processes::of_label(api, GROWING_PODS)?;
+        Ok((pods.len() == count && pods.values().all(|pod| pod.len() == 1)).then_some(pods))
+    })
 }
 
 /// What was written and acknowledged, by one writer.

@@ -7,6 +7,7 @@ mod crash;
 mod instances;
 mod kubectl;
 mod load;
+mod network;
 mod parts;
 mod processes;
 mod queue_proxy;
@@ -52,6 +53,8 @@ const SHARED: &[Shared] = &[
     Shared { name: "update, split, rollback, delete", run: serving::update },
     Shared { name: "kubectl, unmodified", run: kubectl::script },
     Shared { name: "Knative's parts are Pods", run: parts::are_pods },
+    Shared { name: "ClusterIP and names, from host and pod", run: network::addresses_and_names },
+    Shared { name: "private names, from zero and cluster-local", run: network::private_names },
     Shared { name: "zero and back", run: scale::zero_and_back },
     Shared { name: "100 requests at zero", run: scale::burst_at_zero },
     Shared { name: "concurrency target 10 gives 10 pods", run: scale::concurrency },

@@ -17,6 +17,13 @@ pub(super) fn of_service(api: &Api, service: &str) -> Result<BTreeMap<String, Ve
     pods.iter().map(|pod| Ok((name(pod).to_owned(), of_pod(text(pod, "/metadata/uid"))?))).collect()
 }
 
+/// The processes of the pods with a label that are not on their way out, by pod.
+pub(super) fn of_label(api: &Api, label: &str) -> Result<BTreeMap<String, Vec<Process>>> {
+    let pods = api.list(&format!("{}?labelSelector={label}", ksvc::PODS))?;
+    let staying = pods.iter().filter(|pod| pod.pointer("/metadata/deletionTimestamp").is_none());
+    staying.map(|pod| Ok((name(pod).to_owned(), of_pod(text(pod, "/metadata/uid"))?))).collect()
+}
+
 /// Processes in the pod's cgroups, which carry its uid.
 fn of_pod(uid: &str) -> Result<Vec<Process>> {
     let mut found = Vec::new();
