@@ -115,6 +115,19 @@ pub fn copy_field(to: &mut Value, from: &Value, name: &str) {
     }
 }
 
+/// Objects may be nested so deeply: what is stored must be read again, and readers of JSON have bounds of their own.
+pub const MAX_DEPTH: usize = 100;
+
+/// Whether lists and objects are nested more than `max` deep. Looks no deeper than that.
+pub fn is_deeper_than(value: &Value, max: usize) -> bool {
+    let below = |inner: &Value| max.checked_sub(1).is_none_or(|max| is_deeper_than(inner, max));
+    match value {
+        Value::Array(items) => max == 0 || items.iter().any(below),
+        Value::Object(fields) => max == 0 || fields.values().any(below),
+        _ => false,
+    }
+}
+
 /// Whether two values are the same to Kubernetes: absent, `null`, and empty lists and maps are one.
 pub fn semantic_eq(a: &Value, b: &Value) -> bool {
     match (a, b) {
@@ -158,6 +171,13 @@ mod tests {
         set_default(object_at(&mut value, &["spec", "strategy"]), "type", "X");
         set_default(object_at(&mut value, &["spec", "strategy"]), "type", "Y");
         assert_eq!(value, json!({"spec": {"strategy": {"type": "X"}}}));
+    }
+
+    #[test]
+    fn depth_counts_lists_and_objects() {
+        let value = json!({"a": [{"b": 1}]});
+        assert!(is_deeper_than(&value, 2) && !is_deeper_than(&value, 3));
+        assert!(!is_deeper_than(&json!("text"), 0) && is_deeper_than(&json!([]), 0));
     }
 
     #[test]

@@ -1,3 +1,4 @@
-//! Ways to lay a patch over an object that Kubernetes has and JSON has not.
+//! Ways to lay a patch over an object: JSON patch within bounds, and the strategic merge patch that only Kubernetes has.
 
+pub(crate) mod json;
 pub mod strategic;

@@ -11,11 +11,10 @@ use super::{
 use crate::{
     facts::{Field, Shape, Type, ValueKind, canonical},
     quantity::Quantity,
-    strict,
+    strict::{self, MAX_VALUES},
+    value::MAX_DEPTH,
 };
 
-const MAX_DEPTH: usize = 100;
-const MAX_VALUES: usize = 500_000;
 
 /// Decodes a message of type `of`.
 pub(super) fn decode(of: Type, bytes: &[u8]) -> Result<Value, ProtoError> {

@@ -6,7 +6,8 @@ use super::{DecodeError, Decoded};
 use crate::facts::{Field, Type};
 
 const MAX_STRICT_ERRORS: usize = 100;
-const MAX_VALUES: usize = 500_000;
+/// A body may have so many values: a small one takes a few bytes of text and hundreds of memory.
+pub(crate) const MAX_VALUES: usize = 200_000;
 
 /// One step from the root of a body to a value.
 pub(super) enum Segment {

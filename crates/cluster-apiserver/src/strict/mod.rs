@@ -21,6 +21,7 @@ use serde_json::Value;
 
 use crate::facts::Type;
 use cursor::Cursor;
+pub(crate) use cursor::MAX_VALUES;
 pub(crate) use leaf::float;
 pub use time::{format_micro_time, format_time};
 use visitor::{Custom, Message, Untyped};

@@ -9,6 +9,7 @@ use crate::facts;
 use crate::field_error::{FieldError, quote};
 use crate::http::query::{FieldValidation, WriteOptions};
 use crate::negotiate::decode;
+use crate::patch::json;
 use crate::patch::strategic::{self, PatchError};
 use crate::registry::Resource;
 use crate::status::{Result, StatusError, top};
@@ -78,11 +79,7 @@ impl Patch {
     /// 422 or 400 if it does not fit.
     pub(crate) fn apply(&self, of: Option<facts::Type>, object: &Value) -> Result<Value> {
         match self {
-            Self::Json(patch) => {
-                let mut new = object.clone();
-                json_patch::patch(&mut new, patch).map_err(|_| StatusError::unprocessable())?;
-                Ok(new)
-            }
+            Self::Json(patch) => json::apply(object, patch).map_err(|_| StatusError::unprocessable()),
             Self::Merge(patch) => {
                 let mut new = object.clone();
                 json_patch::merge(&mut new, patch);
@@ -191,8 +188,12 @@ fn refuse_result(resource: &Resource, new: &Value, error: &DecodeError) -> Statu
     if resource.is_custom() {
         return StatusError::bad_request(error.to_string());
     }
-    let message = format!("Invalid value: {}: {error}", quote(&new.to_string()));
-    refuse_patch(message)
+    refuse_unfit(new, error)
+}
+
+/// The refusal for a patch whose result is not of its type.
+pub(crate) fn refuse_unfit(new: &Value, error: &DecodeError) -> StatusError {
+    refuse_patch(format!("Invalid value: {}: {error}", quote(&new.to_string())))
 }
 
 fn refuse_fields(new: &Value, errors: &[String]) -> StatusError {
