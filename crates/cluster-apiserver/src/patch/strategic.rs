@@ -19,9 +19,12 @@
 mod order;
 mod schema;
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Map, Value};
 
 use crate::facts::Type;
+use crate::value::as_object;
 use order::{normalize, split};
 use schema::{ListRule, Schema};
 
@@ -133,7 +136,8 @@ fn merge_field(old: &mut Fields, name: String, value: Value, schema: Schema) -> 
 fn retain_keys(old: &mut Fields, patch: &mut Fields) -> Result<(), PatchError> {
     let Some(retained) = patch.remove(RETAIN_KEYS) else { return Ok(()) };
     let Value::Array(retained) = retained else { return Err(BAD_RETAIN) };
-    let is_retained = |key: &str| retained.iter().any(|name| name.as_str() == Some(key));
+    let retained: HashSet<&str> = retained.iter().filter_map(Value::as_str).collect();
+    let is_retained = |key: &str| retained.contains(key);
     let is_directive = |key: &str| key.starts_with(DELETE_FROM) || key.starts_with(SET_ORDER);
     if patch.iter().any(|(key, value)| !value.is_null() && !is_directive(key) && !is_retained(key)) {
         return Err(BAD_RETAIN);
@@ -185,14 +189,11 @@ fn merge_list(
     }
     if !check_items(&old, &patch)? {
         if is_deletion {
-            return Ok(old.into_iter().filter(|item| !patch.contains(item)).collect());
+            let gone: HashSet<&Value> = patch.iter().collect();
+            return Ok(old.into_iter().filter(|item| !gone.contains(item)).collect());
         }
-        let mut merged: Vec<Value> = Vec::with_capacity(old.len() + patch.len());
-        for item in old.iter().chain(&patch) {
-            if !merged.contains(item) {
-                merged.push(item.clone());
-            }
-        }
+        let mut seen = HashSet::new();
+        let merged = old.iter().chain(&patch).filter(|item| seen.insert(*item)).cloned().collect();
         let (ordered, others) = split(merged, &patch, rule.key)?;
         return Ok(normalize(ordered, others, &patch, &old, rule.key));
     }
@@ -201,15 +202,20 @@ fn merge_list(
     };
     let (old, patch) = merge_directives(old, patch, key)?;
     let mut merged = old.clone();
+    let mut places: HashMap<&Value, usize> = HashMap::new();
+    for (place, item) in old.iter().enumerate() {
+        if let Some(value) = item.get(key) {
+            places.entry(value).or_insert(place);
+        }
+    }
     for item in &patch {
         let Value::Object(fields) = item else { continue };
         let value = fields.get(key).ok_or_else(|| no_key(fields, key))?;
-        match position(&merged, key, value)? {
-            Some(place) => {
-                if let Some(Value::Object(before)) = merged.get_mut(place) {
-                    let before = std::mem::take(before);
-                    merged[place] = Value::Object(merge_map(before, fields.clone(), rule.items)?);
-                }
+        let place = *places.entry(value).or_insert(merged.len());
+        match merged.get_mut(place) {
+            Some(before) => {
+                let fields_before = std::mem::take(as_object(before));
+                *before = Value::Object(merge_map(fields_before, fields.clone(), rule.items)?);
             }
             None => merged.push(item.clone()),
         }
@@ -221,6 +227,7 @@ fn merge_list(
 /// Carries out the `$patch` directives among the items of a patch: what is left of the old list, and of the patch.
 fn merge_directives(mut old: Vec<Value>, patch: Vec<Value>, key: &str) -> Result<(Vec<Value>, Vec<Value>), PatchError> {
     let mut rest = Vec::with_capacity(patch.len());
+    let mut gone = HashSet::new();
     let mut is_replaced = false;
     for item in patch {
         let Value::Object(fields) = &item else { continue };
@@ -230,10 +237,7 @@ fn merge_directives(mut old: Vec<Value>, patch: Vec<Value>, key: &str) -> Result
         };
         match directive.as_str() {
             Some("delete") => {
-                let value = fields.get(key).ok_or_else(|| no_key(fields, key))?;
-                while let Some(place) = position(&old, key, value)? {
-                    old.remove(place);
-                }
+                gone.insert(fields.get(key).ok_or_else(|| no_key(fields, key))?.clone());
             }
             Some("replace") => is_replaced = true,
             Some("merge") => {
@@ -243,19 +247,8 @@ fn merge_directives(mut old: Vec<Value>, patch: Vec<Value>, key: &str) -> Result
             _ => return Err(unknown_directive(directive, fields)),
         }
     }
+    old.retain(|item| item.get(key).is_none_or(|value| !gone.contains(value)));
     Ok(if is_replaced { (rest, Vec::new()) } else { (old, rest) })
-}
-
-fn position(items: &[Value], key: &str, value: &Value) -> Result<Option<usize>, PatchError> {
-    for (index, item) in items.iter().enumerate() {
-        let Value::Object(fields) = item else {
-            return Err(PatchError::Unfit(format!("value for key {index} is not a map")));
-        };
-        if fields.get(key) == Some(value) {
-            return Ok(Some(index));
-        }
-    }
-    Ok(None)
 }
 
 /// Whether the items are maps.

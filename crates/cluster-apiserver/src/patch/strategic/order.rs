@@ -1,5 +1,7 @@
 //! The order of a merged list: the patch's items as the patch wants them, the others where they were among them.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use super::{DIRECTIVE, PatchError, go_text, no_key, wrong_type};
@@ -12,9 +14,24 @@ fn identity<'a>(item: &'a Value, key: Option<&str>) -> Option<&'a Value> {
     }
 }
 
-fn index(items: &[Value], item: &Value, key: Option<&str>) -> Option<usize> {
-    let wanted = identity(item, key);
-    items.iter().position(|item| identity(item, key) == wanted)
+/// Where items stand in a list, by what identifies them; of equal ones the first counts. A patch is large before a merge is slow.
+struct Places<'a> {
+    key: Option<&'a str>,
+    first: HashMap<Option<&'a Value>, usize>,
+}
+
+impl<'a> Places<'a> {
+    fn of(items: &'a [Value], key: Option<&'a str>) -> Self {
+        let mut first = HashMap::with_capacity(items.len());
+        for (place, item) in items.iter().enumerate() {
+            first.entry(identity(item, key)).or_insert(place);
+        }
+        Self { key, first }
+    }
+
+    fn get(&self, item: &Value) -> Option<usize> {
+        self.first.get(&identity(item, self.key)).copied()
+    }
 }
 
 /// Checks that the items of a patch stand in the order that it gives.
@@ -72,7 +89,8 @@ pub(super) fn split(
             key_of(item, key)?;
         }
     }
-    Ok(items.into_iter().partition(|item| index(order, item, key).is_some()))
+    let places = Places::of(order, key);
+    Ok(items.into_iter().partition(|item| places.get(item).is_some()))
 }
 
 /// Sorts the ordered items by `order`, and puts the others among them where they stood in `before`.
@@ -83,12 +101,13 @@ pub(super) fn normalize(
     before: &[Value],
     key: Option<&str>,
 ) -> Vec<Value> {
-    ordered.sort_by_key(|item| index(order, item, key));
-    others.sort_by_key(|item| index(before, item, key).unwrap_or(usize::MAX));
+    let (order, before) = (Places::of(order, key), Places::of(before, key));
+    ordered.sort_by_key(|item| order.get(item));
+    others.sort_by_key(|item| before.get(item).unwrap_or(usize::MAX));
     let mut result = Vec::with_capacity(ordered.len() + others.len());
     let (mut ordered, mut others) = (ordered.into_iter().peekable(), others.into_iter().peekable());
     while let (Some(left), Some(right)) = (others.peek(), ordered.peek()) {
-        let places = (index(before, left, key), index(before, right, key));
+        let places = (before.get(left), before.get(right));
         let is_before = matches!(places, (Some(left), Some(right)) if left < right);
         result.extend(if is_before { others.next() } else { ordered.next() });
     }

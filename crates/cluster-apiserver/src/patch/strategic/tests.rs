@@ -38,3 +38,24 @@ fn what_is_no_map_is_refused() {
     assert_eq!(error.to_string(), "expected a map[string]interface {}, but received a []interface {}");
     assert!(apply(of, &json!(1), &json!({})).is_err());
 }
+
+#[test]
+fn a_large_merge_takes_no_longer_than_its_size_says() {
+    const ITEMS: usize = 20_000;
+    let of = facts::type_of_kind("", "v1", "Pod").unwrap();
+    let variables = |from: usize| -> Vec<Value> {
+        (from..from + ITEMS).map(|n| json!({"name": format!("v{n}"), "value": "x"})).collect()
+    };
+    let pod = |env: Vec<Value>| json!({"spec": {"containers": [{"name": "c", "env": env}]}});
+    let old = pod(variables(0));
+    let mut patch = pod(variables(ITEMS / 2));
+    patch["spec"]["containers"][0]["$setElementOrder/env"] =
+        (0..ITEMS * 3 / 2).rev().map(|n| json!({"name": format!("v{n}")})).collect();
+    patch["spec"]["containers"][0]["env"].as_array_mut().unwrap().reverse();
+    let merged = apply(of, &old, &patch).unwrap();
+    let env = merged["spec"]["containers"][0]["env"].as_array().unwrap();
+    assert_eq!((env.len(), &env[0]["name"]), (ITEMS * 3 / 2, &json!(format!("v{}", ITEMS * 3 / 2 - 1))));
+    let gone: Vec<Value> = (0..ITEMS).map(|n| json!({"$patch": "delete", "name": format!("v{n}")})).collect();
+    let emptied = apply(of, &old, &pod(gone)).unwrap();
+    assert_eq!(emptied["spec"]["containers"][0]["env"], json!([]));
+}
