@@ -262,6 +262,7 @@ mod tests {
             expected: Expected::Absent,
             durability: Durability::Durable,
             is_deletion: false,
+            max_bytes: usize::MAX,
         };
         let body = json!({"metadata": {"uid": uid}}).to_string().into_bytes();
         store.commit(write, |_| NewBody { body, labels: Labels::default(), shape: 0 }).await.expect("write");

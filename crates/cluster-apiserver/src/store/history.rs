@@ -10,7 +10,7 @@ pub const MAX_EVENTS: usize = 4096;
 /// At most so many bytes of bodies are kept per table.
 pub const MAX_BYTES: usize = 4 << 20;
 /// The last events of a table are kept whatever their size, so that a watch of large objects can live.
-const MIN_EVENTS: usize = 16;
+const MIN_EVENTS: usize = 4;
 
 /// A ring of events in revision order. Every event above `floor` is in it.
 #[derive(Debug)]

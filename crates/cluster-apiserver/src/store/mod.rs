@@ -83,6 +83,8 @@ pub struct Write {
     pub durability: Durability,
     /// Whether the object goes away; the body is its last state.
     pub is_deletion: bool,
+    /// The body may have so many bytes.
+    pub max_bytes: usize,
 }
 
 /// Why a write was not made.
@@ -100,6 +102,9 @@ pub enum CommitError {
     /// There is no such table (any more).
     #[error("there is no such table")]
     NoTable,
+    /// The body has more bytes than the write allows.
+    #[error("the object is larger than {0} bytes")]
+    TooLarge(usize),
     /// The journal failed; nothing is written any more.
     #[error("the store has failed: {0}")]
     Failed(Arc<str>),
@@ -181,7 +186,7 @@ impl Store {
         self.0.shared.lock().ensure_table(name);
     }
 
-    /// Forgets an empty table and ends its watches. Does nothing while objects are in it.
+    /// Forgets an empty table; its watches end when they have told all that happened. Does nothing while objects are in it.
     pub fn drop_table(&self, name: &TableName) {
         self.0.shared.lock().drop_table(name);
     }
@@ -240,13 +245,24 @@ impl Store {
         self.0.shared.lock().head(table, key)
     }
 
-    /// Waits until `revision` is published, or the store fails.
-    pub async fn published(&self, revision: Revision) {
-        let waiting = self.0.shared.lock().acknowledgement(revision);
-        if let Some(waiting) = waiting {
-            // An error means that the store has failed, which the next write will say.
-            let _ = waiting.await;
-        }
+    /// Waits until `revision` is published.
+    ///
+    /// # Errors
+    /// The store has failed, so it never will be.
+    pub async fn published(&self, revision: Revision) -> Result<(), CommitError> {
+        let waiting = {
+            let mut state = self.0.shared.lock();
+            if revision <= state.published() {
+                return Ok(());
+            }
+            state.acknowledgement(revision)
+        };
+        // There is nobody to wait for once the store has failed.
+        let is_published = match waiting {
+            Some(waiting) => waiting.await.is_ok(),
+            None => false,
+        };
+        if is_published { Ok(()) } else { Err(CommitError::Failed(self.failure_text())) }
     }
 
     /// The published objects whose key starts with `prefix`.

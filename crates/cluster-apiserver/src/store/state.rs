@@ -107,8 +107,8 @@ impl State {
     pub(super) fn drop_table(&mut self, name: &TableName) {
         let is_unused = self.tables.get(name).is_some_and(|table| table.len() == 0)
             && !self.heads.keys().any(|(table, _)| table == name);
-        if is_unused {
-            self.tables.remove(name);
+        if is_unused && let Some(table) = self.tables.remove(name) {
+            table.end();
         }
     }
 
@@ -137,8 +137,11 @@ impl State {
         }
         check(write.expected, self.head(&write.table, &write.key).object.as_deref())?;
         let revision = self.assigned.next();
-        self.assigned = revision;
         let NewBody { body, labels, shape } = encode(revision);
+        if body.len() > write.max_bytes {
+            return Err(CommitError::TooLarge(write.max_bytes));
+        }
+        self.assigned = revision;
         let object = Arc::new(Stored { key: write.key, revision, shape, labels, body: Bytes::from(body) });
         let head = (!write.is_deletion).then(|| Arc::clone(&object));
         self.heads.insert((write.table.clone(), object.key.clone()), (revision, head));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use base_rt::watch;
 
@@ -15,11 +15,14 @@ pub(super) struct Table {
     objects: BTreeMap<ObjectKey, Arc<Stored>>,
     history: History,
     published: watch::Sender<Revision>,
+    /// The history once the table is gone, for watches that have not read all of it.
+    ended: Arc<OnceLock<History>>,
 }
 
 impl Table {
     pub(super) fn new(floor: Revision) -> Self {
-        Self { objects: BTreeMap::new(), history: History::new(floor), published: watch::Sender::new(floor) }
+        let published = watch::Sender::new(floor);
+        Self { objects: BTreeMap::new(), history: History::new(floor), published, ended: Arc::default() }
     }
 
     /// Puts an object that was recovered from the journal; no event.
@@ -54,6 +57,18 @@ impl Table {
 
     pub(super) fn subscribe(&self) -> watch::Receiver<Revision> {
         self.published.subscribe()
+    }
+
+    /// What watches read the table's last events from when it is gone.
+    pub(super) fn ended(&self) -> Arc<OnceLock<History>> {
+        Arc::clone(&self.ended)
+    }
+
+    /// Ends the table and wakes its watches, for the last time.
+    pub(super) fn end(self) {
+        // A table ends once.
+        let _ = self.ended.set(self.history);
+        self.published.send_modify(|_| {});
     }
 
     /// Makes a committed write visible.

@@ -25,7 +25,7 @@ fn open(disk: &MemoryDisk) -> Store {
 }
 
 fn write(key: &str, expected: Expected, durability: Durability, is_deletion: bool) -> Write {
-    Write { table: table(), key: ObjectKey::from(key), expected, durability, is_deletion }
+    Write { table: table(), key: ObjectKey::from(key), expected, durability, is_deletion, max_bytes: usize::MAX }
 }
 
 fn body(text: &str) -> impl FnOnce(Revision) -> NewBody {

@@ -1,12 +1,14 @@
 //! A watch of one table: a cursor into its history.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use base_rt::watch;
 
+use super::history::History;
 use super::key::{Revision, TableName};
 use super::object::Event;
 use super::state::State;
+use super::table::Table;
 use super::{Shared, Snapshot};
 
 /// At most so many events are read at a time, so that the lock is held briefly.
@@ -38,6 +40,8 @@ pub struct Watcher {
     table: TableName,
     cursor: Revision,
     published: watch::Receiver<Revision>,
+    /// The table's history, when it is gone.
+    ended: Arc<OnceLock<History>>,
 }
 
 impl Watcher {
@@ -63,11 +67,12 @@ impl Watcher {
 
     fn at(shared: &Arc<Shared>, state: &mut State, table: &TableName, cursor: Revision) -> Self {
         shared.metrics.watchers.inc();
-        let published = state.ensure_table(table).subscribe();
-        Self { shared: Arc::clone(shared), table: table.clone(), cursor, published }
+        let found = state.ensure_table(table);
+        let (published, ended) = (found.subscribe(), found.ended());
+        Self { shared: Arc::clone(shared), table: table.clone(), cursor, published, ended }
     }
 
-    /// Waits until something may have happened to the table. `false` if the table is gone. Cancel-safe.
+    /// Waits until something may have happened to the table. `false` if the table is gone and its end has been told. Cancel-safe.
     pub async fn changed(&mut self) -> bool {
         self.published.changed().await.is_ok()
     }
@@ -79,12 +84,13 @@ impl Watcher {
     pub fn poll(&mut self) -> Result<Progress, Expired> {
         self.published.mark_unchanged();
         let state = self.shared.lock();
-        let Some(table) = state.table(&self.table) else {
+        // A table of the same name may be there again; this watch is not of that one.
+        let Some(history) = self.ended.get().or_else(|| state.table(&self.table).map(Table::history)) else {
             return Ok(Progress { events: Vec::new(), revision: self.cursor });
         };
-        let Some(newer) = table.history().after(self.cursor) else {
+        let Some(newer) = history.after(self.cursor) else {
             self.shared.metrics.watchers_expired.inc();
-            return Err(Expired { asked: self.cursor, oldest: table.history().floor() });
+            return Err(Expired { asked: self.cursor, oldest: history.floor() });
         };
         let events: Vec<Event> = newer.take(MAX_BATCH).cloned().collect();
         let revision = match events.last() {

@@ -58,14 +58,18 @@ fn snapshot(ask: &Ask, when: &When, place: &str) -> Result<Snapshot> {
     match when {
         When::Latest | When::Any => Ok(store.list(table, place)),
         When::NotOlderThan(revision) => known(*revision).map(|_| store.list(table, place)),
-        When::Exactly(revision) => store.list_at(table, place, known(*revision)?).map_err(|_| too_old()),
-        When::Continued(revision, _) => store.list_at(table, place, known(*revision)?).map_err(|_| too_old()),
+        When::Exactly(revision) => {
+            let expired = |_| StatusError::expired("The resourceVersion for the provided list is too old.");
+            store.list_at(table, place, known(*revision)?).map_err(expired)
+        }
+        When::Continued(revision, _) => {
+            let expired = |_| {
+                StatusError::expired(
+                    "The provided continue parameter is too old to display a consistent list result. \
+                     You must start a new list without the continue parameter.",
+                )
+            };
+            store.list_at(table, place, known(*revision)?).map_err(expired)
+        }
     }
-}
-
-fn too_old() -> StatusError {
-    StatusError::expired(
-        "The provided continue parameter is too old to display a consistent list result. \
-         You must start a new list without the continue parameter.",
-    )
 }

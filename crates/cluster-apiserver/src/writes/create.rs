@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
-use super::{Context, Outcome, Written, drop_untracked, match_namespace};
+use super::{Context, MAX_OBJECT_BYTES, Outcome, Written, drop_untracked, match_namespace};
 use crate::admit::Operation;
 use crate::admit::namespace;
 use crate::authz::escalation;
 use crate::status::{Result, StatusError};
-use crate::store::{CommitError, Expected};
+use crate::store::{CommitError, Expected, Write};
 use crate::value::{as_object, child_mut, str_at};
 
 /// How often a name is generated anew when it is taken.
@@ -31,6 +31,7 @@ pub(crate) async fn create(context: &Context<'_>, mut object: Value) -> Result<W
     let _addresses = core.service_ips.allocate(context, &mut object, None).await?;
     warnings.extend(resource.before_create(&mut object)?);
     escalation::check(&core.rbac, &context.caller.identity, resource, &object, None)?;
+    context.check_depth(&object)?;
     context.validate(Operation::Create, &object, None, &mut warnings)?;
     if has_revision {
         return Err(StatusError::new(500, "", "resourceVersion should not be set on objects to be created"));
@@ -79,8 +80,8 @@ async fn store(context: &Context<'_>, mut object: Value, is_generated: bool) -> 
     let mut attempt = 1;
     loop {
         let name = str_at(&object, &["metadata", "name"]).to_owned();
-        let committed = context.commit(context.key(&name), Expected::Absent, durability, object.clone()).await;
-        match committed {
+        let write = context.write_to(context.key(&name), Expected::Absent, durability);
+        match context.commit(Write { max_bytes: MAX_OBJECT_BYTES, ..write }, object.clone()).await {
             Ok(stored) => return Ok(Outcome::Stored(stored)),
             Err(CommitError::Exists) if is_generated && attempt < GENERATE_ATTEMPTS => {
                 attempt += 1;
@@ -91,17 +92,11 @@ async fn store(context: &Context<'_>, mut object: Value, is_generated: bool) -> 
             Err(error) => {
                 if matches!(error, CommitError::Exists) {
                     // What is in the way may not be durable yet; the answer waits until it is.
-                    settle(context, &name).await;
+                    let head = context.core.store.head(&context.resource.table, &context.key(&name));
+                    context.settle(&name, head.unpublished).await?;
                 }
                 return Err(context.refusal(&name, &error));
             }
         }
-    }
-}
-
-async fn settle(context: &Context<'_>, name: &str) {
-    let head = context.core.store.head(&context.resource.table, &context.key(name));
-    if let Some(revision) = head.unpublished {
-        context.core.store.published(revision).await;
     }
 }

@@ -57,9 +57,7 @@ pub(crate) async fn delete(context: &Context<'_>, name: &str, options: &DeleteOp
     for _ in 0..ATTEMPTS {
         let head = core.store.head(&resource.table, &context.key(name));
         let Some(stored) = head.object else {
-            if let Some(revision) = head.unpublished {
-                core.store.published(revision).await;
-            }
+            context.settle(name, head.unpublished).await?;
             return Err(resource.not_found(name));
         };
         let old = resource.load(&stored)?;
@@ -77,9 +75,7 @@ pub(crate) async fn delete(context: &Context<'_>, name: &str, options: &DeleteOp
         }
         match carry_out(context, &stored, old, plan).await {
             Ok((object, is_gone)) => {
-                if let Some(revision) = head.unpublished {
-                    core.store.published(revision).await;
-                }
+                context.settle(name, head.unpublished).await?;
                 return Ok(Deleted { object, is_gone, warnings });
             }
             Err(CommitError::Conflict(_) | CommitError::Missing) => {}
@@ -123,9 +119,10 @@ async fn mark(
     marked: Value,
 ) -> std::result::Result<Value, CommitError> {
     let durability = context.durability(Some(old), Some(&marked));
-    let expected = Expected::At(stored.revision);
     let mut object = marked.clone();
-    let written = context.commit(stored.key.clone(), expected, durability, marked).await?;
+    // A mark is not refused for its size: whatever could be stored can be deleted.
+    let write = context.write_to(stored.key.clone(), Expected::At(stored.revision), durability);
+    let written = context.commit(write, marked).await?;
     as_object(child_mut(&mut object, "metadata"))
         .insert("resourceVersion".to_owned(), written.revision.to_string().into());
     Ok(object)

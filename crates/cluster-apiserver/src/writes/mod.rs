@@ -24,13 +24,16 @@ use crate::kinds;
 use crate::registry::Resource;
 use crate::status::{Result, StatusError};
 use crate::store::durability::WriteFacts;
-use crate::store::{CommitError, Durability, Expected, ObjectKey, Stored, Write};
-use crate::value::{as_object, child_mut, str_at};
+use crate::store::{CommitError, Durability, Expected, ObjectKey, Revision, Stored, Write};
+use crate::value::{MAX_DEPTH, as_object, child_mut, is_deeper_than, str_at};
 
 pub(crate) use create::create;
 pub(crate) use delete::{DeleteOptions, Deleted, Propagation, delete};
 pub(crate) use restore::restore;
 pub(crate) use update::update;
+
+/// A stored object may have so many bytes: etcd's bound for a request, which users of Kubernetes know.
+const MAX_OBJECT_BYTES: usize = 1536 << 10;
 
 /// Who writes what, and how.
 #[derive(Clone, Copy)]
@@ -143,6 +146,16 @@ impl Context<'_> {
         }
     }
 
+    /// # Errors
+    /// 400 for an object that could be stored and then not be read.
+    fn check_depth(&self, object: &Value) -> Result<()> {
+        if !is_deeper_than(object, MAX_DEPTH) {
+            return Ok(());
+        }
+        let (kind, name) = (&self.resource.kind, str_at(object, &["metadata", "name"]));
+        Err(StatusError::bad_request(format!("{kind} \"{name}\" is nested more than {MAX_DEPTH} deep")))
+    }
+
     fn durability(&self, old: Option<&Value>, new: Option<&Value>) -> Durability {
         self.core.lazy.durability(&WriteFacts {
             table: &self.resource.table,
@@ -153,16 +166,14 @@ impl Context<'_> {
         })
     }
 
-    /// Writes `object`; a conflict comes back as it is, because whether it matters depends on who asked.
-    async fn commit(
-        &self,
-        key: ObjectKey,
-        expected: Expected,
-        durability: Durability,
-        object: Value,
-    ) -> std::result::Result<Arc<Stored>, CommitError> {
+    /// A write of this resource that may be of any size.
+    fn write_to(&self, key: ObjectKey, expected: Expected, durability: Durability) -> Write {
         let table = self.resource.table.clone();
-        let write = Write { table, key, expected, durability, is_deletion: false };
+        Write { table, key, expected, durability, is_deletion: false, max_bytes: usize::MAX }
+    }
+
+    /// Makes a write; a conflict comes back as it is, because whether it matters depends on who asked.
+    async fn commit(&self, write: Write, object: Value) -> std::result::Result<Arc<Stored>, CommitError> {
         self.core.store.commit(write, self.resource.encode(object)).await
     }
 
@@ -173,9 +184,17 @@ impl Context<'_> {
         expected: Expected,
         object: &Value,
     ) -> std::result::Result<Arc<Stored>, CommitError> {
-        let durability = self.durability(Some(object), None);
-        let write = Write { table: self.resource.table.clone(), key, expected, durability, is_deletion: true };
-        self.core.store.commit(write, self.resource.encode(object.clone())).await
+        let write = self.write_to(key, expected, self.durability(Some(object), None));
+        self.commit(Write { is_deletion: true, ..write }, object.clone()).await
+    }
+
+    /// Waits until what was seen of an object is published, so that an answer may be given by it.
+    ///
+    /// # Errors
+    /// 500 if the store has failed.
+    async fn settle(&self, name: &str, unpublished: Option<Revision>) -> Result<()> {
+        let Some(revision) = unpublished else { return Ok(()) };
+        self.core.store.published(revision).await.map_err(|error| self.refusal(name, &error))
     }
 
     /// The refusal for a write that the store did not take.
@@ -186,6 +205,7 @@ impl Context<'_> {
             CommitError::Missing => resource.not_found(name),
             CommitError::Conflict(_) => resource.modified(name),
             CommitError::NoTable => StatusError::no_such_resource(),
+            CommitError::TooLarge(limit_bytes) => StatusError::too_large(*limit_bytes),
             CommitError::Failed(why) => StatusError::internal(&format!("the store has failed: {why}")),
         }
     }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Context, Outcome, Written, drop_untracked, match_namespace};
+use super::{Context, MAX_OBJECT_BYTES, Outcome, Written, drop_untracked, match_namespace};
 use crate::admit::Operation;
 use crate::authz::escalation;
 use crate::field_error::{FieldError, FieldPath, FieldReason};
 use crate::status::{Result, StatusError};
-use crate::store::{CommitError, Expected, Stored};
+use crate::store::{CommitError, Expected, Stored, Write};
 use crate::value::{as_object, at, child_mut, i64_at, list_at, str_at};
 
 /// How often a change is laid over a newer object before the writer is told of the conflict.
@@ -31,21 +31,24 @@ pub(crate) async fn update(
     for _ in 0..ATTEMPTS {
         let head = core.store.head(&resource.table, &key);
         let Some(stored) = head.object else {
-            settle(context, head.unpublished).await;
+            context.settle(name, head.unpublished).await?;
             return Err(resource.not_found(name));
         };
         let old = resource.load(&stored)?;
-        let prepared = prepare(context, name, &old, transform(&old)?).await;
+        let prepared = match transform(&old) {
+            Ok(new) => prepare(context, name, &old, new).await,
+            Err(refused) => Err(refused),
+        };
         let Prepared { object, warnings, fate, addresses: _addresses } = match prepared {
             Ok(prepared) => prepared,
             Err(refused) => {
-                settle(context, head.unpublished).await;
+                context.settle(name, head.unpublished).await?;
                 return Err(refused);
             }
         };
         let done = |outcome| Ok(Written { outcome, warnings, is_created: false });
         if fate == Fate::Unchanged {
-            settle(context, head.unpublished).await;
+            context.settle(name, head.unpublished).await?;
             return done(Outcome::Stored(stored));
         }
         if context.is_dry_run {
@@ -60,12 +63,6 @@ pub(crate) async fn update(
         }
     }
     Err(resource.modified(name))
-}
-
-async fn settle(context: &Context<'_>, unpublished: Option<crate::store::Revision>) {
-    if let Some(revision) = unpublished {
-        context.core.store.published(revision).await;
-    }
 }
 
 /// What becomes of a prepared object.
@@ -100,6 +97,7 @@ async fn prepare(context: &Context<'_>, name: &str, old: &Value, new: Value) -> 
     let addresses = core.service_ips.allocate(context, &mut new, Some(old)).await?;
     warnings.extend(resource.before_update(&mut new, old, context.subresource)?);
     escalation::check(&core.rbac, &context.caller.identity, resource, &new, Some(old))?;
+    context.check_depth(&new)?;
     context.validate(Operation::Update, &new, Some(old), &mut warnings)?;
     let fate = fate(context, old, &new);
     Ok(Prepared { object: new, warnings, fate, addresses })
@@ -179,5 +177,8 @@ async fn commit(
         return Ok(None);
     }
     let durability = context.durability(Some(old), Some(new));
-    context.commit(key, expected, durability, new.clone()).await.map(Some)
+    let write = context.write_to(key, expected, durability);
+    // One that is larger already may get smaller, or it could never end.
+    let max_bytes = MAX_OBJECT_BYTES.max(stored.body.len());
+    context.commit(Write { max_bytes, ..write }, new.clone()).await.map(Some)
 }

@@ -1,9 +1,15 @@
 //! Restarts: what was acknowledged is there, revisions go on, watches from before are told.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+
 use cluster_apiserver::store::journal::memory::{CrashPoint, MemoryDisk};
+use cluster_apiserver::store::journal::{Batch, Recovered, Threading};
+use cluster_apiserver::store::{Journal, JournalError, ObjectKey, Revision, TableName};
+use futures::FutureExt as _;
 use serde_json::json;
 
-use crate::support::{CONFIG_MAPS, Harness, config_map};
+use crate::support::{CONFIG_MAPS, Harness, config_map, eventually};
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_loses_nothing_that_was_acknowledged() {
@@ -59,6 +65,72 @@ async fn addresses_and_rules_survive() {
     assert_eq!(second.raw().post(services, &taken).await.status, 422);
     let watch = second.raw().get(&format!("{CONFIG_MAPS}?watch=1&resourceVersion=1")).await;
     assert_eq!(watch.json()["object"]["code"], 410);
+    let exact = second.raw().get(&format!("{CONFIG_MAPS}?resourceVersion=1&resourceVersionMatch=Exact")).await;
+    assert_eq!(
+        (exact.status.as_u16(), exact.message()),
+        (410, "The resourceVersion for the provided list is too old.".to_owned())
+    );
+}
+
+/// A disk that can be made to hang, and then to fail.
+struct Gate {
+    journal: Box<dyn Journal>,
+    is_shut: Arc<AtomicBool>,
+    failure: mpsc::Receiver<()>,
+}
+
+impl Journal for Gate {
+    fn load(&mut self, sink: &mut dyn FnMut(Recovered)) -> Result<Revision, JournalError> {
+        self.journal.load(sink)
+    }
+
+    fn append(&mut self, batch: &Batch<'_>) -> Result<(), JournalError> {
+        if !self.is_shut.load(Ordering::Acquire) {
+            return self.journal.append(batch);
+        }
+        // The end of the test fails it as well.
+        let _ = self.failure.recv();
+        Err(JournalError::Crashed)
+    }
+
+    fn threading(&self) -> Threading {
+        Threading::OwnThread
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_answered_by_what_never_became_durable() {
+    let is_shut = Arc::new(AtomicBool::new(false));
+    let (fail, failure) = mpsc::channel();
+    let gate = Gate { journal: MemoryDisk::new().journal(), is_shut: Arc::clone(&is_shut), failure };
+    let harness = Harness::start_on(Box::new(gate)).await;
+    let raw = harness.raw();
+    for name in ["patched", "deleted"] {
+        assert_eq!(raw.post(CONFIG_MAPS, &config_map(name)).await.status, 201);
+    }
+    is_shut.store(true, Ordering::Release);
+    let path = |name: &str| format!("{CONFIG_MAPS}/{name}");
+    let (patched, deleted) = (path("patched"), path("deleted"));
+    let (change, again) = (json!({"data": {"x": "y"}}), config_map("patched"));
+    // The second of each pair sees what the first has written, and would change nothing.
+    let under_way = futures::future::join_all([
+        raw.merge(&patched, &change).boxed(),
+        raw.merge(&patched, &change).boxed(),
+        raw.delete(&deleted, &json!(null)).boxed(),
+        raw.delete(&deleted, &json!(null)).boxed(),
+        raw.post(CONFIG_MAPS, &again).boxed(),
+    ]);
+    let failing = async {
+        let table = TableName::from("configmaps");
+        let is_waiting =
+            |name: &str| harness.server.store().head(&table, &ObjectKey::new("default", name)).unpublished.is_some();
+        eventually("both are written to", || async { is_waiting("patched") && is_waiting("deleted") }).await;
+        // All of them have been looked at by then: this runtime has one thread, and they were there first.
+        fail.send(()).expect("the writer waits");
+    };
+    let (answers, ()) = futures::future::join(under_way, failing).await;
+    let codes: Vec<u16> = answers.iter().map(|answer| answer.status.as_u16()).collect();
+    assert_eq!(codes, [500; 5]);
 }
 
 #[tokio::test(start_paused = true)]

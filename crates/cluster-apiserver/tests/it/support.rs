@@ -7,6 +7,7 @@ use base_rt::{Clock, Shutdown, ShutdownHandle, Tasks};
 use bytes::Bytes;
 use cluster_apiserver::http::routes::Route;
 use cluster_apiserver::http::service::ApiService;
+use cluster_apiserver::store::Journal;
 use cluster_apiserver::store::journal::memory::MemoryDisk;
 use cluster_apiserver::{Admission, ApiServer, ApiServerConfig, Entropy, Identity, ServiceAccountKey};
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -39,6 +40,11 @@ impl Harness {
 
     pub(crate) async fn start_routing(routes: Vec<Route>) -> Self {
         Self::start_as(MemoryDisk::new(), |config| ApiServerConfig { routes, ..config }).await
+    }
+
+    /// As it would be on a disk of the test's own.
+    pub(crate) async fn start_on(journal: Box<dyn Journal>) -> Self {
+        Self::start_as(MemoryDisk::new(), |config| ApiServerConfig { journal, ..config }).await
     }
 
     async fn start_as(disk: MemoryDisk, change: impl FnOnce(ApiServerConfig) -> ApiServerConfig) -> Self {
