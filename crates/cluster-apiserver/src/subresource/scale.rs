@@ -13,6 +13,7 @@ use crate::negotiate::decode;
 use crate::registry::{Behaviour, Resource};
 use crate::status::{Result, StatusError, top};
 use crate::store::ObjectKey;
+use crate::strict;
 use crate::value::{at, i64_at, object_at, str_at};
 use crate::verbs::patch::{self, Patch};
 use crate::verbs::{Answer, Ask, Content};
@@ -73,11 +74,11 @@ pub(super) async fn write(ask: &Ask) -> Result<Answer> {
     let options = if is_patch { patch::options(ask)? } else { WriteOptions::parse(&ask.query, "UpdateOptions")? };
     let change = if is_patch { Change::Patch(Patch::of(ask)?) } else { Change::Replace(body(ask, options)?) };
     let resource = &ask.resource;
-    let scale_type = facts::type_of_kind("autoscaling", "v1", "Scale");
+    let scale_type = scale_type();
     let written = writes::update(&ask.context(options.is_dry_run), &ask.name, |old| {
         let scale = match &change {
             Change::Replace(scale) => scale.clone(),
-            Change::Patch(patch) => patch.apply(scale_type, &scale_of(resource, old))?,
+            Change::Patch(patch) => typed(patch.apply(scale_type, &scale_of(resource, old))?)?,
         };
         check(&ask.name, &scale)?;
         lay_over(resource, old, &scale)
@@ -93,6 +94,22 @@ enum Change {
     Patch(Patch),
 }
 
+fn scale_type() -> Option<facts::Type> {
+    facts::type_of_kind("autoscaling", "v1", "Scale")
+}
+
+/// What a patch made of a scale, as a scale.
+///
+/// # Errors
+/// 422 if it is none, such as for more replicas than an int32 counts.
+fn typed(patched: Value) -> Result<Value> {
+    let Some(of) = scale_type() else { return Ok(patched) };
+    match strict::decode_value(of, &patched) {
+        Ok(decoded) => Ok(decoded.value),
+        Err(error) => Err(patch::refuse_unfit(&patched, &error)),
+    }
+}
+
 fn body(ask: &Ask, options: WriteOptions) -> Result<Value> {
     let decoded = decode::body_of("autoscaling", "v1", "Scale", &ask.content_type, &ask.body)?;
     decode::settle_strictness("Scale", "v1", &decoded.strict_errors, options.field_validation)?;
@@ -100,18 +117,14 @@ fn body(ask: &Ask, options: WriteOptions) -> Result<Value> {
 }
 
 /// # Errors
-/// 422 or 400 for a scale that cannot be.
+/// 422 for a negative scale, 400 for another object's.
 fn check(name: &str, scale: &Value) -> Result<()> {
     let given = str_at(scale, &["metadata", "name"]);
     if !given.is_empty() && given != name {
         let message = format!("the name of the object ({given}) does not match the name on the URL ({name})");
         return Err(StatusError::bad_request(message));
     }
-    let replicas = at(scale, &["spec", "replicas"]);
-    if replicas.is_some_and(|value| !value.is_i64()) {
-        return Err(StatusError::bad_request("spec.replicas must be an integer"));
-    }
-    let replicas = replicas.and_then(Value::as_i64).unwrap_or_default();
+    let replicas = i64_at(scale, &["spec", "replicas"]).unwrap_or_default();
     if replicas < 0 {
         let spec = top("spec");
         let error = FieldError::invalid(&spec.child("replicas"), replicas, crate::names::NEGATIVE);

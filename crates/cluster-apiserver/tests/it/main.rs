@@ -15,6 +15,8 @@ mod http;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod patches;
+#[cfg(test)]
 mod routes;
 #[cfg(test)]
 mod support;
