@@ -50,13 +50,14 @@ pub(crate) fn object(resource: &Resource, content_type: &str, body: &[u8]) -> Re
     if form == Form::Protobuf {
         return protobuf(&target, body);
     }
-    let (api_version, kind) = type_meta(&target, form, body)?;
+    let text = Text::of(&target, form, body)?;
+    let (api_version, kind) = text.type_meta(&target)?;
     target.check(&api_version, &kind)?;
-    let decoded = match (form, target.of) {
-        (Form::Yaml, Some(of)) => strict::decode_yaml(of, &text(body)?),
-        (Form::Yaml, None) => strict::decode_custom_yaml(&text(body)?),
-        (_, Some(of)) => strict::decode_json(of, body),
-        (_, None) => strict::decode_custom_json(body),
+    let decoded = match (&text, target.of) {
+        (Text::Yaml(value), Some(of)) => strict::decode_value(of, value),
+        (Text::Yaml(value), None) => strict::decode_custom_value(value),
+        (Text::Json(body), Some(of)) => strict::decode_json(of, body),
+        (Text::Json(body), None) => strict::decode_custom_json(body),
     };
     let mut decoded = decoded.map_err(|error| target.unhandled(&error))?;
     prune(resource, &mut decoded);
@@ -75,13 +76,14 @@ pub(crate) fn body_of(group: &str, version: &str, kind: &str, content_type: &str
     if form == Form::Protobuf {
         return protobuf(&target, body);
     }
-    let (found_version, found_kind) = type_meta(&target, form, body)?;
+    let text = Text::of(&target, form, body)?;
+    let (found_version, found_kind) = text.type_meta(&target)?;
     target.check(&found_version, &found_kind)?;
-    let decoded = match (form, of) {
-        (Form::Yaml, Some(of)) => strict::decode_yaml(of, &text(body)?),
-        (Form::Yaml, None) => strict::parse_yaml(&text(body)?),
-        (_, Some(of)) => strict::decode_json(of, body),
-        (_, None) => strict::parse_json(body),
+    let decoded = match (text, of) {
+        (Text::Yaml(value), Some(of)) => strict::decode_value(of, &value),
+        (Text::Yaml(value), None) => Ok(Decoded { value, strict_errors: Vec::new() }),
+        (Text::Json(body), Some(of)) => strict::decode_json(of, body),
+        (Text::Json(body), None) => strict::parse_json(body),
     };
     decoded.map_err(|error| target.unhandled(&error))
 }
@@ -97,16 +99,18 @@ pub(crate) fn delete_options(content_type: &str, body: &[u8]) -> Result<Option<V
     let of = facts::type_named("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions");
     let target = Target { group: "", version: "v1", kind: "DeleteOptions", api_version: "v1", of };
     let Some(of) = of else { return Ok(None) };
-    let decoded = match form(content_type, false)? {
-        Form::Protobuf => return protobuf(&target, body).map(|decoded| Some(decoded.value)),
-        Form::Yaml => strict::decode_yaml(of, &text(body)?),
-        Form::Json => {
-            let (_, kind) = type_meta(&target, Form::Json, body)?;
-            if !kind.is_empty() && kind != "DeleteOptions" {
-                return Err(target.mismatch("v1", &kind));
-            }
-            strict::decode_json(of, body)
-        }
+    let form = form(content_type, false)?;
+    if form == Form::Protobuf {
+        return protobuf(&target, body).map(|decoded| Some(decoded.value));
+    }
+    let text = Text::of(&target, form, body)?;
+    let (_, kind) = text.type_meta(&target)?;
+    if !kind.is_empty() && kind != "DeleteOptions" {
+        return Err(target.mismatch("v1", &kind));
+    }
+    let decoded = match text {
+        Text::Yaml(value) => strict::decode_value(of, &value),
+        Text::Json(body) => strict::decode_json(of, body),
     };
     decoded.map(|decoded| Some(decoded.value)).map_err(|error| target.unhandled(&error))
 }
@@ -227,30 +231,44 @@ fn summary(body: &[u8]) -> String {
     }
 }
 
-fn text(body: &[u8]) -> Result<String> {
-    String::from_utf8(body.to_vec()).map_err(|_| StatusError::bad_request("the body is not UTF-8"))
+/// A body that is text. YAML is parsed once; JSON is read in place, so that duplicate fields are seen.
+enum Text<'a> {
+    Json(&'a [u8]),
+    Yaml(Value),
 }
 
-/// `apiVersion` and `kind` of a body.
-fn type_meta(target: &Target<'_>, form: Form, body: &[u8]) -> Result<(String, String)> {
-    #[derive(serde::Deserialize)]
-    struct Meta {
-        #[serde(default, rename = "apiVersion")]
-        api_version: Option<Value>,
-        #[serde(default)]
-        kind: Option<Value>,
-    }
-    let meta: Meta = match form {
-        Form::Yaml => {
-            let value: Value =
-                serde_saphyr::from_slice(body).map_err(|error| target.unrecognized(&format!("yaml: {error}"), body))?;
-            let get = |name: &str| value.get(name).cloned();
-            Meta { api_version: get("apiVersion"), kind: get("kind") }
+impl<'a> Text<'a> {
+    /// # Errors
+    /// 400 for YAML that cannot be read.
+    fn of(target: &Target<'_>, form: Form, body: &'a [u8]) -> Result<Self> {
+        if form != Form::Yaml {
+            return Ok(Self::Json(body));
         }
-        _ => serde_json::from_slice(body).map_err(|_| json_error(target, body))?,
-    };
-    let text = |value: Option<Value>| value.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
-    Ok((text(meta.api_version), text(meta.kind)))
+        strict::parse_yaml(body).map(Self::Yaml).map_err(|error| target.unrecognized(&error.to_string(), body))
+    }
+
+    /// `apiVersion` and `kind`.
+    ///
+    /// # Errors
+    /// 400 for JSON that cannot be read.
+    fn type_meta(&self, target: &Target<'_>) -> Result<(String, String)> {
+        #[derive(serde::Deserialize)]
+        struct Meta {
+            #[serde(default, rename = "apiVersion")]
+            api_version: Option<Value>,
+            #[serde(default)]
+            kind: Option<Value>,
+        }
+        let meta: Meta = match self {
+            Self::Yaml(value) => {
+                let get = |name: &str| value.get(name).cloned();
+                Meta { api_version: get("apiVersion"), kind: get("kind") }
+            }
+            Self::Json(body) => serde_json::from_slice(body).map_err(|_| json_error(target, body))?,
+        };
+        let text = |value: Option<Value>| value.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
+        Ok((text(meta.api_version), text(meta.kind)))
+    }
 }
 
 fn json_error(target: &Target<'_>, body: &[u8]) -> StatusError {

@@ -51,12 +51,7 @@ pub fn decode_json(of: Type, body: &[u8]) -> Result<Decoded, DecodeError> {
     json(body, |cursor, reader| Message { of, cursor }.deserialize(reader))
 }
 
-/// Decodes a YAML body.
-pub fn decode_yaml(of: Type, body: &str) -> Result<Decoded, DecodeError> {
-    yaml(body, |cursor, value| Message { of, cursor }.deserialize(value))
-}
-
-/// Decodes a value, such as the result of a patch.
+/// Decodes a value, such as the result of a patch or what [`parse_yaml`] made of a body.
 pub fn decode_value(of: Type, value: &Value) -> Result<Decoded, DecodeError> {
     run(|cursor| Message { of, cursor }.deserialize(value))
 }
@@ -76,11 +71,6 @@ pub fn decode_custom_json(body: &[u8]) -> Result<Decoded, DecodeError> {
     json(body, |cursor, reader| Custom { cursor }.deserialize(reader))
 }
 
-/// Decodes the YAML body of a custom object.
-pub fn decode_custom_yaml(body: &str) -> Result<Decoded, DecodeError> {
-    yaml(body, |cursor, value| Custom { cursor }.deserialize(value))
-}
-
 /// Decodes a custom object from a value, such as the result of a patch.
 pub fn decode_custom_value(value: &Value) -> Result<Decoded, DecodeError> {
     run(|cursor| Custom { cursor }.deserialize(value))
@@ -91,9 +81,9 @@ pub fn parse_json(body: &[u8]) -> Result<Decoded, DecodeError> {
     json(body, |cursor, reader| Untyped { cursor }.deserialize(reader))
 }
 
-/// Parses YAML without a type.
-pub fn parse_yaml(body: &str) -> Result<Decoded, DecodeError> {
-    yaml(body, |cursor, value| Untyped { cursor }.deserialize(value))
+/// Parses YAML without a type. Depth and size are bounded; duplicate fields are errors.
+pub fn parse_yaml(body: &[u8]) -> Result<Value, DecodeError> {
+    serde_saphyr::from_slice(body).map_err(|error| DecodeError::Syntax(format!("yaml: {error}")))
 }
 
 /// The text for the strict errors of a request that asks for strict validation.
@@ -114,14 +104,6 @@ fn json<'de>(
         reader.end()?;
         Ok(value)
     })
-}
-
-fn yaml(
-    body: &str,
-    decode: impl FnOnce(&mut Cursor, &Value) -> serde_json::Result<Value>,
-) -> Result<Decoded, DecodeError> {
-    let value: Value = serde_saphyr::from_str(body).map_err(|error| DecodeError::Syntax(format!("yaml: {error}")))?;
-    run(|cursor| decode(cursor, &value))
 }
 
 fn run(decode: impl FnOnce(&mut Cursor) -> serde_json::Result<Value>) -> Result<Decoded, DecodeError> {

@@ -51,14 +51,17 @@ fn a_canonical_value_stays_as_it_is() {
 #[test]
 fn yaml_reads_like_json() {
     let of = type_of_kind("", "v1", "ConfigMap").expect("ConfigMap");
-    let decoded = decode_yaml(of, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, nme: y}\ndata:\n  a: '1'\n")
-        .expect("YAML");
+    let body = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, nme: y}\ndata:\n  a: '1'\n";
+    let decoded = decode_value(of, &parse_yaml(body).expect("YAML")).expect("ConfigMap");
     assert_eq!(
         decoded.value,
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "data": {"a": "1"}})
     );
     assert_eq!(decoded.strict_errors, [r#"unknown field "metadata.nme""#]);
-    assert!(matches!(decode_yaml(of, "a: [b"), Err(DecodeError::Syntax(_))));
+    assert!(matches!(parse_yaml(b"a: [b"), Err(DecodeError::Syntax(_))));
+    assert!(matches!(parse_yaml(b"a: 1\na: 2"), Err(DecodeError::Syntax(_))));
+    let deep = "[".repeat(200) + &"]".repeat(200);
+    assert!(matches!(parse_yaml(deep.as_bytes()), Err(DecodeError::Syntax(_))));
 }
 
 #[test]

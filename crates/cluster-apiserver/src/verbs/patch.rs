@@ -116,8 +116,7 @@ fn refuse_apply(ask: &Ask) -> StatusError {
         let error = FieldError::required(&top("fieldManager"), "is required for apply patch");
         return StatusError::invalid_option("PatchOptions", &error);
     }
-    let applied = std::str::from_utf8(&ask.body).ok().and_then(|text| strict::parse_yaml(text).ok());
-    let Some(applied) = applied.map(|decoded| decoded.value) else {
+    let Ok(applied) = strict::parse_yaml(&ask.body) else {
         return StatusError::bad_request("error decoding YAML");
     };
     if at(&applied, &["metadata", "managedFields"]).is_some() {
