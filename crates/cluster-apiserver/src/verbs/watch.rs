@@ -130,20 +130,19 @@ impl Watch {
                 };
                 if let Some(chunk) = self.feed.chunk() {
                     yield Ok(chunk);
-                    // More may have happened while the client took it.
-                    continue;
                 }
+                // The end and the bookmarks come first: in a busy table something has always changed.
                 let is_over = tokio::select! {
                     biased;
                     () = shutdown.reached(phase) => return,
+                    () = sleep_until(self.ends) => true,
+                    () = sleep_until(bookmark_at), if self.wants_bookmarks => false,
                     is_there = self.watcher.changed() => {
                         if !is_there {
                             return;
                         }
                         continue;
                     }
-                    () = sleep_until(self.ends) => true,
-                    () = sleep_until(bookmark_at), if self.wants_bookmarks => false,
                 };
                 if self.wants_bookmarks {
                     self.feed.bookmark(revision, false);

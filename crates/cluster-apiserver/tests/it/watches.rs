@@ -114,6 +114,25 @@ async fn a_watch_ends_when_its_time_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_busy_watch_ends_as_well_and_gets_its_bookmarks() {
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    raw.post(CONFIG_MAPS, &config_map("a")).await;
+    let path = format!("{CONFIG_MAPS}?watch=1&timeoutSeconds=90&allowWatchBookmarks=true");
+    let mut watch = Watch::open(&raw, &path).await;
+    let mut types = Vec::new();
+    // Whenever it looks, something has happened.
+    for n in 0..1000 {
+        raw.merge(&format!("{CONFIG_MAPS}/a"), &json!({"data": {"n": n.to_string()}})).await;
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let Some(event) = watch.next().await else { break };
+        types.push(event["type"].as_str().expect("type").to_owned());
+    }
+    assert!((85..=95).contains(&types.len()), "{}", types.len());
+    assert!(types.iter().any(|kind| kind == "BOOKMARK"), "{types:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_comes_too_late_or_falls_behind_is_told() {
     let harness = Harness::start().await;
     let raw = harness.raw();
