@@ -37,6 +37,12 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// So many requests at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 250;
+/// What a connection may read ahead or hold back, for whoever is not yet known: small, because there may be many.
+const BUFFER_BYTES: usize = 64 << 10;
+/// What an HTTP/2 client may send of one body before it is read.
+const STREAM_WINDOW_BYTES: u32 = 64 << 10;
+/// The same for all bodies of one connection.
+const CONNECTION_WINDOW_BYTES: u32 = 128 << 10;
 /// How long requests under way have when the server ends.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a listener waits after an error such as too many open files.
@@ -186,12 +192,15 @@ impl Connection {
             request
         });
         let mut builder = auto::Builder::new(Spawner(self.core.tasks.clone()));
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(BUFFER_BYTES);
         builder
             .http2()
             .timer(TokioTimer::new())
             .keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_send_buf_size(BUFFER_BYTES)
             .max_concurrent_streams(MAX_STREAMS);
         let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(api));
         let mut served = pin!(served);
