@@ -208,11 +208,12 @@ impl ApiServer {
         self.core.service_ips.range().api_address()
     }
 
-    /// Waits until every CRD is served or has been refused its names.
-    pub async fn crds_settled(&self) {
+    /// Waits until the CRDs of these names are served or have been refused their names. Others are not waited for: one that cannot be
+    /// settled must not keep the program from starting.
+    pub async fn crds_settled(&self, names: &[&str]) {
         let table = crate::store::TableName::from(crate::registry::CRD_TABLE);
         let (_, mut watcher) = self.core.store.list_and_watch(&table, "");
-        while !controller::has_settled(&self.core) {
+        while !names.iter().all(|name| controller::has_settled(&self.core, name)) {
             if !watcher.changed().await {
                 return;
             }

@@ -111,6 +111,12 @@ impl StatusError {
         Self::new(405, "MethodNotAllowed", message).about(Details::default())
     }
 
+    /// 405: the resource is going away and takes nothing new.
+    pub fn ending(group: &str, plural: &str, verb: &str) -> Self {
+        let message = format!("{verb} not allowed while custom resource definition is terminating");
+        Self::new(405, "MethodNotAllowed", message).about_object(group, plural, "")
+    }
+
     /// 406: the answer cannot be given in any form that the client takes.
     pub fn not_acceptable() -> Self {
         let message = format!("406: Not Acceptable\n\nAvailable representations: {MEDIA_TYPES}");

@@ -89,17 +89,18 @@ impl Policy {
         of_cluster
             .chain(of_namespace)
             .filter(|binding| binding.subjects.iter().any(|subject| subject.is(identity)))
-            .flat_map(move |binding| self.role(binding.is_cluster_role, namespace, &binding.role))
+            .filter_map(move |binding| self.role(binding.is_cluster_role, namespace, &binding.role))
+            .flatten()
     }
 
-    /// The rules of a role.
-    pub(crate) fn role(&self, is_cluster_role: bool, namespace: &str, name: &str) -> &[Rule] {
+    /// The rules of a role, if there is such a role.
+    pub(crate) fn role(&self, is_cluster_role: bool, namespace: &str, name: &str) -> Option<&[Rule]> {
         let rules = if is_cluster_role {
             self.cluster_roles.get(name)
         } else {
             self.roles.get(&(namespace.to_owned(), name.to_owned()))
         };
-        rules.map_or(&[], Vec::as_slice)
+        rules.map(Vec::as_slice)
     }
 
     pub(super) fn allows(&self, identity: &Identity, ask: &Attributes<'_>) -> bool {

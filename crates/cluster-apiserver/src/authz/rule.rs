@@ -67,7 +67,15 @@ impl Rule {
             && all(&self.groups, &other.groups)
             && other.resources.iter().all(resource)
             && other.paths.iter().all(|path| self.paths.iter().any(|owned| owned == path || covers_path(owned, path)))
-            && (self.names.is_empty() || (!other.names.is_empty() && all(&self.names, &other.names)))
+            // A name is a name: unlike elsewhere, `*` stands for itself.
+            && (self.names.is_empty()
+                || (!other.names.is_empty() && other.names.iter().all(|name| self.names.contains(name))))
+    }
+
+    /// Into how many rules that name one thing of each sort it would fall.
+    pub(crate) fn parts(&self) -> usize {
+        let resources = self.groups.len().saturating_mul(self.resources.len()).saturating_mul(self.names.len().max(1));
+        self.verbs.len().saturating_mul(self.paths.len().saturating_add(resources))
     }
 
     /// The rule as rules that name one thing of each sort.
@@ -175,6 +183,9 @@ mod tests {
         assert!(inside.beyond(&mine).is_empty());
         let named = rule(json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"], "resourceNames": ["a"]}));
         assert!(named.beyond(&mine).is_empty());
+        let star = rule(json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"], "resourceNames": ["*"]}));
+        assert_eq!(named.beyond(&[star]).len(), 1, "no name is a pattern");
+        assert_eq!((wanted.parts(), rule(json!({"verbs": ["get"], "nonResourceURLs": ["/a", "/b"]})).parts()), (2, 2));
         assert_eq!(rule(json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]})).beyond(&[named]).len(), 1);
     }
 }

@@ -15,7 +15,7 @@ use crate::core::Core;
 use crate::identity::{Caller, Identity};
 use crate::registry::{CRD_TABLE, Resource};
 use crate::status::Result;
-use crate::store::{ObjectKey, Revision, Snapshot, TableName};
+use crate::store::{ObjectKey, Revision, Snapshot, Stored, TableName};
 use crate::value::{at, list_at, object_at, str_at, strings_at};
 use crate::writes::{Context, DeleteOptions, delete, update};
 
@@ -36,10 +36,7 @@ pub(crate) async fn run(core: Arc<Core>) -> std::result::Result<(), TaskError> {
     loop {
         // Everything up to here is looked at by the pass that follows; falling behind is no loss.
         let _ = watcher.poll();
-        let is_waiting = pass(&core, &mut known).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "a pass over the custom resource definitions failed");
-            true
-        });
+        let is_waiting = pass(&core, &mut known).await;
         tokio::select! {
             biased;
             () = shutdown.reached(Phase::Drained) => return Ok(()),
@@ -60,40 +57,47 @@ struct Settled {
 /// What earlier passes have settled.
 type Known = BTreeMap<ObjectKey, Settled>;
 
-/// Looks at every CRD that is not settled; answers whether one waits for its instances to end.
-async fn pass(core: &Core, known: &mut Known) -> Result<bool> {
+/// Looks at every CRD that is not settled; answers whether one is to be looked at again before long.
+async fn pass(core: &Core, known: &mut Known) -> bool {
     let Some(resource) = core.registry.builtin("apiextensions.k8s.io", "customresourcedefinitions") else {
-        return Ok(false);
+        return false;
     };
     let mut is_waiting = false;
     let Snapshot { objects, .. } = core.store.list(&resource.table, "");
     known.retain(|key, _| objects.binary_search_by(|stored| stored.key.cmp(key)).is_ok());
     for stored in &objects {
-        let before = known.get(&stored.key);
-        if before.is_some_and(|settled| settled.revision == stored.revision && settled.accepted.is_some()) {
-            continue;
-        }
-        let crd = resource.load(stored)?;
-        if at(&crd, &["metadata", "deletionTimestamp"]).is_some() {
-            is_waiting |= !end(core, resource, &crd).await?;
-            continue;
-        }
-        let group = str_at(&crd, &["spec", "group"]).to_owned();
-        let others: Vec<Names> = known
-            .iter()
-            .filter(|(key, other)| **key != stored.key && other.group == group)
-            .filter_map(|(_, other)| other.accepted.clone())
-            .collect();
-        if status::desired(&crd, &others, core.clock.now()) != crd {
-            let set = |old: &Value| Ok(status::desired(old, &others, core.clock.now()));
-            write(core, resource, &crd, "status", set).await?;
-        }
-        let now = status::desired(&crd, &others, core.clock.now());
-        let accepted = super::has_condition(&now, "NamesAccepted").then(|| Names::of(&now));
-        let revision = core.store.get(&resource.table, &stored.key).map(|stored| stored.revision).unwrap_or_default();
-        known.insert(stored.key.clone(), Settled { revision, group, accepted });
+        // One that fails does not keep the others from being served.
+        is_waiting |= !settle(core, resource, known, stored).await.unwrap_or_else(|error| {
+            tracing::warn!(name = stored.key.name(), %error, "a custom resource definition could not be settled");
+            false
+        });
     }
-    Ok(is_waiting)
+    is_waiting
+}
+
+/// Whether nothing is left to do about a CRD until it changes; does it.
+async fn settle(core: &Core, resource: &Resource, known: &mut Known, stored: &Stored) -> Result<bool> {
+    let before = known.get(&stored.key);
+    if before.is_some_and(|settled| settled.revision == stored.revision && settled.accepted.is_some()) {
+        return Ok(true);
+    }
+    let crd = resource.load(stored)?;
+    if at(&crd, &["metadata", "deletionTimestamp"]).is_some() {
+        return end(core, resource, &crd).await;
+    }
+    let group = str_at(&crd, &["spec", "group"]).to_owned();
+    let others = known.iter().filter(|(key, other)| **key != stored.key && other.group == group);
+    let others = others.filter_map(|(_, other)| other.accepted.clone());
+    let others: Vec<Names> = core.registry.builtin_names(&group).chain(others).collect();
+    if status::desired(&crd, &others, core.clock.now()) != crd {
+        let set = |old: &Value| Ok(status::desired(old, &others, core.clock.now()));
+        write(core, resource, &crd, "status", set).await?;
+    }
+    let now = status::desired(&crd, &others, core.clock.now());
+    let accepted = super::has_condition(&now, "NamesAccepted").then(|| Names::of(&now));
+    let revision = core.store.get(&resource.table, &stored.key).map(|stored| stored.revision).unwrap_or_default();
+    known.insert(stored.key.clone(), Settled { revision, group, accepted });
+    Ok(true)
 }
 
 /// Deletes the instances, and lets go of the CRD when they are gone, which is the answer.
@@ -167,11 +171,9 @@ async fn write(
     }
 }
 
-/// Whether every CRD is served or has been refused its names: what a start waits for.
-pub(crate) fn has_settled(core: &Core) -> bool {
-    let objects = core.store.list(&TableName::from(CRD_TABLE), "").objects;
-    objects.iter().all(|stored| {
-        let crd: Value = serde_json::from_slice(&stored.body).unwrap_or_default();
-        !list_at(&crd, &["status", "conditions"]).is_empty()
-    })
+/// Whether a CRD is served or has been refused its names, or is not there.
+pub(crate) fn has_settled(core: &Core, name: &str) -> bool {
+    let Some(stored) = core.store.get(&TableName::from(CRD_TABLE), &ObjectKey::from(name)) else { return true };
+    let crd: Value = serde_json::from_slice(&stored.body).unwrap_or_default();
+    !list_at(&crd, &["status", "conditions"]).is_empty()
 }

@@ -115,5 +115,8 @@ mod tests {
         assert_eq!(second["status"]["conditions"][0]["reason"], "SingularConflict");
         assert_eq!(second["status"]["conditions"][1]["status"], "False");
         assert!(second["status"].get("acceptedNames").is_none());
+        let builtin = Names { kind: "Bar".into(), ..Names::default() };
+        let third = desired(&crd("bars", "Bar"), &[builtin], now);
+        assert_eq!(third["status"]["conditions"][0]["reason"], "KindConflict");
     }
 }

@@ -9,6 +9,8 @@ use crate::status::top;
 use crate::value::{at, bool_at, list_at, str_at, strings_at};
 
 const IMMUTABLE: &str = "field is immutable";
+/// Says who approved a kind in a group of the Kubernetes community.
+const APPROVED: &str = "api-approved.kubernetes.io";
 
 /// Checks a whole CRD.
 pub(crate) fn definition(crd: &Value, errors: &mut Vec<FieldError>) {
@@ -28,6 +30,85 @@ pub(crate) fn definition(crd: &Value, errors: &mut Vec<FieldError>) {
     if bool_at(crd, &["spec", "preserveUnknownFields"]) == Some(true) {
         let why = "must be false";
         errors.push(FieldError::invalid(&spec.child("preserveUnknownFields"), true, why));
+    }
+}
+
+/// Checks that a kind in one of the Kubernetes community's groups says who approved it, unless it already stood there as it does now.
+pub(crate) fn approval(crd: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    let group = str_at(crd, &["spec", "group"]);
+    let is_protected = ["k8s.io", "kubernetes.io"]
+        .iter()
+        .any(|domain| group.strip_suffix(domain).is_some_and(|prefix| prefix.is_empty() || prefix.ends_with('.')));
+    let approval = Approval::of(crd);
+    if !is_protected || old.is_some_and(|old| Approval::of(old) == approval) {
+        return;
+    }
+    let (metadata, see) = (top("metadata"), "see https://github.com/kubernetes/enhancements/pull/1111");
+    let annotations = metadata.child("annotations");
+    let field = annotations.key(APPROVED);
+    match approval {
+        Approval::Given => {}
+        Approval::Missing => {
+            let why = format!("protected groups must have approval annotation \"{APPROVED}\", {see}");
+            errors.push(FieldError::required(&field, &why));
+        }
+        Approval::Malformed => {
+            let why = format!(
+                "protected groups must have approval annotation \"{APPROVED}\" with either a URL or a reason starting with \"unapproved\", {see}"
+            );
+            errors.push(FieldError::invalid(&field, str_at(crd, &["metadata", "annotations", APPROVED]), &why));
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Approval {
+    /// By a URL, or openly not.
+    Given,
+    Missing,
+    Malformed,
+}
+
+impl Approval {
+    fn of(crd: &Value) -> Self {
+        let text = str_at(crd, &["metadata", "annotations", APPROVED]);
+        let is_url = text.split_once("://").is_some_and(|(scheme, rest)| {
+            let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+            scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && !host.is_empty() && !text.contains(' ')
+        });
+        match text {
+            "" => Self::Missing,
+            _ if is_url || text.starts_with("unapproved") => Self::Given,
+            _ => Self::Malformed,
+        }
+    }
+}
+
+/// What this server takes and does not do, so that nobody counts on it.
+pub(crate) fn warnings(crd: &Value) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for version in list_at(crd, &["spec", "versions"]) {
+        if has_rules(&version["schema"]["openAPIV3Schema"]) {
+            let name = str_at(version, &["name"]);
+            warnings
+                .push(format!("version {name}: x-kubernetes-validations are stored and not evaluated by this server"));
+        }
+    }
+    if str_at(crd, &["spec", "conversion", "strategy"]) == "Webhook" {
+        let text = "spec.conversion: this server calls no conversion webhooks; versions show the same fields";
+        warnings.push(text.to_owned());
+    }
+    warnings
+}
+
+/// Whether a schema, which is no deeper than a stored object, has rules in CEL anywhere.
+fn has_rules(schema: &Value) -> bool {
+    match schema {
+        Value::Object(fields) => fields
+            .iter()
+            .any(|(name, value)| (name == "x-kubernetes-validations" && value.is_array()) || has_rules(value)),
+        Value::Array(items) => items.iter().any(has_rules),
+        _ => false,
     }
 }
 
@@ -195,6 +276,46 @@ mod tests {
                 "spec.versions[0].schema.openAPIV3Schema: Required value",
             ]
         );
+    }
+
+    #[test]
+    fn the_community_s_groups_need_an_approval() {
+        let crd = |group: &str, approval: &str| json!({"metadata": {"annotations": {APPROVED: approval}}, "spec": {"group": group}});
+        let found = |new: &Value, old: Option<&Value>| {
+            let mut errors = Vec::new();
+            approval(new, old, &mut errors);
+            errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        };
+        assert_eq!(
+            found(&crd("apps.k8s.io", ""), None),
+            "metadata.annotations[api-approved.kubernetes.io]: Required value: protected groups must have approval annotation \
+             \"api-approved.kubernetes.io\", see https://github.com/kubernetes/enhancements/pull/1111"
+        );
+        assert!(found(&crd("k8s.io", "yes"), None).contains("with either a URL or a reason"));
+        let fine =
+            [("k8s.io", "https://a.b/c"), ("x.kubernetes.io", "unapproved, a test"), ("myk8s.io", ""), ("g.io", "")];
+        for (group, approval) in fine {
+            assert_eq!(found(&crd(group, approval), None), "", "{group} {approval}");
+        }
+        assert_eq!(found(&crd("k8s.io", ""), Some(&crd("k8s.io", ""))), "", "it stood there before");
+        assert_ne!(found(&crd("k8s.io", ""), Some(&crd("k8s.io", "https://a.b/c"))), "");
+    }
+
+    #[test]
+    fn what_is_not_done_is_said() {
+        let rules = json!([{"rule": "self.a > 1"}]);
+        let schema = json!({"properties": {"spec": {"properties": {"a": {"x-kubernetes-validations": rules}}}}});
+        let crd = json!({"spec": {"conversion": {"strategy": "Webhook"}, "versions": [
+            {"name": "v1", "schema": {"openAPIV3Schema": schema}}, {"name": "v2", "schema": {"openAPIV3Schema": {}}},
+        ]}});
+        assert_eq!(
+            warnings(&crd),
+            [
+                "version v1: x-kubernetes-validations are stored and not evaluated by this server",
+                "spec.conversion: this server calls no conversion webhooks; versions show the same fields",
+            ]
+        );
+        assert!(warnings(&json!({"spec": {"versions": []}})).is_empty());
     }
 
     #[test]

@@ -17,8 +17,8 @@ pub const MAX_READS: usize = 400;
 pub const MAX_WRITES: usize = 200;
 /// So many watches and followed logs at once.
 pub const MAX_LONG_RUNNING: usize = 8192;
-/// All bodies under way together.
-pub const MAX_BODIES_BYTES: usize = 48 << 20;
+/// The bodies of all requests together, until they are answered.
+pub const MAX_BODIES_BYTES: usize = 24 << 20;
 
 const RETRY_AFTER_S: u32 = 1;
 

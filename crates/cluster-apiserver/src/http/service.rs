@@ -16,7 +16,7 @@ use futures::FutureExt;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
 use super::body::{Body, BodyError};
@@ -31,6 +31,7 @@ use crate::identity::{Caller, Identity};
 use crate::metrics::{AnswerLabels, RequestLabels};
 use crate::negotiate::accept::{self, Shapes};
 use crate::registry::Resource;
+use crate::selector::FieldSelector;
 use crate::status::{Result, StatusError};
 use crate::verbs::{self, Ask};
 
@@ -93,13 +94,15 @@ impl ApiService {
                 let verb = verb(request.method(), &path, &query);
                 labels.verb = verb.to_uppercase();
                 authorize(core, &caller, verb, &path, &query)?;
-                let resource = find(core, &path)?;
+                let resource = find(core, verb, &path)?;
                 match resource {
                     Some(resource) => {
                         labels.group.clone_from(&path.group);
                         labels.version.clone_from(&path.version);
                         labels.resource.clone_from(&path.plural);
-                        labels.subresource.clone_from(&path.subresource);
+                        if resource.subresource(&path.subresource).is_some() {
+                            labels.subresource.clone_from(&path.subresource);
+                        }
                         self.resource(request, caller, query, path, resource, verb).await
                     }
                     None => Ok(respond::page_not_found()),
@@ -153,8 +156,8 @@ impl ApiService {
             "log" => accept::Accepted::default(),
             _ => accept::negotiate(header(&parts.headers, ACCEPT), shapes)?,
         };
-        let body = match parts.method {
-            Method::GET => Bytes::new(),
+        let (body, room) = match parts.method {
+            Method::GET => (Bytes::new(), None),
             _ => self.read(&caller, &parts.headers, body).await?,
         };
         let ask = Ask {
@@ -169,6 +172,7 @@ impl ApiService {
             content_type: header(&parts.headers, CONTENT_TYPE).unwrap_or_default().to_owned(),
             takes_gzip: respond::takes_gzip(&parts.headers),
             body,
+            _room: room,
             verb,
         };
         if matches!(verb, "get" | "list" | "watch") {
@@ -203,17 +207,23 @@ impl ApiService {
         self.core.limits.enter(sort, &self.core.metrics).map(Some)
     }
 
-    async fn read(&self, caller: &Caller, headers: &HeaderMap, body: RequestBody) -> Result<Bytes> {
+    /// The body, and the room that it takes until the request is answered: what is made of it is larger than itself.
+    async fn read(
+        &self,
+        caller: &Caller,
+        headers: &HeaderMap,
+        body: RequestBody,
+    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>)> {
         let length = header(headers, CONTENT_LENGTH).and_then(|text| text.parse::<usize>().ok());
         if length.is_some_and(|length| length > MAX_BODY_BYTES) {
             return Err(StatusError::too_large(MAX_BODY_BYTES));
         }
         if caller.is_in_process {
-            return collect(body).await;
+            return Ok((collect(body).await?, None));
         }
         let arriving = async {
-            let _room = self.core.limits.body(length.unwrap_or(MAX_BODY_BYTES)).await;
-            collect(body).await
+            let room = self.core.limits.body(length.unwrap_or(MAX_BODY_BYTES)).await;
+            Ok((collect(body).await?, room))
         };
         let late = |_| StatusError::new(408, "Timeout", "the body of the request took too long to arrive");
         tokio::time::timeout(BODY_TIMEOUT, arriving).await.map_err(late)?
@@ -282,12 +292,12 @@ fn verb(method: &Method, path: &ResourcePath, query: &Query) -> &'static str {
 }
 
 fn authorize(core: &Core, caller: &Caller, verb: &str, path: &ResourcePath, query: &Query) -> Result<()> {
-    // A list or watch of one name is allowed to whoever may read that name.
-    let named = query.get("fieldSelector").and_then(|selector| selector.strip_prefix("metadata.name="));
-    let name = match named {
-        Some(name) if path.name.is_empty() && !name.contains([',', '=', '!']) => name,
-        _ => &path.name,
+    // A list or watch of one name is allowed to whoever may read that name. Other verbs do not go by the selector.
+    let selector = match verb {
+        "list" | "watch" if path.name.is_empty() => FieldSelector::parse(query.text("fieldSelector"), |_| true).ok(),
+        _ => None,
     };
+    let name = selector.as_ref().and_then(FieldSelector::name).unwrap_or(&path.name);
     let ask = Attributes {
         verb,
         group: &path.group,
@@ -304,7 +314,7 @@ fn authorize(core: &Core, caller: &Caller, verb: &str, path: &ResourcePath, quer
 }
 
 /// The resource of a path; `None` if there is not even such a group and version.
-fn find(core: &Core, path: &ResourcePath) -> Result<Option<Arc<Resource>>> {
+fn find(core: &Core, verb: &str, path: &ResourcePath) -> Result<Option<Arc<Resource>>> {
     let catalogue = core.registry.catalogue();
     let Some(resource) = catalogue.find(&path.group, &path.version, &path.plural) else {
         return match catalogue.version(&path.group, &path.version) {
@@ -319,6 +329,9 @@ fn find(core: &Core, path: &ResourcePath) -> Result<Option<Arc<Resource>>> {
     };
     if is_misplaced || path.has_more && path.subresource != "proxy" {
         return Err(StatusError::no_such_resource());
+    }
+    if verb == "create" && catalogue.is_ending(resource) {
+        return Err(StatusError::ending(&path.group, &path.plural, verb));
     }
     Ok(Some(Arc::clone(resource)))
 }

@@ -124,7 +124,8 @@ mod tests {
         assert_eq!(patched(&object, json!(doubling)), Err(Unfit));
         assert!(patched(&object, json!(doubling[..5])).is_ok());
         let many = json!({"data": vec![json!({"": 0}); MAX_VALUES / 4]});
-        let twice = json!([{"op": "copy", "from": "/data", "path": "/b"}, {"op": "copy", "from": "/data", "path": "/c"}]);
+        let twice =
+            json!([{"op": "copy", "from": "/data", "path": "/b"}, {"op": "copy", "from": "/data", "path": "/c"}]);
         assert_eq!(patched(&many, twice), Err(Unfit), "small values are counted");
     }
 

@@ -15,7 +15,6 @@ use crate::{
     value::MAX_DEPTH,
 };
 
-
 /// Decodes a message of type `of`.
 pub(super) fn decode(of: Type, bytes: &[u8]) -> Result<Value, ProtoError> {
     Decoder { values: 0 }.message(of, bytes, 0)

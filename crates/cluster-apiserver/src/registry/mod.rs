@@ -5,7 +5,7 @@
 
 mod resource;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
@@ -38,6 +38,7 @@ struct Compiled {
     /// Tells whether the spec has changed since.
     edition: (String, i64),
     is_served: bool,
+    is_ending: bool,
     crd: ObjectKey,
     names: Names,
     resources: Vec<Arc<Resource>>,
@@ -50,6 +51,8 @@ pub(crate) struct Catalogue {
     pub(crate) revision: Revision,
     by_plural: BTreeMap<(String, String), BTreeMap<String, Arc<Resource>>>,
     pub(crate) groups: Vec<Group>,
+    /// Whose CRDs are being deleted.
+    ending: BTreeSet<TableName>,
 }
 
 /// A group and its versions, preferred first.
@@ -92,6 +95,20 @@ impl Registry {
         self.builtins.iter().find(|resource| resource.is(group, plural))
     }
 
+    /// The names that built-in kinds of a group hold.
+    pub(crate) fn builtin_names(&self, group: &str) -> impl Iterator<Item = Names> {
+        self.builtins.iter().filter(move |builtin| builtin.group == group).map(|builtin| Names {
+            group: builtin.group.clone(),
+            plural: builtin.plural.clone(),
+            singular: builtin.singular.clone(),
+            kind: builtin.kind.clone(),
+            list_kind: builtin.list_kind.clone(),
+            short_names: builtin.short_names.clone(),
+            categories: builtin.categories.clone(),
+            is_namespaced: builtin.is_namespaced,
+        })
+    }
+
     fn refresh(&self, current: &mut Current) {
         // Asked before the list: if a write comes between the two, the next caller looks again.
         let revision = self.store.table_revision(&self.crds);
@@ -120,13 +137,14 @@ impl Compiled {
     fn of(key: &ObjectKey, revision: Revision, crd: &Value, before: Option<Self>) -> Self {
         let edition = crate::crd::edition(crd);
         let is_served = crate::crd::has_condition(crd, "Established");
+        let is_ending = crate::crd::has_condition(crd, "Terminating");
         match before {
-            Some(before) if before.edition == edition => Self { revision, is_served, ..before },
+            Some(before) if before.edition == edition => Self { revision, is_served, is_ending, ..before },
             _ => {
                 let Definition { names, versions } = Definition::compile(crd);
                 let resources =
                     versions.into_iter().map(|version| Arc::new(Resource::custom(&names, version))).collect();
-                Self { revision, edition, is_served, crd: key.clone(), names, resources }
+                Self { revision, edition, is_served, is_ending, crd: key.clone(), names, resources }
             }
         }
     }
@@ -139,7 +157,11 @@ impl Catalogue {
             catalogue.add(resource, None);
         }
         let built_in_groups = catalogue.groups.len();
-        for compiled in custom.filter(|compiled| compiled.is_served) {
+        let is_builtin = |names: &Names| builtins.iter().any(|builtin| builtin.is(&names.group, &names.plural));
+        for compiled in custom.filter(|compiled| compiled.is_served && !is_builtin(&compiled.names)) {
+            if compiled.is_ending {
+                catalogue.ending.insert(compiled.names.table());
+            }
             for resource in &compiled.resources {
                 catalogue.add(resource, Some(&compiled.crd));
             }
@@ -182,6 +204,11 @@ impl Catalogue {
     /// A resource by its path.
     pub(crate) fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
         self.by_plural.get(&(group.to_owned(), plural.to_owned()))?.get(version)
+    }
+
+    /// Whether a resource's CRD is being deleted.
+    pub(crate) fn is_ending(&self, resource: &Resource) -> bool {
+        self.ending.contains(&resource.table)
     }
 
     /// A version of a group.

@@ -49,6 +49,18 @@ impl FieldSelector {
         self.0.iter().find(|term| term.field == "metadata.name" && !term.is_negated).map(|term| term.value.as_str())
     }
 
+    /// The selector for the object `name` alone; `None` if it selects by anything else.
+    pub fn named(self, name: &str) -> Option<Self> {
+        match self.name() {
+            Some(selected) => (selected == name).then_some(self),
+            None if self.is_everything() => {
+                let (field, value) = ("metadata.name".to_owned(), name.to_owned());
+                Some(Self(vec![Term { field, value, is_negated: false }]))
+            }
+            None => None,
+        }
+    }
+
     /// Whether the terms about the key hold.
     pub fn matches_key(&self, key: &ObjectKey) -> bool {
         self.0.iter().all(|term| match term.field.as_str() {
@@ -136,6 +148,9 @@ mod tests {
         assert!(!selector.matches_key(&ObjectKey::new("c", "a")));
         assert!(selector.matches_fields(|_| "Pending".to_owned()));
         assert!(!selector.matches_fields(|_| "Running".to_owned()));
+        assert_eq!(parse("").expect("empty").named("a"), parse("metadata.name=a").ok());
+        assert_eq!(parse("metadata.name=a").expect("selector").named("b"), None);
+        assert_eq!(parse("status.phase=Running").expect("selector").named("a"), None);
         assert!(parse("").expect("empty").is_everything());
         assert!(parse(r"metadata.name=a\,b").expect("escaped").matches_key(&ObjectKey::new("", "a,b")));
     }

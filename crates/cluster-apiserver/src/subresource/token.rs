@@ -18,7 +18,7 @@ const MIN_LIFETIME_S: i64 = 600;
 const MAX_LIFETIME_S: i64 = 1 << 32;
 
 pub(super) async fn create(ask: &Ask) -> Result<Answer> {
-    WriteOptions::parse(&ask.query, "CreateOptions")?;
+    let is_dry_run = WriteOptions::parse(&ask.query, "CreateOptions")?.is_dry_run;
     let core = &ask.core;
     let key = ObjectKey::new(&ask.namespace, &ask.name);
     let account = core.store.get(&ask.resource.table, &key).ok_or_else(|| ask.resource.not_found(&ask.name))?;
@@ -56,6 +56,8 @@ pub(super) async fn create(ask: &Ask) -> Result<Answer> {
     metadata.insert("namespace".to_owned(), ask.namespace.as_str().into());
     metadata.insert("uid".to_owned(), account["metadata"]["uid"].clone());
     metadata.insert("creationTimestamp".to_owned(), time_text(now).into());
+    // A dry run hands out nothing that works.
+    let token = if is_dry_run { String::new() } else { token };
     request["status"] = json!({"token": token, "expirationTimestamp": time_text(expires)});
     Ok(Answer::created(Content::Other(request)))
 }

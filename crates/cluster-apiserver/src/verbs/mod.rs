@@ -13,6 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Response;
 use serde_json::Value;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::core::Core;
 use crate::http::body::Body;
@@ -43,6 +44,8 @@ pub(crate) struct Ask {
     pub(crate) content_type: String,
     pub(crate) takes_gzip: bool,
     pub(crate) body: Bytes,
+    /// Held until the request is answered.
+    pub(crate) _room: Option<OwnedSemaphorePermit>,
     pub(crate) verb: &'static str,
 }
 

@@ -26,7 +26,12 @@ impl Selection {
         let bad = |error: crate::selector::SelectorError| StatusError::bad_request(error.0);
         let labels = LabelSelector::parse(ask.query.text("labelSelector")).map_err(bad)?;
         let is_selectable = |field: &str| ask.resource.is_selectable(field);
-        let fields = FieldSelector::parse(ask.query.text("fieldSelector"), is_selectable).map_err(bad)?;
+        let mut fields = FieldSelector::parse(ask.query.text("fieldSelector"), is_selectable).map_err(bad)?;
+        // An old watch path that names an object: who asks may have been let in for that name alone.
+        if !ask.name.is_empty() {
+            let why = "fieldSelector metadata.name doesn't match requested name";
+            fields = fields.named(&ask.name).ok_or_else(|| StatusError::bad_request(why))?;
+        }
         Ok(Self { prefix: ask.prefix(), labels, fields })
     }
 

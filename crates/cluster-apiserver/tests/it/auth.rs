@@ -8,7 +8,7 @@ use cluster_apiserver::Identity;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams};
 
-use crate::support::{BOB_TOKEN, CONFIG_MAPS, Harness, Raw};
+use crate::support::{BOB_TOKEN, CONFIG_MAPS, Harness, Raw, config_map};
 
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 
@@ -180,4 +180,96 @@ async fn reviews_answer_what_requests_would() {
             .iter()
             .any(|rule| rule["resources"] == json!(["pods"]))
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_may_read_one_name_reads_that_one() {
+    let harness = Harness::start().await;
+    let (raw, bob) = (harness.raw(), harness.with_token(BOB_TOKEN));
+    for name in ["a", "b"] {
+        raw.post(CONFIG_MAPS, &config_map(name)).await;
+    }
+    let rule = json!([{"verbs": ["*"], "apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["a"]}]);
+    grant(&raw, "one", rule, user("bob")).await;
+    let watch =
+        |name: &str| format!("{}/{name}?timeoutSeconds=1", CONFIG_MAPS.replace("/namespaces", "/watch/namespaces"));
+    let seen = bob.get(&watch("a")).await;
+    assert_eq!((seen.status.as_u16(), seen.json()["object"]["metadata"]["name"].as_str()), (200, Some("a")));
+    assert_eq!(bob.get(&watch("b")).await.status, 403);
+    let other = bob.get(&format!("{}&fieldSelector=metadata.name%3Db", watch("a"))).await;
+    assert_eq!(
+        (other.status.as_u16(), other.message()),
+        (400, "fieldSelector metadata.name doesn't match requested name".to_owned())
+    );
+    let selected = format!("{CONFIG_MAPS}?fieldSelector=metadata.name%3Da");
+    let list = bob.get(&selected).await;
+    assert_eq!((list.status.as_u16(), list.json()["items"].as_array().map(Vec::len)), (200, Some(1)));
+    assert_eq!(bob.get(&format!("{selected}%2Cmetadata.namespace%3Ddefault")).await.status, 200);
+    for wider in ["", "?fieldSelector=metadata.name%3Db", "?fieldSelector=metadata.name!%3Da"] {
+        assert_eq!(bob.get(&format!("{CONFIG_MAPS}{wider}")).await.status, 403, "{wider}");
+    }
+    assert_eq!(bob.post(&selected, &config_map("c")).await.status, 403, "a create is of no name");
+    assert_eq!(bob.delete(&selected, &Value::Null).await.status, 403);
+    assert_eq!(bob.get(&format!("{CONFIG_MAPS}/a")).await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn roles_are_not_gathered_or_labelled_into_more() {
+    let harness = Harness::start().await;
+    let (raw, bob) = (harness.raw(), harness.with_token(BOB_TOKEN));
+    let writer = json!([
+        {"verbs": ["create", "update", "get", "patch"], "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["clusterroles"]},
+    ]);
+    grant(&raw, "writer", writer, user("bob")).await;
+    let roles = format!("{RBAC}/clusterroles");
+    let gathering = json!({
+        "metadata": {"name": "all"}, "rules": [],
+        "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"kubernetes.io/bootstrapping": "rbac-defaults"}}]},
+    });
+    let refused = bob.post(&roles, &gathering).await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.message()),
+        (403, "clusterroles.rbac.authorization.k8s.io \"all\" is forbidden: must have cluster-admin privileges to use the aggregationRule".to_owned())
+    );
+    assert_eq!(raw.post(&roles, &gathering).await.status, 201);
+    let dropped = bob.merge(&format!("{roles}/all"), &json!({"aggregationRule": null})).await;
+    assert_eq!(dropped.status, 403, "nor is one taken away");
+
+    let secrets = json!({"metadata": {"name": "secrets"}, "rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["secrets"]}]});
+    raw.post(&roles, &secrets).await;
+    let path = format!("{roles}/secrets");
+    let label = json!({"metadata": {"labels": {"rbac.authorization.k8s.io/aggregate-to-view": "true"}}});
+    assert_eq!(bob.merge(&path, &label).await.status, 403, "a label would put the rules into another role");
+    assert_eq!(bob.merge(&path, &json!({"metadata": {"finalizers": ["x.io/f"]}})).await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_role_that_comes_later_is_bound_by_who_may_bind() {
+    let harness = Harness::start().await;
+    let (raw, bob) = (harness.raw(), harness.with_token(BOB_TOKEN));
+    let verbs = |verbs: Value, resource: &str| json!({"verbs": verbs, "apiGroups": ["rbac.authorization.k8s.io"], "resources": [resource]});
+    grant(&raw, "binder", json!([verbs(json!(["create"]), "rolebindings")]), user("bob")).await;
+    let bindings = format!("{RBAC}/namespaces/default/rolebindings");
+    let binding = |kind: &str| {
+        json!({"metadata": {"name": "later"}, "subjects": [user("bob")],
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": "later"}})
+    };
+    let refused = bob.post(&bindings, &binding("Role")).await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.message()),
+        (404, "roles.rbac.authorization.k8s.io \"later\" not found".to_owned())
+    );
+    assert_eq!(bob.post(&bindings, &binding("ClusterRole")).await.status, 404);
+    grant(&raw, "may-bind", json!([verbs(json!(["bind"]), "roles")]), user("bob")).await;
+    assert_eq!(bob.post(&bindings, &binding("Role")).await.status, 201);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_hands_out_no_token() {
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    raw.post(accounts, &json!({"metadata": {"name": "bot"}})).await;
+    let dry = raw.post(&format!("{accounts}/bot/token?dryRun=All"), &json!({"spec": {}})).await;
+    assert_eq!((dry.status.as_u16(), dry.json()["status"]["token"].as_str()), (201, Some("")));
 }

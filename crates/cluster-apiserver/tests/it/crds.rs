@@ -1,5 +1,6 @@
 //! Custom resources, from the CRD's creation to its end.
 
+use cluster_apiserver::store::journal::memory::MemoryDisk;
 use serde_json::{Value, json};
 
 use crate::support::{Harness, Raw, eventually};
@@ -198,4 +199,116 @@ async fn two_kinds_cannot_have_one_name() {
     assert_eq!(raw.get("/apis/g.io/v1/bars").await.status, 404);
     raw.delete(&format!("{CRDS}/foos.g.io"), &json!(null)).await;
     eventually("the name is free", || async { raw.get("/apis/g.io/v1/bars").await.status == 200 }).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_built_in_stays_what_it_is() {
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    let mut shadow = crd();
+    shadow["metadata"] = json!({
+        "name": "roles.rbac.authorization.k8s.io",
+        "annotations": {"api-approved.kubernetes.io": "unapproved, a test"},
+    });
+    shadow["spec"]["group"] = json!("rbac.authorization.k8s.io");
+    shadow["spec"]["names"] = json!({"plural": "roles", "kind": "Foo"});
+    assert_eq!(raw.post(CRDS, &shadow).await.status, 201);
+    let path = format!("{CRDS}/roles.rbac.authorization.k8s.io");
+    eventually("it is refused", || async {
+        raw.get(&path).await.json()["status"]["conditions"][0]["reason"] == "PluralConflict"
+    })
+    .await;
+    assert_eq!(raw.get("/apis/rbac.authorization.k8s.io/v1/roles").await.json()["kind"], "RoleList");
+    shadow["metadata"] = json!({"name": "foos.rbac.authorization.k8s.io"});
+    shadow["spec"]["names"] = json!({"plural": "foos", "kind": "Foo"});
+    let refused = raw.post(CRDS, &shadow).await;
+    assert_eq!(refused.status, 422);
+    assert!(refused.message().contains("protected groups must have approval annotation"), "{}", refused.message());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ending_kind_takes_nothing_new_and_tells_its_end() {
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    establish(&raw).await;
+    let mut held = foo("held", json!({"req": "xx"}));
+    held["metadata"]["finalizers"] = json!(["x.io/f"]);
+    let made = raw.post(FOOS, &held).await.json();
+    let from = made["metadata"]["resourceVersion"].as_str().expect("revision");
+    // Nothing is read of it until the kind is gone.
+    let request = http::Request::builder()
+        .uri(format!("{FOOS}?watch=1&resourceVersion={from}"))
+        .body(http_body_util::Full::default())
+        .expect("request");
+    let watch = raw.open(request).await;
+    raw.delete(&format!("{CRDS}/foos.g.io"), &json!(null)).await;
+    let refused = raw.post(FOOS, &foo("new", json!({"req": "xx"}))).await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.message()),
+        (405, "create not allowed while custom resource definition is terminating".to_owned())
+    );
+    eventually("it is marked", || async {
+        raw.get(&format!("{FOOS}/held")).await.json()["metadata"].get("deletionTimestamp").is_some()
+    })
+    .await;
+    raw.merge(&format!("{FOOS}/held"), &json!({"metadata": {"finalizers": null}})).await;
+    eventually("the CRD is gone", || async { raw.get(&format!("{CRDS}/foos.g.io")).await.status == 404 }).await;
+    let body = http_body_util::BodyExt::collect(watch.into_body()).await.expect("body").to_bytes();
+    let types: Vec<Value> = body
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice::<Value>(line).expect("event")["type"].clone())
+        .collect();
+    assert_eq!(types, ["MODIFIED", "DELETED"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_definition_that_cannot_be_settled_keeps_no_other_back() {
+    let disk = MemoryDisk::new();
+    let journal = disk.journal();
+    // Stored by something else, and nothing that a write would be let through with: its status can never be written.
+    let store = cluster_apiserver::store::Store::open(journal, &base_rt::metrics::Scope::root()).expect("open");
+    let table = cluster_apiserver::store::TableName::from("customresourcedefinitions.apiextensions.k8s.io");
+    store.ensure_table(&table);
+    let write = cluster_apiserver::store::Write {
+        table,
+        key: "a.bad.io".into(),
+        expected: cluster_apiserver::store::Expected::Absent,
+        durability: cluster_apiserver::store::Durability::Durable,
+        is_deletion: false,
+        max_bytes: usize::MAX,
+    };
+    let bad = json!({"metadata": {"name": "not.its.name"}, "spec": {"group": "bad.io"}}).to_string().into_bytes();
+    let body = |_| cluster_apiserver::store::NewBody { body: bad, labels: Default::default(), shape: 0 };
+    store.commit(write, body).await.expect("write");
+    store.close();
+    let harness = Harness::start_with(disk, Vec::new()).await;
+    establish(&harness.raw()).await;
+    harness.server.crds_settled(&["foos.g.io", "never.was.io"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_definition_is_told_what_is_not_done_for_it() {
+    let harness = Harness::start().await;
+    let mut rules = crd();
+    rules["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["x-kubernetes-validations"] = json!([{"rule": "true"}]);
+    let made = harness.raw().post(CRDS, &rules).await;
+    assert_eq!(made.status, 201);
+    assert_eq!(
+        made.headers["warning"],
+        "299 - \"version v1: x-kubernetes-validations are stored and not evaluated by this server\""
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scale_is_an_int32() {
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    establish(&raw).await;
+    raw.post(FOOS, &foo("a", json!({"req": "xx"}))).await;
+    for replicas in [json!(3_000_000_000_u32), json!(1.5), json!("2")] {
+        let refused = raw.merge(&format!("{FOOS}/a/scale"), &json!({"spec": {"replicas": replicas}})).await;
+        assert_eq!(refused.status, 422, "{}", refused.message());
+        assert!(refused.message().contains("into Go struct field"), "{}", refused.message());
+    }
 }

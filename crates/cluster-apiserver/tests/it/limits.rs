@@ -91,9 +91,58 @@ async fn every_request_is_counted() {
     let wanted = "apiserver_request_total{verb=\"CREATE\",group=\"\",version=\"v1\",resource=\"configmaps\",subresource=\"\",code=\"201\"} 1";
     assert!(metrics.contains(wanted), "{metrics}");
     assert!(metrics.contains("verb=\"other\"") && !metrics.contains("ODD"), "made-up methods do not make labels");
+    raw.get(&format!("{CONFIG_MAPS}/a/made-up")).await;
+    let metrics = String::from_utf8(raw.get("/metrics").await.bytes.to_vec()).expect("text");
+    assert!(!metrics.contains("made-up"), "nor do made-up subresources");
     let body = raw
         .open(Request::builder().uri(CONFIG_MAPS).body(Full::<Bytes>::default()).expect("request"))
         .await
         .into_body();
     body.collect().await.expect("body");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_is_no_larger_and_no_deeper_than_can_be_kept() {
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    let crd = json!({
+        "metadata": {"name": "bags.g.io"},
+        "spec": {"group": "g.io", "scope": "Cluster", "names": {"plural": "bags", "kind": "Bag"}, "versions": [{
+            "name": "v1", "served": true, "storage": true,
+            "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+        }]},
+    });
+    let crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    assert_eq!(raw.post(crds, &crd).await.status, 201);
+    let bags = "/apis/g.io/v1/bags";
+    eventually("it is served", || async { raw.get(bags).await.status == 200 }).await;
+    let bag = |name: &str| json!({"apiVersion": "g.io/v1", "kind": "Bag", "metadata": {"name": name}});
+
+    let mut large = bag("large");
+    large["data"] = json!("x".repeat(1_500_000));
+    assert_eq!(raw.post(bags, &large).await.status, 201);
+    let path = format!("{bags}/large");
+    let grown = raw.merge(&path, &json!({"more": "y".repeat(100_000)})).await;
+    assert_eq!((grown.status.as_u16(), grown.json()["reason"].as_str()), (413, Some("RequestEntityTooLarge")));
+    large["metadata"]["name"] = json!("larger");
+    large["data"] = json!("x".repeat(1_600_000));
+    assert_eq!(raw.post(bags, &large).await.status, 413);
+    assert_eq!(raw.merge(&path, &json!({"metadata": {"finalizers": ["x.io/f"]}})).await.status, 200);
+    assert_eq!(raw.delete(&path, &Value::Null).await.status, 200, "whatever is there can be deleted");
+
+    let nested = |depth: usize| (0..depth).fold(json!(1), |inner, _| json!([inner]));
+    let mut deep = bag("deep");
+    deep["data"] = nested(99);
+    assert_eq!(raw.post(bags, &deep).await.status, 201);
+    let path = format!("{bags}/deep");
+    assert_eq!(raw.get(&path).await.status, 200);
+    let deeper = raw.merge(&path, &json!({"data": nested(100)})).await;
+    assert_eq!(
+        (deeper.status.as_u16(), deeper.message()),
+        (400, "Bag \"deep\" is nested more than 100 deep".to_owned())
+    );
+    deep["metadata"]["name"] = json!("deeper");
+    deep["data"] = nested(100);
+    assert_eq!(raw.post(bags, &deep).await.status, 400);
+    assert_eq!(raw.delete(&path, &Value::Null).await.status, 200);
 }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use base_controller::{Context, ContextConfig};
+use cluster_apiserver::store::durability::LazyTable;
 use cluster_apiserver::{ApiServer, ApiServerConfig, Identity};
 use cluster_workloads::Environment;
 use knative_serving::manifests::Installation;
@@ -20,6 +21,13 @@ const INSTALLER: &str = "system:kwick";
 const CONTROLLER_ACCOUNT: &str = "controller";
 /// Under which Knative's controllers report Events.
 const CONTROLLER_COMPONENT: &str = "serving-controller";
+
+/// Whose status may be lost in a crash: the autoscaler and its reconcilers compute it again from what is observed then.
+const LAZY_STATUS: [&str; 3] = [
+    "metrics.autoscaling.internal.knative.dev",
+    "podautoscalers.autoscaling.internal.knative.dev",
+    "serverlessservices.networking.internal.knative.dev",
+];
 
 /// How much of the house is built: `kwick up --only …`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,6 +104,7 @@ impl ControlPlane {
         let admission = Arc::new(KnativeAdmission::new(&installation.system_namespace));
         if level == Level::All {
             config.admissions.push(Arc::<KnativeAdmission>::clone(&admission));
+            config.lazy = LazyTable::with_status(LAZY_STATUS);
         }
         let api = ApiServer::start(config).await.map_err(OpenError::Start)?;
         let bundle = match level {
@@ -105,7 +114,7 @@ impl ControlPlane {
         };
         let client = api.client_as(&Identity::master(INSTALLER));
         bundle.install(&client).await.map_err(OpenError::Install)?;
-        api.crds_settled().await;
+        api.crds_settled(&bundle.definitions()).await;
         Ok(Self { api, level, admission, system_namespace: installation.system_namespace.clone() })
     }
 
@@ -136,5 +145,54 @@ impl ControlPlane {
         self.admission.follow(&context, &settings.cluster_domain).await;
         knative_serving::wire(&context, settings, seams);
         context
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base_rt::{Clock, Shutdown, Tasks};
+    use cluster_apiserver::ServiceAccountKey;
+    use cluster_apiserver::store::journal::memory::MemoryDisk;
+    use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    #[expect(clippy::disallowed_methods, reason = "tests play reconcilers")]
+    async fn a_status_that_is_computed_again_waits_for_no_disk() {
+        let disk = MemoryDisk::new();
+        let (_handle, shutdown) = Shutdown::new();
+        let key = ServiceAccountKey::from_pem(&ServiceAccountKey::generate_pem().unwrap()).unwrap();
+        let config = ApiServerConfig::new(disk.journal(), Clock::system(), Tasks::new(shutdown), key);
+        let installation = Installation {
+            system_namespace: "knative-serving".to_owned(),
+            queue_image: "queue".to_owned(),
+            domain: "localhost".to_owned(),
+            ingress_class: "kwick".to_owned(),
+        };
+        let plane = ControlPlane::open(config, Level::All, &installation).await.unwrap();
+        let bundle = Bundle::of_knative(&installation);
+        let names = bundle.definitions();
+        assert!(LAZY_STATUS.iter().all(|name| names.contains(name)), "{names:?}");
+
+        let client = plane.api.client_as(&Identity::service_account("knative-serving", CONTROLLER_ACCOUNT));
+        let kind = GroupVersionKind::gvk("networking.internal.knative.dev", "v1alpha1", "ServerlessService");
+        let resource = ApiResource::from_gvk_with_plural(&kind, "serverlessservices");
+        let services: Api<DynamicObject> = Api::namespaced_with(client, "default", &resource);
+        let service = json!({
+            "apiVersion": "networking.internal.knative.dev/v1alpha1", "kind": "ServerlessService",
+            "metadata": {"name": "s"},
+            "spec": {"protocolType": "http1", "objectRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}},
+        });
+        services.create(&PostParams::default(), &serde_json::from_value(service).unwrap()).await.unwrap();
+        let appends = disk.appends();
+        let params = PatchParams::default();
+        let status = json!({"status": {"serviceName": "s"}});
+        services.patch_status("s", &params, &Patch::Merge(&status)).await.unwrap();
+        assert_eq!(disk.appends(), appends);
+        let spec = json!({"spec": {"mode": "Proxy"}});
+        services.patch("s", &params, &Patch::Merge(&spec)).await.unwrap();
+        assert!(disk.appends() > appends);
     }
 }

@@ -108,6 +108,13 @@ impl Bundle {
         if is_renewed { write_record(client, fingerprint).await } else { Ok(()) }
     }
 
+    /// The names of the kinds among the objects.
+    pub(super) fn definitions(&self) -> Vec<&str> {
+        let plural = CustomResourceDefinition::plural(&());
+        let definitions = self.first.iter().filter(|item| item.resource.plural == plural);
+        definitions.filter_map(|item| item.object.pointer("/metadata/name").and_then(Value::as_str)).collect()
+    }
+
     /// Differs if anything that the program owns differs.
     fn fingerprint(&self) -> String {
         let items = self.first.iter().chain(&self.then).filter(|item| !item.is_operators);
