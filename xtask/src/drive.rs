@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -12,6 +12,8 @@ use crate::{build, sh};
 
 /// How long one run of the driver may take.
 const LIMIT: Duration = Duration::from_secs(40 * 60);
+/// How long taking down what a run left may take, for each instance.
+const SWEEP_LIMIT: Duration = Duration::from_secs(3 * 60);
 
 /// How commands become root here.
 pub(crate) enum Root {
@@ -34,7 +36,6 @@ pub(crate) fn root() -> Root {
 
 /// Builds what is needed, then runs one command of the driver.
 pub(crate) fn build_and_run(name: &str, options: &[String]) -> Result<()> {
-    sh::end_children_on_signals()?;
     build::binaries(Profile::Release)?;
     run(Profile::Release, name, &options.iter().map(String::as_str).collect::<Vec<_>>())
 }
@@ -44,14 +45,14 @@ pub(crate) fn run(profile: Profile, name: &str, options: &[&str]) -> Result<()> 
     let folder = build::folder(profile)?;
     // Not under the target directory: Kwick's unprivileged user must be able to reach its data.
     let scratch = std::env::temp_dir().join(format!("kwick-{name}-{}", std::process::id()));
-    let mut args: Vec<OsString> = vec![folder.join("e2e").into(), name.into()];
+    let mut args: Vec<OsString> = vec![folder.join("e2e").into(), "--until-eof".into(), name.into()];
     args.extend(["--bin-dir".into(), folder.clone().into(), "--scratch".into(), scratch.clone().into()]);
     args.extend(["--workspace".into(), sh::root().into()]);
     if let Some(kubectl) = build::any_kubectl()? {
         args.extend(["--kubectl".into(), kubectl.into()]);
     }
     args.extend(options.iter().map(OsString::from));
-    let done = sh::check_within(LIMIT, &mut as_root(args)?);
+    let done = sh::check_within(LIMIT, as_root(args)?.stdin(Stdio::piped()));
     sweep(&folder.join("kwick"), &scratch).context("cannot clean up after the run")?;
     done
 }
@@ -78,7 +79,8 @@ fn sweep(kwick: &Path, scratch: &Path) -> Result<()> {
         let down = ["down", "--delete-data", "--data-dir"].map(OsString::from);
         let args = std::iter::once(kwick.into()).chain(down).chain([folder.into()]).collect();
         // A folder that is no data directory is refused, which is as good.
-        let _ = sh::check_within(Duration::from_secs(60), &mut as_root(args)?);
+        let _ = sh::clean_up(SWEEP_LIMIT, &mut as_root(args)?);
     }
-    sh::check(&mut as_root(vec!["rm".into(), "-rf".into(), "--one-file-system".into(), scratch.into()])?)
+    let remove = ["rm", "-rf", "--one-file-system"].map(OsString::from);
+    sh::clean_up(SWEEP_LIMIT, &mut as_root(remove.into_iter().chain([scratch.into()]).collect())?)
 }

@@ -59,8 +59,20 @@ struct DriveOptions {
     options: Vec<String>,
 }
 
+/// What a shell says of a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let command = Cli::parse().command;
+    let code = match sh::watch_signals() {
+        Ok(()) => run(command),
+        Err(error) => failed(&error),
+    };
+    if sh::is_interrupted() { ExitCode::from(INTERRUPTED) } else { code }
+}
+
+fn run(command: Task) -> ExitCode {
+    let done = match command {
         Task::Test(options) => return test::run(&options),
         Task::Demo(options) => drive::build_and_run("demo", &options.options),
         Task::Bench(options) => drive::build_and_run("bench", &options.options),
@@ -71,9 +83,11 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
 }

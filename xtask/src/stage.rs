@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::sh;
+
 /// One thing that is checked, or built for the checks.
 pub(crate) struct Stage {
     /// What `--only` and the report call it.
@@ -53,10 +55,10 @@ pub(crate) fn select<'a>(stages: &'a [Stage], only: &[String]) -> Result<Vec<&'a
     Ok(stages.iter().filter(|stage| wanted.contains(&stage.name)).collect())
 }
 
-/// Runs the stages in order.
+/// Runs the stages in order, until one is interrupted.
 pub(crate) fn run(stages: &[&Stage], full: bool) -> Vec<Report> {
     let mut reports: Vec<Report> = Vec::new();
-    for stage in stages {
+    for stage in stages.iter().take_while(|_| !sh::is_interrupted()) {
         println!("── {} ", stage.name);
         let begun = Instant::now();
         let unmet =

@@ -40,7 +40,7 @@ const STAGES: &[Stage] = &[
 
 /// Runs the chosen stages; success when none failed.
 pub(crate) fn run(options: &Options) -> ExitCode {
-    let stages = match sh::end_children_on_signals().and_then(|()| stage::select(STAGES, &options.only)) {
+    let stages = match stage::select(STAGES, &options.only) {
         Ok(stages) => stages,
         Err(error) => {
             eprintln!("error: {error:#}");

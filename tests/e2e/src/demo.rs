@@ -22,6 +22,8 @@ pub(crate) struct Options {
     once: bool,
 }
 
+/// What its data directory is called.
+const NAME: &str = "demo";
 /// Requests at one time in the burst; with a target of 10 each they want several pods.
 const BURST: usize = 40;
 /// How often a caller of the burst asks, each time for a second.
@@ -31,8 +33,8 @@ const ROUNDS: usize = 3;
 pub(crate) fn run(options: &Options) -> Result<()> {
     let _scratch = options.place.open()?;
     let done = show(options);
-    if is_interrupted() && !options.once {
-        say("cleaned up");
+    if is_interrupted() && !options.place.scratch(NAME).exists() {
+        say("interrupted; everything is cleaned up");
         return Ok(());
     }
     done
@@ -40,7 +42,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 fn show(options: &Options) -> Result<()> {
     let begun = Instant::now();
-    let (kwick, took) = timed(|| Instance::start(&options.place, "demo"))?;
+    let (kwick, took) = timed(|| Instance::start(&options.place, NAME))?;
     say(&format!(
         "Kwick is up after {} ms, without Kubernetes; data in {}",
         took.as_millis(),

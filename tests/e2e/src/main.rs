@@ -33,6 +33,9 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(name = "e2e", about = "Drives a Kwick as a black box; `cargo xtask` builds and starts this")]
 struct Cli {
+    /// Be interrupted, as by Ctrl-C, when standard input ends
+    #[arg(long)]
+    until_eof: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -62,7 +65,11 @@ fn main() -> ExitCode {
         println!("error: {error:#}");
         return ExitCode::FAILURE;
     }
-    let done = match Cli::parse().command {
+    let cli = Cli::parse();
+    if cli.until_eof {
+        until::watch_input();
+    }
+    let done = match cli.command {
         Command::Demo(options) => demo::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Golden(options) => golden::run(&options),

@@ -1,7 +1,8 @@
 //! Where things are: the binaries, the workspace, and the scratch folder that is gone in the end.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -42,6 +43,13 @@ impl Place {
         Ok(Scratch(&self.scratch))
     }
 
+    /// The options of another run of this program, with a scratch folder of its own.
+    pub(crate) fn options(&self, scratch: &Path) -> Vec<OsString> {
+        let paths = [("--bin-dir", &*self.bin_dir), ("--scratch", scratch), ("--workspace", &*self.workspace)];
+        let kubectl = self.kubectl().map(|path| ("--kubectl", path));
+        paths.into_iter().chain(kubectl).flat_map(|(name, path)| [name.into(), path.into()]).collect()
+    }
+
     /// A path below the scratch folder.
     pub(crate) fn scratch(&self, name: &str) -> PathBuf {
         self.scratch.join(name)
@@ -62,10 +70,10 @@ impl Place {
         &self.bin_dir
     }
 
-    /// A kwick command, ready to be run.
+    /// A kwick command, ready to be run. In a process group of its own: Ctrl-C is for this program, which then cleans up with others.
     pub(crate) fn kwick(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
         let mut command = Command::new(self.binary("kwick"));
-        command.args(args).stdin(Stdio::null()).env_remove("KUBECONFIG").env_remove("KWICK_DATA_DIR");
+        command.args(args).stdin(Stdio::null()).process_group(0).env_remove("KUBECONFIG").env_remove("KWICK_DATA_DIR");
         command
     }
 
@@ -77,8 +85,11 @@ impl Place {
 
 impl Drop for Scratch<'_> {
     fn drop(&mut self) {
-        // What cannot be removed, the caller's sweep finds.
-        let _ = std::fs::remove_dir_all(self.0);
+        // An instance that could not be taken down keeps its data, by which the caller's sweep finds it.
+        let folders = std::fs::read_dir(self.0).into_iter().flatten().flatten();
+        if !folders.into_iter().any(|folder| folder.path().join("VERSION").exists()) {
+            let _ = std::fs::remove_dir_all(self.0);
+        }
     }
 }
 

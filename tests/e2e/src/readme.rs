@@ -3,16 +3,19 @@
 //! Every block whose fence says `sh ci` is run, in order, in one shell that stops at the first failure. The shell finds the built
 //! binaries and kubectl on its path, and a throw-away data directory in KWICK_DATA_DIR; it is root, so `sudo` does nothing there.
 
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::place::{self, Place};
+use crate::until;
 
 const FENCE: &str = "```sh ci";
-const PRELUDE: &str = "set -euo pipefail\nsudo() { \"$@\"; }\nset -x\n";
+/// With the trap, an interrupted shell ends after the command that it is at, so that none is left running.
+const PRELUDE: &str = "set -euo pipefail\ntrap 'exit 1' INT TERM\nsudo() { \"$@\"; }\nset -x\n";
 
 /// Where.
 #[derive(Args)]
@@ -42,7 +45,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     shell.arg("-c").arg(format!("{PRELUDE}{}", blocks.join("\n"))).current_dir(place.workspace(""));
     shell.env("PATH", format!("{}:{}{path}", place.bin_dir().display(), tools.unwrap_or_default()));
     shell.env("KWICK_DATA_DIR", &data).env("HOME", place.scratch("home"));
-    let status = shell.status().context("cannot start bash");
+    shell.stdin(Stdio::null()).process_group(0);
+    let status = shell.spawn().context("cannot start bash").and_then(|mut shell| until::end_of(&mut shell));
     // Whether or not the commands came to their own `kwick down`.
     let down = place::output(place.kwick(["down", "--delete-data", "--data-dir"]).arg(&data));
     let status = status?;

@@ -1,13 +1,20 @@
-//! Waiting for a level, and the one way this program is interrupted.
+//! Waiting for a level, and how this program is interrupted: by SIGINT, SIGTERM or the end of its standard input.
 
+use std::process::{Child, ExitStatus};
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long an interrupted run may take to take down what it started.
+const CLEAN_UP_WITHIN: Duration = Duration::from_secs(120);
+/// The exit code of an interrupted run that did not come to its end.
+const INTERRUPTED_CODE: i32 = 130;
 
 static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
@@ -18,6 +25,33 @@ pub(crate) fn watch_signals() -> Result<()> {
         signal_hook::flag::register(signal, Arc::clone(flag)).context("cannot watch for signals")?;
     }
     Ok(())
+}
+
+/// From now on the end of standard input is an interruption, too: whoever started this program closed it, or is gone.
+pub(crate) fn watch_input() {
+    let flag = Arc::clone(INTERRUPTED.get_or_init(Arc::default));
+    std::thread::spawn(move || {
+        // An input that cannot be read has ended as well.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        flag.store(true, Ordering::SeqCst);
+        std::thread::sleep(CLEAN_UP_WITHIN);
+        std::process::exit(INTERRUPTED_CODE);
+    });
+}
+
+/// Waits for a program's end. An interruption is handed on to it once.
+pub(crate) fn end_of(child: &mut Child) -> Result<ExitStatus> {
+    let mut is_told = false;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if is_interrupted() && !is_told {
+            kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGTERM)?;
+            is_told = true;
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
 }
 
 /// Whether somebody wants this program to end.

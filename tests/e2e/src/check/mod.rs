@@ -5,6 +5,7 @@
 mod bad_input;
 mod crash;
 mod instances;
+mod interruption;
 mod kubectl;
 mod load;
 mod network;
@@ -74,6 +75,8 @@ const OWN: &[Own] = &[
     Own { name: "refused: data directory damaged", run: refusals::damaged },
     Own { name: "SIGTERM and up keep the pods", run: instances::restart },
     Own { name: "Ctrl-C leaves nothing", run: instances::interrupt },
+    Own { name: "demo: Ctrl-C leaves nothing", run: interruption::ctrl_c },
+    Own { name: "demo: nobody left to end it", run: interruption::orphaned },
     Own { name: "spawner killed", run: instances::spawner_killed },
     Own { name: "first process of a container", run: instances::first_process },
     Own { name: "two instances side by side", run: instances::two },
