@@ -24,7 +24,7 @@ use tokio_rustls::TlsConnector;
 use super::error::ConnectError;
 use super::resolver::{is_private, literal};
 use super::transport::Scheme;
-use super::{CONNECT_TIMEOUT, ClientOptions, NameResolver};
+use super::{CONNECT_TIMEOUT, ClientOptions, LOOKUP_TIMEOUT, NameResolver};
 
 /// How many of a name's addresses are tried.
 const MAX_ADDRESSES: usize = 4;
@@ -96,7 +96,7 @@ impl Connector {
         let addresses: Vec<IpAddr> = match literal(host) {
             Some(addresses) => addresses,
             None => {
-                let found = timeout(CONNECT_TIMEOUT, self.0.resolver.lookup(host.to_owned())).await;
+                let found = timeout(LOOKUP_TIMEOUT, self.0.resolver.lookup(host.to_owned())).await;
                 let found = found.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
                 found.map_err(|source| ConnectError::Resolve { host: host.to_owned(), source: Arc::new(source) })?
             }

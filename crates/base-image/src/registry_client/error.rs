@@ -240,9 +240,13 @@ pub enum ConnectError {
 }
 
 impl FetchError {
-    /// Whether no HTTP was spoken at all.
-    pub(super) fn is_transport(&self) -> bool {
-        matches!(self, Self::Connect { .. } | Self::Broken { .. })
+    /// Whether there is a host, of which no HTTP over TLS comes (port 443 may be closed where 80 is open).
+    pub(super) fn is_no_https(&self) -> bool {
+        matches!(
+            self,
+            Self::Connect { source: ConnectError::Tls { .. } | ConnectError::Tcp { .. } | ConnectError::NoRoots, .. }
+                | Self::Broken { .. }
+        )
     }
 
     /// Whether trying again in a moment may help.

@@ -30,6 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base_rt::{Clock, Tasks};
+use http::StatusCode;
 use rustls::pki_types::CertificateDer;
 
 pub use error::{ConnectError, FetchError};
@@ -45,6 +46,9 @@ use transport::{Scheme, Transport};
 
 /// Until a connection stands, TLS included, to one address.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Until a host's name is known. Shorter than what callers allow for the whole, so that they hear what it was that took so long.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Until a response's head is there.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -94,11 +98,13 @@ impl RegistryClient {
             return Ok(*scheme);
         }
         let scheme = match self.0.transport.probe(Scheme::Https, host).await {
-            Ok(()) => Scheme::Https,
-            Err(error) if error.is_transport() && self.0.connector.allows_plain(host).await => {
-                // Where plain HTTP does not answer either, what TLS met says more.
-                self.0.transport.probe(Scheme::Http, host).await.map_err(|_| error)?;
-                Scheme::Http
+            Ok(_) => Scheme::Https,
+            Err(error) if error.is_no_https() && self.0.connector.allows_plain(host).await => {
+                // Where no registry answers plain HTTP either (servers of TLS tell such clients of their mistake), what TLS met says more.
+                match self.0.transport.probe(Scheme::Http, host).await {
+                    Ok(StatusCode::OK | StatusCode::UNAUTHORIZED) => Scheme::Http,
+                    _ => return Err(error),
+                }
             }
             Err(error) => return Err(error),
         };

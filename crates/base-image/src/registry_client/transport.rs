@@ -6,7 +6,7 @@ use base_rt::{Phase, Shutdown, Tasks};
 use bytes::{Bytes, BytesMut};
 use http::header::{HOST, HeaderValue, USER_AGENT};
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, Uri};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
@@ -81,12 +81,14 @@ impl Transport {
         Self { client }
     }
 
-    /// Whether `host` answers HTTP at all.
-    pub(super) async fn probe(&self, scheme: Scheme, host: &str) -> Result<(), FetchError> {
+    /// Asks whether there is a registry at `host`; the status of the answer.
+    pub(super) async fn probe(&self, scheme: Scheme, host: &str) -> Result<StatusCode, FetchError> {
         let path = PathAndQuery::from_static("/v2/");
         let uri = scheme.uri(host, &path).map_err(|_| invalid_address(host))?;
         let request = Request::builder().method(Method::GET).uri(uri).body(empty());
-        self.send(host, request.map_err(|_| invalid_address(host))?, RESPONSE_TIMEOUT).await.map(drop)
+        self.send(host, request.map_err(|_| invalid_address(host))?, RESPONSE_TIMEOUT)
+            .await
+            .map(|response| response.status())
     }
 
     /// Sends `request` and waits for the response's head.

@@ -18,7 +18,8 @@
 //! clients mean that only know mirrors of that one.
 //!
 //! **Bounds**: manifests, blobs, uploads under way and their idle time, each chunk's delay; blobs stream both ways. A request for a host
-//! name that is not ours is refused, so that no web page reaches a local registry by rebinding its own name to loopback.
+//! name that is not ours is refused, so that no web page reaches a local registry by rebinding its own name to loopback; and a change that
+//! a page of another site asks for, which a browser says.
 //!
 //! Specified by: OCI distribution-spec v1.1; containerd's `docs/hosts.md` (`ns`). The specification's own conformance program passes,
 //! with SHA-512 content switched off.
@@ -44,7 +45,7 @@ use base_rt::metrics::{Counter, Scope};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -74,6 +75,9 @@ const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api
 
 /// The manifest that a pushed one is about.
 const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+
+/// In which relation the page that asks stands to this server.
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// What a parameter's value may not hold as it is. A registry's name needs none of it.
 const IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b':').remove(b'-');
@@ -161,6 +165,7 @@ impl Registry {
 
     async fn answer(&self, parts: &Parts, body: impl Body, access: Access) -> Result<Response<RegistryBody>, Failure> {
         check_host(parts, self.0.store.own_names())?;
+        check_site(parts)?;
         let route = Route::parse(parts.uri.path())?;
         let call = Call { registry: self, parts, query: Query::new(parts.uri.query()), access };
         match (&parts.method, &route) {
@@ -285,6 +290,16 @@ fn check_host(parts: &Parts, own: &OwnNames) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::new(Code::Denied, format!("this registry is not {name:?}: use its address, or a name that it knows")))
+}
+
+/// Browsers send simple requests to any address, whatever page asks for them; they say so. No registry's client is a browser.
+fn check_site(parts: &Parts) -> Result<(), Failure> {
+    let text = |name| parts.headers.get(name).map(HeaderValue::as_bytes);
+    let is_foreign = text(ORIGIN).is_some() || !matches!(text(FETCH_SITE), None | Some(b"none"));
+    if is_foreign && !parts.method.is_safe() {
+        return Err(Failure::new(Code::Denied, "web pages may not change this registry"));
+    }
+    Ok(())
 }
 
 fn empty(status: StatusCode) -> Response<RegistryBody> {

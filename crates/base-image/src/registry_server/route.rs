@@ -28,8 +28,10 @@ pub(super) enum Route {
 impl Route {
     pub(super) fn parse(path: &str) -> Result<Self, Failure> {
         let unknown = || Failure::new(Code::NameUnknown, "the registry has no such path");
-        let path =
-            percent_decode_str(path.get(..MAX_PATH_BYTES).unwrap_or(path)).decode_utf8().map_err(|_| unknown())?;
+        if path.len() > MAX_PATH_BYTES {
+            return Err(Failure::new(Code::NameInvalid, format!("the path is longer than {MAX_PATH_BYTES} bytes")));
+        }
+        let path = percent_decode_str(path).decode_utf8().map_err(|_| unknown())?;
         let rest = path.strip_prefix("/v2").ok_or_else(unknown)?;
         match rest {
             "" | "/" => return Ok(Self::Ping),
@@ -125,6 +127,8 @@ mod tests {
         ] {
             assert!(Route::parse(path).is_err(), "{path}");
         }
+        let long = format!("/v2/{}/tags/list", "a".repeat(MAX_PATH_BYTES));
+        assert!(Route::parse(&long).is_err());
     }
 
     #[test]

@@ -371,3 +371,27 @@ async fn the_list_of_images_shows_every_registry_s() {
     );
     assert_eq!(list().await.len(), 2);
 }
+
+#[tokio::test]
+async fn pages_of_a_browser_may_read_and_change_nothing() {
+    let fixture = fixture();
+    for (name, value) in [("origin", "http://evil.example"), ("origin", "null"), ("sec-fetch-site", "cross-site")] {
+        let request = |method, uri| Request::builder().method(method).uri(uri).header(name, value);
+        let answer = fixture.send(request("POST", "/v2/a/blobs/uploads/"), "", Access::Full).await;
+        assert_eq!(answer.status, 403, "{name}: {value}");
+        let answer = fixture.send(request("GET", "/v2/_catalog"), "", Access::Full).await;
+        assert_eq!(answer.status, 200, "{name}: {value}");
+    }
+    let typed = Request::builder().method("POST").uri("/v2/a/blobs/uploads/").header("sec-fetch-site", "none");
+    assert_eq!(fixture.send(typed, "", Access::Full).await.status, 202);
+}
+
+#[tokio::test]
+async fn uploads_at_once_count_among_those_under_way() {
+    let fixture = fixture();
+    for _ in 0..MAX_SESSIONS {
+        assert_eq!(fixture.call("POST", "/v2/a/blobs/uploads/", "").await.status, 202);
+    }
+    let digest = Digest::of(b"more");
+    assert_eq!(fixture.call("POST", &format!("/v2/a/blobs/uploads/?digest={digest}"), "more").await.status, 429);
+}

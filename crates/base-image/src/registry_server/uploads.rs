@@ -32,16 +32,14 @@ pub(super) async fn start(call: &Call<'_>, name: &str, body: impl Body) -> Resul
     }
     let digest = call.query.digest("digest")?;
     let writer = call.store().blob_writer(MAX_BLOB_BYTES)?;
-    if let Some(digest) = digest {
-        let (writer, outcome) = receive(writer, body).await;
-        outcome?;
-        return Ok(created(name, store(writer, digest).await?));
-    }
     call.registry.expire_uploads();
     let id = call.registry.0.sessions.start(writer).inspect_err(|_| {
         call.registry.0.metrics.uploads_refused.inc();
     })?;
-    Ok(progress(call, StatusCode::ACCEPTED, name, &id, 0))
+    match digest {
+        None => Ok(progress(call, StatusCode::ACCEPTED, name, &id, 0)),
+        Some(digest) => complete(name, call.registry.0.sessions.take(&id)?, digest, body).await,
+    }
 }
 
 /// `PATCH`: adds a chunk.
@@ -77,14 +75,25 @@ pub(super) async fn finish(
     call.require_write()?;
     let digest = call.query.digest("digest")?;
     let digest = digest.ok_or_else(|| Failure::new(Code::DigestInvalid, "the upload's end must name its ?digest="))?;
-    let mut taken = call.registry.0.sessions.take(id)?;
+    let taken = call.registry.0.sessions.take(id)?;
     if let Err(failure) = check_range(call, taken.length()) {
         return_unchanged(taken);
         return Err(failure);
     }
+    complete(name, taken, digest, body).await
+}
+
+/// Adds the last chunk and makes the upload a blob.
+async fn complete(
+    name: &str,
+    mut taken: Taken<'_>,
+    digest: Digest,
+    body: impl Body,
+) -> Result<Response<RegistryBody>, Failure> {
     let (writer, outcome) = receive(taken.writer()?, body).await;
     outcome?;
-    Ok(created(name, store(writer, digest).await?))
+    let writer = writer.ok_or_else(|| Failure::new(Code::Unknown, "the upload's writer was lost"))?;
+    Ok(created(name, commit(writer, Some(digest)).await?))
 }
 
 /// `GET`: how far an upload has come.
@@ -149,11 +158,6 @@ async fn next_chunk(body: &mut impl Body) -> Result<Option<Bytes>, Failure> {
             }
         }
     }
-}
-
-async fn store(writer: Option<BlobWriter>, digest: Digest) -> Result<Digest, Failure> {
-    let writer = writer.ok_or_else(|| Failure::new(Code::Unknown, "the upload's writer was lost"))?;
-    Ok(commit(writer, Some(digest)).await?)
 }
 
 fn return_unchanged(mut taken: Taken<'_>) {

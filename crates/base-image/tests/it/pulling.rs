@@ -227,7 +227,10 @@ async fn refusals_and_faults_are_told_apart() {
     assert!(matches!(failure(manifests(200, endless)).await, FetchError::TooLarge { .. }));
     assert!(matches!(failure(for_blobs("x")).await, FetchError::WrongContent { .. }));
     assert!(matches!(failure(for_blobs(endless)).await, FetchError::TooLarge { .. }));
-    assert!(matches!(failure(|_| Some(response(302, &[("location", "/v2/")], ""))).await, FetchError::Protocol { .. }));
+    let round = |request: &Request<Incoming>| {
+        (request.uri().path() != "/v2/").then(|| response(302, &[("location", "/v2/hello")], ""))
+    };
+    assert!(matches!(failure(round).await, FetchError::Protocol { .. }));
     let digest = |request: &Request<Incoming>| {
         let headers = [("docker-content-digest", "sha512:00")];
         request.uri().path().contains("/manifests/").then(|| response(200, &headers, "{}"))
@@ -385,6 +388,18 @@ async fn an_untrusted_certificate_and_an_unknown_name_are_said() {
     let error = puller.pull(&"registry.test/a".parse().unwrap(), &Anonymous).await.unwrap_err();
     let text = base_rt::error_chain(&error);
     assert!(text.contains("cannot be reached: resolve its name \"registry.test\": no such name"), "{text}");
+}
+
+#[tokio::test]
+async fn what_tls_met_is_said_though_the_server_answers_plain_http_with_a_complaint() {
+    let fixture = fixture();
+    let (acceptor, _) = tls("own.example");
+    // As servers of TLS do: a client that speaks plain HTTP gets a 400. This one has an untrusted certificate besides.
+    let server = fixture.runtime.start_both(acceptor, |_| async { response(400, &[], "speak TLS") }.boxed()).await;
+    let error = fixture.pull(&server, "hello").await.unwrap_err();
+    let text = base_rt::error_chain(&error);
+    assert!(text.contains("agree on TLS with 127.0.0.1: invalid peer certificate"), "{text}");
+    assert_eq!(server.log.take(), ["GET /v2/"], "it was asked");
 }
 
 #[tokio::test]

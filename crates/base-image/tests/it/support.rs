@@ -62,6 +62,21 @@ impl Runtime {
     where
         H: Fn(Request<Incoming>) -> BoxFuture<'static, Response<RegistryBody>> + Send + Sync + 'static,
     {
+        self.listen(tls, false, handler).await
+    }
+
+    /// The same for TLS, and plain HTTP at the same port.
+    pub(crate) async fn start_both<H>(&self, tls: TlsAcceptor, handler: H) -> Server
+    where
+        H: Fn(Request<Incoming>) -> BoxFuture<'static, Response<RegistryBody>> + Send + Sync + 'static,
+    {
+        self.listen(Some(tls), true, handler).await
+    }
+
+    async fn listen<H>(&self, tls: Option<TlsAcceptor>, has_plain: bool, handler: H) -> Server
+    where
+        H: Fn(Request<Incoming>) -> BoxFuture<'static, Response<RegistryBody>> + Send + Sync + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let log = Log::default();
@@ -76,8 +91,11 @@ impl Runtime {
                 });
                 tasks.spawn_transient("test/connection", async move {
                     let http = hyper::server::conn::http1::Builder::new();
+                    // A method's name begins with a letter, a handshake does not.
+                    let mut first = [0];
+                    let is_plain = has_plain && stream.peek(&mut first).await.is_ok() && first[0].is_ascii_uppercase();
                     // A client that goes away is no failure of a test.
-                    let _ = match tls {
+                    let _ = match tls.filter(|_| !is_plain) {
                         None => http.serve_connection(TokioIo::new(stream), service).await,
                         Some(tls) => match tls.accept(stream).await {
                             Ok(stream) => http.serve_connection(TokioIo::new(stream), service).await,
