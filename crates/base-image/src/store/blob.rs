@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use nix::sys::stat::futimens;
@@ -10,6 +11,9 @@ use tempfile::NamedTempFile;
 
 use super::{Store, sync_dir};
 use crate::digest::{Digest, Hasher};
+
+/// How much of a blob is read at a time to verify it.
+const VERIFY_BYTES: usize = 64 << 10;
 
 /// A blob that is being written. Dropped without [`commit`](Self::commit), it leaves nothing.
 #[derive(Debug)]
@@ -56,7 +60,7 @@ pub enum BlobError {
         actual: Digest,
     },
     /// What the store holds is not what it was when it was written.
-    #[error("blob {digest} in the store is damaged: remove the image, then import or pull it again")]
+    #[error("blob {digest} in the store was damaged and has been removed: pull, push or import the image again")]
     Damaged {
         /// Which.
         digest: Digest,
@@ -172,20 +176,38 @@ impl Store {
             return Err(BlobError::TooLarge { limit });
         }
         if Digest::of(&bytes) != digest {
+            self.discard_if_damaged(digest)?;
             return Err(BlobError::Damaged { digest });
         }
         Ok(bytes)
     }
 
-    /// Removes a blob that turned out damaged, so that a pull fetches it again.
+    /// Verifies a blob, and removes it if it is damaged: then the store does not have it, and the next pull, push or import brings it again.
+    /// Whether it was damaged. Reads all of it.
     ///
     /// # Errors
-    /// [`BlobError::Write`].
-    pub fn discard_damaged_blob(&self, digest: Digest) -> Result<(), BlobError> {
-        match fs::remove_file(self.blob_path(digest)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(BlobError::Write(error)),
-            _ => Ok(()),
+    /// [`BlobError::Missing`], [`BlobError::Read`], [`BlobError::Write`].
+    pub fn discard_if_damaged(&self, digest: Digest) -> Result<bool, BlobError> {
+        let mut file = self.open_blob(digest)?;
+        let mut hasher = Hasher::default();
+        let mut piece = vec![0; VERIFY_BYTES];
+        loop {
+            match file.read(&mut piece).map_err(|source| BlobError::Read { digest, source })? {
+                0 => break,
+                count => hasher.update(piece.get(..count).unwrap_or_default()),
+            }
         }
+        if hasher.finish() == digest {
+            return Ok(false);
+        }
+        let _aging = self.aging();
+        let path = self.blob_path(digest);
+        let identity = |metadata: io::Result<fs::Metadata>| metadata.map(|it| (it.dev(), it.ino())).ok();
+        // Another caller may have removed it meanwhile, and a good copy may have come.
+        if identity(fs::symlink_metadata(&path)) == identity(file.metadata()) {
+            fs::remove_file(&path).map_err(BlobError::Write)?;
+        }
+        Ok(true)
     }
 
     pub(super) fn blob_dir(&self) -> PathBuf {

@@ -137,11 +137,6 @@ pub enum EntryError {
 }
 
 impl UnpackError {
-    /// Whether the blob itself is wrong, so that another copy of it may be right.
-    pub fn is_damaged_blob(&self) -> bool {
-        matches!(self, Self::Size { .. } | Self::Digest { .. })
-    }
-
     pub(super) fn entry(path: &[u8], source: EntryError) -> Self {
         Self::Entry { path: shorten(&String::from_utf8_lossy(path)), source }
     }

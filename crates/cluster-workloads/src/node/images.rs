@@ -225,6 +225,23 @@ impl Images {
         Ok(())
     }
 
+    /// Why an image could not be unpacked. Where its blobs are damaged they are removed: the next try pulls them, or an import brings them.
+    async fn unpackable(&self, image: &Image, error: &cluster_sandbox::SandboxError) -> String {
+        let (store, layers) =
+            (self.store.clone(), image.layers.iter().map(|layer| layer.digest).collect::<BTreeSet<_>>());
+        let find =
+            move || layers.into_iter().filter(|digest| store.discard_if_damaged(*digest).unwrap_or(false)).collect();
+        let damaged: Vec<Digest> = tokio::task::spawn_blocking(find).await.unwrap_or_default();
+        if damaged.is_empty() {
+            return error_chain(error);
+        }
+        let names: Vec<_> = damaged
+            .iter()
+            .map(|digest| base_image::store::BlobError::Damaged { digest: *digest }.to_string())
+            .collect();
+        names.join("; ")
+    }
+
     async fn find(&self, reference: &Reference) -> Result<Option<Arc<Image>>, base_image::registry_client::FetchError> {
         let digest = reference.digest().or_else(|| Some(self.store.record(reference)?.digest));
         let known = digest.and_then(|digest| self.known().images.get(&digest).map(Arc::clone));
@@ -262,7 +279,8 @@ impl Images {
                 if let Err(error) = self.sandbox.unpack(&spec).await {
                     // What is known of it may be what is wrong: the next try looks at the disk.
                     self.known().images.remove(&ready.image.digest);
-                    return Err(NoImage { reason: "ErrImagePull", message: error_chain(&error) });
+                    let message = self.unpackable(&ready.image, &error).await;
+                    return Err(NoImage { reason: "ErrImagePull", message });
                 }
                 self.known().unpacked.insert(layer.chain_id);
             }

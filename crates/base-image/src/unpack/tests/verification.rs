@@ -42,7 +42,6 @@ fn a_blob_that_is_not_what_it_should_be_is_refused() {
 
     let other = Layer { digest: Digest::of(b"other"), ..layer.clone() };
     assert!(matches!(unpack(&other, &blob), UnpackError::Digest { .. }));
-    assert!(unpack(&other, &blob).is_damaged_blob());
     let other = Layer { diff_id: Digest::of(b"other"), ..layer.clone() };
     assert!(matches!(unpack(&other, &blob), UnpackError::DiffId { .. }));
     for size in [layer.size - 1, layer.size + 1] {
