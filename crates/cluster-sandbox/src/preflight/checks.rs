@@ -36,13 +36,13 @@ const OPEN_FILES_BESIDE: u64 = 512;
 const OPEN_FILES_AMPLE: u64 = 16 << 10;
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
-pub(super) fn root() -> Fact {
-    if rustix::process::geteuid().is_root() {
+pub(super) fn root(is_root: bool) -> Fact {
+    if is_root {
         return Fact::good("root", "running as root");
     }
-    Fact::missing(
+    Fact::degraded(
         "root",
-        "not running as root: namespaces, mounts and cgroups cannot be made",
+        "not running as root: capabilities, limits, overlayfs, links and the firewall could not be looked at",
         "run it as root, for instance by sudo",
     )
 }

@@ -25,7 +25,6 @@ pub(super) fn check() -> Vec<Fact> {
             Fact::degraded("firewall", reason, "install nftables")
         }
     });
-    facts.push(uplink());
     facts
 }
 
@@ -55,7 +54,7 @@ fn links() -> Fact {
     }
 }
 
-fn uplink() -> Fact {
+pub(super) fn uplink() -> Fact {
     let links = Socket::route().and_then(|mut socket| Ok(route::default_route_links(&mut socket)?));
     match links {
         Ok(links) if !links.is_empty() => Fact::good("uplink", "there is a default route for pods to go out by"),
