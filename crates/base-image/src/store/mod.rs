@@ -30,8 +30,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use base_rt::watch;
 use nix::fcntl::{Flock, FlockArg};
-use tokio::sync::watch;
 
 pub use blob::{BlobError, BlobWriter};
 pub use gc::{BLOB_GRACE, GcError, GcReport};

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
 use base_rt::Timestamp;
+use base_rt::watch;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
-use tokio::sync::watch;
 
 use super::{BlobError, OpenError, Store, sync_dir};
 use crate::digest::Digest;

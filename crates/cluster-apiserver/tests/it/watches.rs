@@ -199,7 +199,8 @@ async fn watches_of_this_process_last_until_it_stops() {
         }
     }
     harness.shutdown.advance(base_rt::Phase::Stopped);
-    assert!(tokio::time::timeout(Duration::from_secs(1), watch.try_next()).await.expect("it ends").unwrap().is_none());
+    let end = tokio::time::timeout(Duration::from_secs(1), watch.try_next()).await.expect("it ends");
+    assert!(end.expect("watch").is_none());
 }
 
 #[tokio::test(start_paused = true)]

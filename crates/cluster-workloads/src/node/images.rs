@@ -11,10 +11,10 @@ use base_image::keychain::Keychain;
 use base_image::pull::Puller;
 use base_image::store::{Condemned, Lease};
 use base_image::{Digest, Image, Reference, Store};
+use base_rt::watch;
 use base_rt::{TaskError, Timestamp, error_chain};
 use cluster_sandbox::spec::{LayerName, UnpackSpec};
 use cluster_sandbox::{RefusalCode, Sandbox};
-use tokio::sync::watch;
 
 /// Images that are kept in memory after they were read.
 const KEPT_MAX: usize = 256;

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use base_controller::PlanEvent;
+use base_rt::watch;
 use base_rt::{Clock, Phase as ShutdownPhase, Shutdown, ShutdownHandle, Tasks, Timestamp, error_chain};
 use cluster_sandbox::spec::{ContainerId, Mount, MountSource};
 use cluster_sandbox::{RefusalCode, SandboxError};
 use k8s_openapi::api::core::v1::{Container, Pod};
-use tokio::sync::watch;
 
 use super::builtin::{BuiltinContext, BuiltinFactory, BuiltinHandle};
 use super::container_spec::{self, SpecInput};

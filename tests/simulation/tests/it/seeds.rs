@@ -11,8 +11,8 @@ use simulation::{Climate, Death, World, laws, script, state};
 use super::{beside, in_virtual_time};
 
 /// The seeds that gate every run, and those of a full run.
-const FEW: std::ops::Range<u64> = 100..106;
-const MANY: std::ops::Range<u64> = 106..166;
+const FEW: std::ops::Range<u64> = 100..104;
+const MANY: std::ops::Range<u64> = 104..164;
 /// How often the machine dies in bad weather.
 const DEATHS: usize = 2;
 /// How long everything has to come to rest.

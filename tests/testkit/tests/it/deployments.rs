@@ -148,7 +148,8 @@ async fn a_deployment_takes_the_recorded_steps() {
         seed: 1,
         component: "test",
     });
-    let (events, deployments) = (Timeline::<Event>::start(&context).await, Timeline::<Deployment>::start(&context).await);
+    let (events, deployments) =
+        (Timeline::<Event>::start(&context).await, Timeline::<Deployment>::start(&context).await);
     let mut names = Names::default();
     cluster.create(&deployment(NAME, 2, "b:1")).await;
     settled(&cluster).await;
