@@ -21,7 +21,8 @@ pub(crate) async fn restore(context: &Context<'_>, mut object: Value) -> Result<
         return Ok(false);
     }
     drop_untracked(&mut object);
-    match context.commit(context.key(&name), Expected::Absent, Durability::Durable, object).await {
+    let write = context.write_to(context.key(&name), Expected::Absent, Durability::Durable);
+    match context.commit(write, object).await {
         Ok(_) => Ok(true),
         Err(CommitError::Exists) => Ok(false),
         Err(error) => Err(context.refusal(&name, &error)),
