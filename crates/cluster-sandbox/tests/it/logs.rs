@@ -63,9 +63,11 @@ fn logs_are_removed_when_told() {
                 instance.sandbox.remove_logs(std::path::Path::new(path)).await
             };
             for number in 0..2 {
-                let mut spec = container("pod", &format!("a{number}"), &["sequence", "3000"]);
+                // More than a pipe holds, so that it comes in several pieces, and each fills a file.
+                let mut spec = container("pod", &format!("a{number}"), &["sequence", "20000"]);
                 spec.log.path = format!("one/a/{number}.log").into();
                 spec.log.max_bytes = 64 << 10;
+                spec.log.max_files = 2;
                 instance.output(&spec).await;
             }
             assert_eq!(names("one/a"), ["0.log", "0.log.1", "1.log", "1.log.1"]);
