@@ -176,14 +176,14 @@ mod tests {
         let names = bundle.definitions();
         assert!(LAZY_STATUS.iter().all(|name| names.contains(name)), "{names:?}");
 
-        let client = plane.api.client_as(&Identity::service_account("knative-serving", CONTROLLER_ACCOUNT));
+        let client = plane.api.client_as(&Identity::master("test"));
         let kind = GroupVersionKind::gvk("networking.internal.knative.dev", "v1alpha1", "ServerlessService");
         let resource = ApiResource::from_gvk_with_plural(&kind, "serverlessservices");
         let services: Api<DynamicObject> = Api::namespaced_with(client, "default", &resource);
         let service = json!({
             "apiVersion": "networking.internal.knative.dev/v1alpha1", "kind": "ServerlessService",
             "metadata": {"name": "s"},
-            "spec": {"protocolType": "http1", "objectRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}},
+            "spec": {"mode": "Serve", "protocolType": "http1", "objectRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}},
         });
         services.create(&PostParams::default(), &serde_json::from_value(service).unwrap()).await.unwrap();
         let appends = disk.appends();
