@@ -196,7 +196,9 @@ impl Images {
             if may_forget {
                 let before = now.checked_sub(PULLED_MIN_AGE).unwrap_or(now);
                 let forgotten = store.forget_pulled(before, &in_use)?;
-                tracing::info!(forgotten, "the disk is nearly full; pulled images that no pod names are forgotten");
+                if forgotten > 0 {
+                    tracing::info!(forgotten, "the disk is nearly full; pulled images that no pod names are forgotten");
+                }
             }
             Ok::<_, TaskError>(store.collect_garbage(now)?)
         });
