@@ -16,8 +16,9 @@ const RECORDING: &str = "../../../shared/golden/controllers-1.36.jsonl";
 const NAME: &str = "d1";
 /// How long Events may take, in virtual time.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What the recording's user did to the Deployment, by the beginning of the command, and the change that it is.
-const STEPS: [(&str, fn() -> Value); 4] = [
+/// A command of the recording's user, and the change of the Deployment that it is.
+type Step = (&'static str, fn() -> Value);
+const STEPS: [Step; 4] = [
     ("apply -f dep2.yaml", || image("b:2")),
     ("scale deploy/d1 --replicas=3", || json!({"spec": {"replicas": 3}})),
     ("rollout undo deploy/d1", || image("b:1")),
@@ -119,7 +120,8 @@ fn is_settled(deployment: &Deployment) -> bool {
     let (spec, status) = (&deployment.spec, deployment.status.clone().unwrap_or_default());
     let counts = [status.replicas, status.updated_replicas, status.ready_replicas, status.available_replicas];
     let has_progressed = status.conditions.iter().flatten().any(|condition| {
-        condition.type_ == "Progressing" && condition.reason.as_deref() == Some("NewReplicaSetAvailable")
+        condition.type_.as_deref() == Some("Progressing")
+            && condition.reason.as_deref() == Some("NewReplicaSetAvailable")
     });
     status.observed_generation == deployment.metadata.generation
         && counts.iter().all(|count| *count == spec.replicas)
