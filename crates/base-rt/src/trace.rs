@@ -2,11 +2,12 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
+
+pub use tracing_subscriber::filter::ParseError;
 
 /// What a log line looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +17,14 @@ pub enum Format {
     Text,
     /// For machines: one JSON object per line.
     Json,
+}
+
+/// Whether [`init`] will take this filter.
+///
+/// # Errors
+/// The filter does not parse.
+pub fn check(filter: &str) -> Result<(), ParseError> {
+    parse(filter).map(drop)
 }
 
 /// Sends all tracing of this process to standard error. `filter` is a `tracing` filter such as `info,base_controller=debug`.

@@ -1,12 +1,11 @@
 //! `kwick down`: ends an instance. Afterwards no process, mount, link, namespace or cgroup of it is left; its data stays unless told.
 
-use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use base_rt::{Clock, Shutdown, Tasks};
 use clap::Args;
-use cluster_sandbox::{Sandbox, cleanup, launch};
+use cluster_sandbox::{Sandbox, SpawnerConfig, cleanup, launch};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -14,7 +13,7 @@ use nix::unistd::Pid;
 use super::{Instance, block_on, remark};
 use crate::exit::Refused;
 use crate::instance::data_dir::DataDir;
-use crate::instance::lock::{self, Holder};
+use crate::instance::lock::{Holder, Lock};
 use crate::instance::record::Record;
 use crate::instance::root;
 
@@ -44,13 +43,14 @@ impl Down {
             remark(format!("nothing to do: {} is not a data directory of Kwick", dir.path().display()));
             return Ok(());
         }
-        dir.create_or_check()?;
-        end_main(&dir)?;
+        dir.check()?;
+        // Held to the end, so that nothing is started on what is being taken down.
+        let _lock = end_main(&dir)?;
         if let Some(record) = Record::load(&dir)? {
-            end_spawner(&dir, &record)?;
+            end_spawner(&record.spawner_config(&dir)?)?;
         }
         if self.delete_data {
-            fs::remove_dir_all(dir.path()).with_context(|| format!("cannot delete {}", dir.path().display()))?;
+            dir.delete()?;
             remark(format!("stopped; {} is deleted", dir.path().display()));
         } else {
             remark(format!("stopped; the data stays in {}", dir.path().display()));
@@ -59,32 +59,32 @@ impl Down {
     }
 }
 
-/// Asks the running Kwick to end everything, and waits until it has.
-fn end_main(dir: &DataDir) -> Result<()> {
-    let Holder::Process(pid) = lock::holder(dir)? else { return Ok(()) };
-    if pid <= 0 {
-        return Err(Refused::error(
-            "another `kwick up` or `kwick down` is at work on this data directory",
-            "try again in a moment",
-        ));
-    }
+/// Asks the running Kwick to end everything, and waits until it has; the lock that it held.
+fn end_main(dir: &DataDir) -> Result<Lock> {
+    let pid = match Lock::take(dir)? {
+        Ok(lock) => return Ok(lock),
+        Err(Holder::Kwick(pid)) => pid,
+        Err(Holder::Command) => {
+            return Err(Refused::error(
+                "another `kwick up` or `kwick down` is at work on this data directory",
+                "try again in a moment",
+            ));
+        }
+    };
     remark(format!("stopping kwick (pid {pid}) and its pods"));
     signal(pid, Signal::SIGINT)?;
-    if is_free_within(dir, MAIN_GRACE)? {
-        return Ok(());
+    if let Some(lock) = lock_within(dir, MAIN_GRACE)? {
+        return Ok(lock);
     }
     remark(format!("kwick (pid {pid}) does not end; killing it"));
     signal(pid, Signal::SIGKILL)?;
-    if is_free_within(dir, MAIN_GRACE)? {
-        return Ok(());
-    }
-    bail!("process {pid} does not end and holds {}", dir.join("lock").display())
+    let lock = lock_within(dir, MAIN_GRACE)?;
+    lock.with_context(|| format!("process {pid} does not end and holds {}", dir.join("lock").display()))
 }
 
 /// Ends what a Kwick that is gone left running, and removes what a spawner that is gone left lying.
-fn end_spawner(dir: &DataDir, record: &Record) -> Result<()> {
-    let config = record.spawner_config(dir)?;
-    if launch::is_running(&config) {
+pub(super) fn end_spawner(config: &SpawnerConfig) -> Result<()> {
+    if launch::is_running(config) {
         block_on(async {
             let (handle, shutdown) = Shutdown::new();
             let tasks = Tasks::new(shutdown);
@@ -94,27 +94,27 @@ fn end_spawner(dir: &DataDir, record: &Record) -> Result<()> {
             Ok::<(), cluster_sandbox::SandboxError>(())
         })?
         .context("the spawner does not end its pods")?;
-        let has_ended = block_on(within(MAIN_GRACE, || Ok(!launch::is_running(&config))))??;
-        if !has_ended {
+        let has_ended = block_on(within(MAIN_GRACE, || Ok((!launch::is_running(config)).then_some(()))))??;
+        if has_ended.is_none() {
             bail!("the spawner has not ended; see {}", config.log_file.display());
         }
     }
-    cleanup::leftovers(&config).context("cannot remove what is left")
+    cleanup::leftovers(config).context("cannot remove what is left")
 }
 
-fn is_free_within(dir: &DataDir, time: Duration) -> Result<bool> {
-    block_on(within(time, || Ok(lock::holder(dir)? == Holder::Nobody)))?
+fn lock_within(dir: &DataDir, time: Duration) -> Result<Option<Lock>> {
+    block_on(within(time, || Ok(Lock::take(dir)?.ok())))?
 }
 
-/// Looks again and again until `is_done` or the time is over.
-async fn within(time: Duration, is_done: impl Fn() -> Result<bool>) -> Result<bool> {
+/// Looks again and again until there is something; nothing when the time is over.
+async fn within<T>(time: Duration, look: impl Fn() -> Result<Option<T>>) -> Result<Option<T>> {
     let deadline = tokio::time::Instant::now() + time;
     loop {
-        if is_done()? {
-            return Ok(true);
+        if let Some(found) = look()? {
+            return Ok(Some(found));
         }
         if tokio::time::Instant::now() >= deadline {
-            return Ok(false);
+            return Ok(None);
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }

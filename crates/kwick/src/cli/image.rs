@@ -8,7 +8,7 @@ use clap::Args;
 use super::{Instance, block_on};
 use crate::exit::{Ended, FAILED};
 use crate::image::{self, ImageCommand};
-use crate::instance::lock::{self, Holder};
+use crate::instance::lock;
 use crate::instance::record::Record;
 
 #[derive(Debug, Args)]
@@ -34,7 +34,7 @@ fn registry(instance: &Instance) -> Result<SocketAddr> {
         let message = format!("nothing runs on {}; start it with `sudo kwick up --detach`", dir.path().display());
         Ended { code: FAILED, message }
     };
-    if lock::holder(&dir)? == Holder::Nobody {
+    if lock::running(&dir).is_none() {
         return Err(nobody().into());
     }
     let mut address = Record::load(&dir)?.and_then(|record| record.registry).ok_or_else(nobody)?;

@@ -93,8 +93,13 @@ struct Serve {
     #[arg(long)]
     detached: bool,
     /// What is logged, as a `tracing` filter.
-    #[arg(long, env = "KWICK_LOG", default_value = "warn", value_name = "FILTER")]
+    #[arg(long, env = "KWICK_LOG", default_value = "warn", value_name = "FILTER", value_parser = log_filter)]
     log: String,
+}
+
+/// Checked before anything else happens, whoever will use it.
+fn log_filter(text: &str) -> Result<String, base_rt::trace::ParseError> {
+    base_rt::trace::check(text).map(|()| text.to_owned())
 }
 
 /// Runs the command.

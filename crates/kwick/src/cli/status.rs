@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Instance, Output, block_on, say, table};
 use crate::exit::{Ended, FAILED};
 use crate::instance::data_dir::DataDir;
-use crate::instance::lock::{self, Holder};
+use crate::instance::lock;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  kwick status\n  kwick status -o json | jq .addresses.gateway")]
@@ -24,7 +24,7 @@ pub(super) struct Status {
 impl Status {
     pub(super) fn run(&self) -> Result<()> {
         let dir = self.instance.dir()?;
-        if lock::holder(&dir)? == Holder::Nobody {
+        if lock::running(&dir).is_none() {
             let message = format!("nothing runs on {}; start it with `sudo kwick up --detach`", dir.path().display());
             return Err(Ended { code: FAILED, message }.into());
         }
@@ -130,6 +130,11 @@ fn for_people(status: &Value) -> String {
         .collect();
     if !services.is_empty() {
         parts.push(table::render(["NAMESPACE", "SERVICE", "READY", "URL"], &services));
+    }
+    let notices: Vec<_> =
+        rows_of("notices").iter().filter_map(Value::as_str).map(|text| format!("note: {text}")).collect();
+    if !notices.is_empty() {
+        parts.push(notices.join("\n"));
     }
     parts.join("\n\n")
 }

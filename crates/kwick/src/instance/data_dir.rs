@@ -1,5 +1,6 @@
 //! The data directory: made once, checked at every start, never overwritten when it is not understood.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -11,6 +12,8 @@ use crate::exit::Refused;
 
 /// The layout that this binary writes. A higher number in `DIR/VERSION` is refused; a lower one is upgraded step by step.
 const LAYOUT_VERSION: u32 = 1;
+/// How the names of files begin that are still being written. A start that was killed leaves some; the next one removes them.
+const TEMPORARY: &str = ".kwick-";
 /// The folders that belong to the instance's uid.
 const OWNED: [&str; 3] = ["state", "images", "volumes"];
 
@@ -40,18 +43,16 @@ impl DataDir {
         self.join("VERSION").exists()
     }
 
-    /// Makes the directory if it is absent; checks that it is one of ours and not newer than this binary.
-    pub(crate) fn create_or_check(&self) -> Result<()> {
-        if !self.0.exists() {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o755)
-                .create(&self.0)
-                .with_context(|| format!("cannot make the data directory {}", self.0.display()))?;
-        }
+    /// Checks that an instance may live here: the directory is one of ours and not newer than this binary, or empty, or absent. Changes
+    /// nothing.
+    pub(crate) fn check(&self) -> Result<()> {
         let text = match fs::read_to_string(self.join("VERSION")) {
             Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return self.initialise(),
+            Err(error) if error.kind() == ErrorKind::NotFound => return self.check_empty(),
+            Err(error) if error.kind() == ErrorKind::NotADirectory => {
+                let what = format!("{} cannot be a data directory: there is a file in its place", self.0.display());
+                return Err(Refused::error(what, "name an empty or absent directory with --data-dir"));
+            }
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", self.join("VERSION").display())),
         };
         match text.trim().parse::<u32>() {
@@ -74,26 +75,81 @@ impl DataDir {
     }
 
     /// A directory of ours has a VERSION; one without must be empty, or it is somebody else's.
-    fn initialise(&self) -> Result<()> {
+    fn check_empty(&self) -> Result<()> {
+        if !self.0.exists() {
+            return Ok(());
+        }
+        let is_ours = |name: &OsStr| {
+            name == "lock" || name == "lost+found" || name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes())
+        };
         let stranger = fs::read_dir(&self.0)
             .with_context(|| format!("cannot list {}", self.0.display()))?
             .flatten()
             .map(|entry| entry.file_name())
-            .find(|name| name != "lock" && name != "lost+found");
-        if let Some(stranger) = stranger {
-            return Err(Refused::error(
+            .find(|name| !is_ours(name));
+        match stranger {
+            None => Ok(()),
+            Some(stranger) => Err(Refused::error(
                 format!("{} is not empty and not a data directory of Kwick (it holds {stranger:?})", self.0.display()),
                 "name an empty or absent directory with --data-dir",
-            ));
+            )),
         }
+    }
+
+    /// Checks that the instance's unprivileged process can come here. What is absent will be made so that it can.
+    pub(crate) fn check_reachable(&self, uid: u32) -> Result<()> {
+        match self.0.ancestors().find(|folder| folder.exists() && !is_open_to(folder, uid)) {
+            None => Ok(()),
+            Some(folder) => Err(Refused::error(
+                format!("Kwick's unprivileged process (uid {uid}) cannot pass through {}", folder.display()),
+                format!("chmod o+x {}, or choose a --data-dir elsewhere", folder.display()),
+            )),
+        }
+    }
+
+    /// Makes the directory, after [`check`](Self::check), unless it is there.
+    pub(crate) fn create(&self) -> Result<()> {
+        if self.is_initialised() {
+            return Ok(());
+        }
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(&self.0)
+            .with_context(|| format!("cannot make the data directory {}", self.0.display()))?;
         write_durably(&self.join("VERSION"), format!("{LAYOUT_VERSION}\n").as_bytes(), 0o644)
     }
 
-    /// Makes the folders that the instance's uid owns, and checks that it can reach them.
+    /// Deletes everything. VERSION goes last but for the lock: an interrupted deletion leaves a directory of ours, and can be repeated.
+    pub(crate) fn delete(&self) -> Result<()> {
+        let attempt = || -> std::io::Result<()> {
+            for entry in fs::read_dir(&self.0)? {
+                let (name, kind) = entry.and_then(|entry| Ok((entry.file_name(), entry.file_type()?)))?;
+                match kind.is_dir() {
+                    true => fs::remove_dir_all(self.0.join(name))?,
+                    false if name == "VERSION" || name == "lock" => {}
+                    false => fs::remove_file(self.0.join(name))?,
+                }
+            }
+            remove_if_there(&self.join("VERSION"))?;
+            remove_if_there(&self.join("lock"))?;
+            match fs::remove_dir(&self.0) {
+                // Something is mounted there: the place is not ours.
+                Err(error) if error.kind() == ErrorKind::ResourceBusy => Ok(()),
+                outcome => outcome,
+            }
+        };
+        attempt().with_context(|| format!("cannot delete {}", self.0.display()))
+    }
+
+    /// Makes the folders that the instance's uid owns, and removes what a killed start was writing. The caller holds the lock.
     pub(crate) fn hand_over(&self, uid: u32) -> Result<()> {
+        remove_temporaries(&self.0)?;
         for name in OWNED {
             let path = self.join(name);
-            if !path.exists() {
+            if path.exists() {
+                remove_temporaries(&path)?;
+            } else {
                 DirBuilder::new()
                     .mode(0o700)
                     .create(&path)
@@ -101,14 +157,27 @@ impl DataDir {
             }
             chown(&path, uid)?;
         }
-        let closed = self.0.ancestors().find(|folder| !is_open_to(folder, uid));
-        match closed {
-            None => Ok(()),
-            Some(folder) => Err(Refused::error(
-                format!("Kwick's unprivileged process (uid {uid}) cannot pass through {}", folder.display()),
-                format!("chmod o+x {}, or choose a --data-dir elsewhere", folder.display()),
-            )),
+        Ok(())
+    }
+}
+
+fn remove_temporaries(folder: &Path) -> Result<()> {
+    let attempt = || -> std::io::Result<()> {
+        for entry in fs::read_dir(folder)? {
+            let name = entry?.file_name();
+            if name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
+                remove_if_there(&folder.join(name))?;
+            }
         }
+        Ok(())
+    };
+    attempt().with_context(|| format!("cannot clean up {}", folder.display()))
+}
+
+fn remove_if_there(path: &Path) -> std::io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -122,7 +191,7 @@ fn chown(path: &Path, uid: u32) -> Result<()> {
 pub(crate) fn write_durably(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let folder = path.parent().with_context(|| format!("{} has no folder", path.display()))?;
     let attempt = || -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)?;
         file.write_all(bytes)?;
         file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
         file.as_file().sync_all()?;
@@ -144,8 +213,10 @@ mod tests {
     fn a_new_directory_gets_a_version_and_opens_again() {
         let folder = tempfile::tempdir().unwrap();
         let dir = DataDir::at(&folder.path().join("a/b")).unwrap();
-        dir.create_or_check().unwrap();
-        dir.create_or_check().unwrap();
+        dir.check().unwrap();
+        assert!(!dir.path().exists(), "a check makes nothing");
+        dir.create().unwrap();
+        dir.check().unwrap();
         assert!(dir.is_initialised());
     }
 
@@ -154,13 +225,48 @@ mod tests {
         for (version, complaint) in [("2\n", "newer Kwick"), ("kwick", "damaged")] {
             let folder = tempfile::tempdir().unwrap();
             fs::write(folder.path().join("VERSION"), version).unwrap();
-            let error = DataDir::at(folder.path()).unwrap().create_or_check().unwrap_err();
+            let error = DataDir::at(folder.path()).unwrap().check().unwrap_err();
             assert!(error.to_string().contains(complaint), "{error}");
             assert_eq!(fs::read_to_string(folder.path().join("VERSION")).unwrap(), version);
         }
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("thesis.tex"), "").unwrap();
-        let error = DataDir::at(folder.path()).unwrap().create_or_check().unwrap_err();
+        let error = DataDir::at(folder.path()).unwrap().check().unwrap_err();
         assert!(error.to_string().contains("not empty"), "{error}");
+        let error = DataDir::at(&folder.path().join("thesis.tex")).unwrap().check().unwrap_err();
+        assert!(error.to_string().contains("a file in its place"), "{error}");
+    }
+
+    #[test]
+    fn what_a_killed_start_left_does_not_stop_the_next_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = DataDir::at(folder.path()).unwrap();
+        fs::write(dir.join(&format!("{TEMPORARY}x")), "1").unwrap();
+        fs::write(dir.join("lock"), "").unwrap();
+        dir.check().unwrap();
+        dir.create().unwrap();
+        remove_temporaries(dir.path()).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "VERSION and the lock");
+    }
+
+    #[test]
+    fn a_deletion_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = DataDir::at(&folder.path().join("data")).unwrap();
+        dir.create().unwrap();
+        fs::create_dir(dir.join("images")).unwrap();
+        fs::write(dir.join("instance.json"), "{}").unwrap();
+        dir.delete().unwrap();
+        assert!(!dir.path().exists());
+    }
+
+    #[test]
+    fn a_closed_folder_on_the_way_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = DataDir::at(&folder.path().join("data")).unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        let error = dir.check_reachable(nix::unistd::getuid().as_raw() + 1).unwrap_err();
+        assert!(error.to_string().contains(&folder.path().display().to_string()), "{error}");
+        assert!(!dir.path().exists());
     }
 }

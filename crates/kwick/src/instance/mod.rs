@@ -3,7 +3,7 @@
 //! ```text
 //! DIR/VERSION        the layout's version; a newer one is refused
 //! DIR/instance.json  what was chosen once: id, uid, addresses, network ranges   (record.rs)
-//! DIR/lock           held by the running Kwick; holds its pid                   (lock.rs)
+//! DIR/lock           held by the running Kwick     DIR/pid   which process it is (lock.rs)
 //! DIR/kubeconfig     0600, the invoking user's                                  (kubeconfig.rs)
 //! DIR/pki            the instance's certificate authority, keys and tokens     (access.rs)
 //! DIR/state          API objects         DIR/images   compressed images

@@ -1,5 +1,6 @@
 //! What an instance chose once and keeps: its id, its uid, its addresses, its network ranges.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -36,6 +37,9 @@ pub(crate) struct Record {
     pub(crate) gateway: Option<SocketAddr>,
     /// The ranges of the instance's network, as the spawner settled them.
     pub(crate) network: Option<Ranges>,
+    /// Registries (host and optional port) that may be spoken to without TLS, besides those at loopback and private addresses.
+    #[serde(default)]
+    pub(crate) plain_http_registries: BTreeSet<String>,
 }
 
 impl Record {
@@ -64,6 +68,7 @@ impl Record {
             registry: None,
             gateway: None,
             network: None,
+            plain_http_registries: BTreeSet::new(),
         }
     }
 
