@@ -9,6 +9,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use base_image::assemble::{ImageSpec, LayerTree, assemble_as};
@@ -16,8 +17,9 @@ use base_image::keychain::Anonymous;
 use base_image::media_type::Compression;
 use base_image::pull::Puller;
 use base_image::reference::Reference;
-use base_image::registry_client::{ClientOptions, RegistryClient, SystemResolver};
+use base_image::registry_client::{ClientOptions, FetchError, RegistryClient, SystemResolver};
 use base_image::registry_server::{Access, Registry};
+use base_image::store::Origin;
 use base_image::{Digest, ImageConfig, OwnNames, Platform, Store};
 use base_net::listen::Listener;
 use base_net::serve::{Server, ServerConfig};
@@ -40,9 +42,11 @@ pub(super) const ENTRY: &str = "/kwick";
 /// The program, whatever has become of its file since.
 const MYSELF: &str = "/proc/self/exe";
 /// How often uploads that nobody goes on with are given up.
-const EXPIRE_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
-/// How long a registry may take for one answer when a tag is asked for; the caller bounds the whole.
-const RESOLVE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+/// How long a registry may take when a tag is asked for. The caller allows ten seconds and would not say whom it waited for.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(9);
+/// How many letters may differ between a name and the one that was meant.
+const MAX_TYPOS: usize = 2;
 
 /// The image store and what works on it.
 #[derive(Clone, Debug)]
@@ -71,8 +75,8 @@ impl Images {
         let store = Store::open(&dir.join("images"), OwnNames::new(REGISTRY_NAME, aliases)).map_err(|error| {
             Refused::error(base_rt::error_chain(&error), "the message names the file; nothing was changed")
         })?;
-        let client =
-            RegistryClient::new(&process.tasks, process.clock, Arc::new(SystemResolver), ClientOptions::default());
+        let options = ClientOptions { plain_http: record.plain_http_registries.clone(), ..ClientOptions::default() };
+        let client = RegistryClient::new(&process.tasks, process.clock, Arc::new(SystemResolver), options);
         let puller = Puller::new(store.clone(), client, process.clock);
         let registry = Registry::new(store.clone(), process.clock, &Scope::root().sub("registry"));
         Ok(Self { store, puller, registry })
@@ -121,7 +125,7 @@ impl Images {
                 digest
             }
         };
-        let digests = known.keys().map(|text| text.parse().with_context(|| format!("{} is damaged", path.display())));
+        let digests = known.keys().map(|text| text.parse().map_err(|error| damaged(&path, &error)));
         Ok(OwnImages { reference: name.with_digest(digest), digests: digests.collect::<Result<_>>()? })
     }
 
@@ -145,14 +149,60 @@ fn identity() -> Result<String> {
 /// The digests that were this program's here, and the file that each was made of.
 fn read_known(path: &Path) -> Result<BTreeMap<String, String>> {
     match std::fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", path.display())),
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| damaged(path, &error)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
 }
 
+fn damaged(path: &Path, error: &dyn std::fmt::Display) -> anyhow::Error {
+    Refused::error(
+        format!("{} is damaged: {error}", path.display()),
+        "restore it from a copy, or remove it: then it is made again, and pods that an earlier kwick binary made are replaced",
+    )
+}
+
+/// What a person can do who expected an image to be here.
+fn hint<'a>(image: &Reference, here: impl Iterator<Item = &'a Reference>) -> String {
+    let last = |reference: &Reference| reference.repository().rsplit('/').next().unwrap_or_default().to_owned();
+    let near = here.filter(|other| strsim::osa_distance(&last(image), &last(other)) <= MAX_TYPOS);
+    let near: BTreeSet<String> = near.map(Reference::to_familiar).collect();
+    let ways = "`kwick image list` shows the images that are here, `kwick image import` adds one";
+    match near.first() {
+        Some(name) => format!("did you mean {name:?}? {ways}"),
+        None => ways.to_owned(),
+    }
+}
+
 impl Resolver for Images {
     fn resolve<'a>(&'a self, image: &'a Reference, _: &'a Credentials) -> BoxFuture<'a, Result<Digest, ResolveError>> {
-        Box::pin(async move { Ok(self.puller.resolve(image, &Anonymous, RESOLVE_TIMEOUT).await?) })
+        Box::pin(async move {
+            let resolved =
+                tokio::time::timeout(RESOLVE_TIMEOUT, self.puller.resolve(image, &Anonymous, RESOLVE_TIMEOUT));
+            let error = match resolved.await {
+                Ok(Ok(digest)) => return Ok(digest),
+                Ok(Err(error)) => error,
+                Err(_) => {
+                    FetchError::Timeout { registry: image.registry().to_owned(), seconds: RESOLVE_TIMEOUT.as_secs() }
+                }
+            };
+            let records = self.store.records();
+            let here = records.iter().filter(|record| record.origin == Origin::Local).map(|record| &record.reference);
+            Err(format!("{}; {}", base_rt::error_chain(&error), hint(image, here)).into())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typing_error_is_met_with_what_is_here() {
+        let here = ["hello", "registry.kwick-system.svc.cluster.local/team/greeter"].map(|name| name.parse().unwrap());
+        let said = |image: &str| hint(&image.parse().unwrap(), here.iter());
+        assert!(said("helo").starts_with("did you mean \"hello\"? "), "{}", said("helo"));
+        assert!(said("127.0.0.1:5000/greter:v1").contains("team/greeter"), "{}", said("127.0.0.1:5000/greter:v1"));
+        assert!(said("postgres").starts_with("`kwick image list`"), "{}", said("postgres"));
     }
 }
