@@ -12,9 +12,12 @@ use kwick::assembly::Level;
 /// The last words to whoever waits for a detached start.
 pub(crate) const READY: &str = "\nready\n";
 
-/// Says where everything is; closes standard output when detached.
-pub(super) fn ready(options: &Options, record: &Record) -> Result<()> {
+/// Says where everything is, and what this machine does not offer; closes standard output when detached.
+pub(super) fn ready(options: &Options, record: &Record, notices: &[String]) -> Result<()> {
     say(summary(options, record))?;
+    for notice in notices {
+        say(format_args!("note: {notice}"))?;
+    }
     if options.is_detached {
         say(READY.trim_end())?;
         let null = std::fs::OpenOptions::new().write(true).open("/dev/null").context("cannot open /dev/null")?;

@@ -3,11 +3,12 @@
 use std::net::TcpListener;
 
 use anyhow::{Context, Result};
+use cluster_apiserver::store::JournalError;
 use cluster_apiserver::store::journal::sqlite::SqliteJournal;
-use cluster_apiserver::{ApiServer, ApiServerConfig, ServiceRange, TlsFiles};
+use cluster_apiserver::{ApiServer, ApiServerConfig, ServiceRange, StartError, TlsFiles};
 use cluster_sandbox::Sandbox;
 
-use kwick::assembly::Process;
+use kwick::assembly::{OpenError, Process};
 
 use super::{Options, status};
 use crate::exit::Refused;
@@ -26,22 +27,33 @@ pub(super) fn configure(
     process: &Process,
 ) -> Result<ApiServerConfig> {
     let path = options.dir.join("state").join("api.db");
-    let journal = SqliteJournal::open(&path).map_err(|error| {
-        Refused::error(
-            format!("the store {} cannot be opened: {}", path.display(), base_rt::error_chain(&error)),
-            "restore it from a copy, or use another --data-dir; nothing was changed",
-        )
-    })?;
+    let journal = SqliteJournal::open(&path).map_err(|error| unusable(&error))?;
     let key = access::service_account_key(&options.dir)?;
     let mut config = ApiServerConfig::new(Box::new(journal), process.clock, process.tasks.clone(), key);
     config.tokens = vec![access::administrator(&options.dir)?];
     config.address = record.api.map_or_else(String::new, |address| address.to_string());
-    config.routes = vec![status::route(record, sandbox.facts().pid)];
+    config.routes = vec![status::route(record, sandbox.facts())];
     if let Some(network) = &sandbox.facts().network {
         let (network, prefix_bits) = network.ranges.services;
         config.services = ServiceRange { network, prefix_bits, ..ServiceRange::default() };
     }
     Ok(config)
+}
+
+/// What is said of a store that cannot be used.
+fn unusable(error: &JournalError) -> anyhow::Error {
+    Refused::error(
+        format!("the store cannot be used: {}", base_rt::error_chain(error)),
+        "restore it from a copy, or use another --data-dir; nothing was changed",
+    )
+}
+
+/// Why the control plane did not start. A store that is damaged past its first page shows it when it is read.
+pub(super) fn refusal(error: OpenError) -> anyhow::Error {
+    match error {
+        OpenError::Start(StartError::Store(error)) => unusable(&error),
+        other => anyhow::Error::from(other).context("cannot start the control plane"),
+    }
 }
 
 /// Opens the API's doors.

@@ -16,6 +16,7 @@ mod knative;
 mod listeners;
 mod logs;
 mod machine;
+mod own_log;
 mod part_logs;
 mod parts;
 pub(crate) mod queue;
@@ -112,7 +113,10 @@ async fn serve(options: &Options) -> Result<()> {
     };
     match started {
         Ok(Ok(running)) => {
-            announce::ready(options, &record)?;
+            announce::ready(options, &record, &sandbox.facts().notices)?;
+            if options.is_detached {
+                own_log::bound(&process.tasks);
+            }
             let end = signals.wait(&process.tasks, &sandbox).await;
             stop(end, Some(running), &sandbox, &handle, &process.tasks).await
         }
@@ -153,7 +157,7 @@ impl Starting<'_> {
         config.logs = Some(Arc::<PodLogs>::clone(&logs));
         let image = images.as_ref().map_or_else(String::new, |(_, own)| own.reference.to_string());
         let control = ControlPlane::open(config, level, &knative::installation(image)).await;
-        let control = control.context("cannot start the control plane")?;
+        let control = control.map_err(api::refusal)?;
         let network = sandbox.facts().network.clone().context("the spawner has no network")?;
         let master = control.api.client_as(&Identity::master(INSTALLER));
         addresses::write(&master, level, network.bridge_ip, network.ranges.services).await?;

@@ -8,6 +8,7 @@ use cluster_apiserver::Identity;
 use cluster_apiserver::http::body::Body;
 use cluster_apiserver::http::routes::{Route, RouteFuture, RouteHandler};
 use cluster_apiserver::http::service::RequestBody;
+use cluster_sandbox::spec::SpawnerFacts;
 use http::{Method, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 
@@ -17,14 +18,17 @@ use crate::instance::record::Record;
 const PAGE_BYTES: u64 = 4096;
 
 /// The route.
-pub(super) fn route(record: &Record, spawner_pid: i32) -> Route {
+pub(super) fn route(record: &Record, spawner: &SpawnerFacts) -> Route {
     let addresses = json!({"api": record.api, "registry": record.registry, "gateway": record.gateway});
-    Route { prefix: "/kwick/status".to_owned(), handler: Arc::new(StatusRoute { addresses, spawner_pid }) }
+    let (spawner_pid, notices) = (spawner.pid, spawner.notices.clone());
+    Route { prefix: "/kwick/status".to_owned(), handler: Arc::new(StatusRoute { addresses, spawner_pid, notices }) }
 }
 
 struct StatusRoute {
     addresses: Value,
     spawner_pid: i32,
+    /// What this machine does not offer.
+    notices: Vec<String>,
 }
 
 impl RouteHandler for StatusRoute {
@@ -41,6 +45,7 @@ impl StatusRoute {
             "pid": std::process::id(),
             "spawnerPid": self.spawner_pid,
             "addresses": self.addresses,
+            "notices": self.notices,
             "memory": {"kwickBytes": own_memory(), "spawnerBytes": resident(self.spawner_pid)},
         });
         let mut response = Response::new(Body::from(Bytes::from(status.to_string())));

@@ -175,7 +175,8 @@ fn sort_error(action: &'static str, path: &Path, error: rusqlite::Error) -> Jour
     let name = path.display().to_string();
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => JournalError::InUse { path: name },
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+        // Without a code of SQLite's it is our reading that failed: a value is not of the type that was written.
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) | None => {
             JournalError::Damaged { path: name, detail: error.to_string() }
         }
         _ => JournalError::Io { action, path: name, source: Box::new(error) },
