@@ -202,8 +202,10 @@ impl Up {
         let gateway = gateway.or_else(|| DEFAULT_GATEWAYS.into_iter().find(is_free)).unwrap_or(DEFAULT_GATEWAYS[1]);
         let named = [(api, "--api-addr"), (registry, "--registry-addr"), (gateway, "--gateway-addr")];
         refuse_overlap(&named)?;
-        for (address, flag) in named {
-            check(address, flag)?;
+        for ((address, flag), level) in named.into_iter().zip([Level::Api, Level::Cluster, Level::All]) {
+            if self.only >= level {
+                check(address, flag)?;
+            }
         }
         (record.api, record.registry, record.gateway) = (Some(api), Some(registry), Some(gateway));
         Ok(())

@@ -9,7 +9,7 @@
 //! DIR/state          API objects         DIR/images   compressed images
 //! DIR/volumes        what pods mount     these three are written by the unprivileged process
 //! DIR/layers         unpacked images     DIR/pods     writable layers      DIR/logs   pods' logs: the spawner's
-//! DIR/kwick.log      of a detached Kwick DIR/spawner.log
+//! DIR/kwick.log      of a detached Kwick (a long one before it: kwick.log.1)      DIR/spawner.log
 //! /run/kwick/ID      the spawner's socket; itself its lock
 //! ```
 //! The directory itself belongs to root. What root makes, it makes where nobody else can have put a link: not in those three.

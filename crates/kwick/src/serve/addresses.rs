@@ -16,7 +16,7 @@ use std::net::Ipv4Addr;
 use anyhow::{Context, Result, anyhow};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{
-    EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Service, ServicePort, ServiceSpec,
+    EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Namespace, Service, ServicePort, ServiceSpec,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, Patch, PatchParams, PostParams};
@@ -50,8 +50,7 @@ pub(super) async fn write(client: &Client, level: Level, here: Ipv4Addr, service
         let mut dns = make_service("kube-dns", ports.into());
         dns.spec.get_or_insert_default().cluster_ip = Some(dns_address(services).to_string());
         put(client, "kube-system", dns).await?;
-    }
-    if level == Level::All {
+        ensure_namespace(client, KWICK_NAMESPACE).await?;
         let registry = port("http", 80, INSTANCE_REGISTRY_PORT);
         put(client, KWICK_NAMESPACE, make_service(REGISTRY_SERVICE, vec![registry])).await?;
         let ports = [("http", 80, INSTANCE_REGISTRY_PORT)];
@@ -90,6 +89,20 @@ fn port(name: &str, number: u16, to: u16) -> ServicePort {
 
 fn named(name: &str) -> ObjectMeta {
     ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() }
+}
+
+/// Makes a namespace unless it is there: where Knative is installed it came with that.
+#[expect(clippy::disallowed_methods, reason = "this is written before any controller runs")]
+async fn ensure_namespace(client: &Client, name: &str) -> Result<()> {
+    let api = Api::<Namespace>::all(client.clone());
+    let made = match api.get_metadata_opt(name).await {
+        Ok(Some(_)) => return Ok(()),
+        Ok(None) => {
+            api.create(&PostParams::default(), &Namespace { metadata: named(name), ..Namespace::default() }).await
+        }
+        Err(error) => Err(error),
+    };
+    made.map(drop).map_err(words).with_context(|| format!("cannot write Namespace {name}"))
 }
 
 /// Creates an object, or merges it over the one that is there.
