@@ -1,4 +1,4 @@
-//! What the checks that drive a running Kwick need built: the binaries and kubectl.
+//! What the checks that drive a running Kwick need built: the binaries, kubectl and crane.
 
 use std::path::PathBuf;
 
@@ -63,23 +63,32 @@ pub(crate) fn folder(profile: Profile) -> Result<PathBuf> {
 
 /// Builds kubectl, unmodified, from its public module; Go's own build cache makes the second time quick.
 pub(crate) fn kubectl() -> Result<PathBuf> {
-    let path = target()?.join("tools/kubectl");
     let flags = format!(
         "-s -w -X k8s.io/component-base/version.gitVersion={KUBECTL_VERSION} \
          -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor={KUBECTL_MINOR}"
     );
-    let mut go = sh::command("go", ["build", "-trimpath", "-ldflags", &flags, "-o"]);
-    go.arg(&path).arg("k8s.io/kubernetes/cmd/kubectl");
-    go.current_dir(sh::root().join("tools/kubectl")).env("CGO_ENABLED", "0");
+    go_tool("kubectl", "k8s.io/kubernetes/cmd/kubectl", &flags)
+}
+
+/// Builds crane, unmodified, from its public module: it speaks to registries as `docker push` and `ko` do.
+pub(crate) fn crane() -> Result<PathBuf> {
+    go_tool("crane", "github.com/google/go-containerregistry/cmd/crane", "-s -w")
+}
+
+fn go_tool(name: &str, package: &str, flags: &str) -> Result<PathBuf> {
+    let path = target()?.join("tools").join(name);
+    let mut go = sh::command("go", ["build", "-trimpath", "-ldflags", flags, "-o"]);
+    go.arg(&path).arg(package);
+    go.current_dir(sh::root().join("tools").join(name)).env("CGO_ENABLED", "0");
     sh::check(&mut go)?;
     Ok(path)
 }
 
-/// The kubectl to use: the one built here, else one on the path.
-pub(crate) fn any_kubectl() -> Result<Option<PathBuf>> {
-    let built = target()?.join("tools/kubectl");
+/// A program to use: the one built here, else one on the path.
+pub(crate) fn any_tool(name: &str) -> Result<Option<PathBuf>> {
+    let built = target()?.join("tools").join(name);
     if built.is_file() {
         return Ok(Some(built));
     }
-    Ok(sh::exists("kubectl").then(|| PathBuf::from("kubectl")))
+    Ok(sh::exists(name).then(|| PathBuf::from(name)))
 }

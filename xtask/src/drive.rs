@@ -48,8 +48,10 @@ pub(crate) fn run(profile: Profile, name: &str, options: &[&str]) -> Result<()> 
     let mut args: Vec<OsString> = vec![folder.join("e2e").into(), "--until-eof".into(), name.into()];
     args.extend(["--bin-dir".into(), folder.clone().into(), "--scratch".into(), scratch.clone().into()]);
     args.extend(["--workspace".into(), sh::root().into()]);
-    if let Some(kubectl) = build::any_kubectl()? {
-        args.extend(["--kubectl".into(), kubectl.into()]);
+    for tool in ["kubectl", "crane"] {
+        if let Some(path) = build::any_tool(tool)? {
+            args.extend([format!("--{tool}").into(), path.into()]);
+        }
     }
     args.extend(options.iter().map(OsString::from));
     let done = sh::check_within(LIMIT, as_root(args)?.stdin(Stdio::piped()));

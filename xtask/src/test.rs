@@ -1,5 +1,6 @@
 //! `cargo xtask test`: the list of stages. Cheap ones first; builds stand before what uses them, in one target directory.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -21,6 +22,8 @@ pub(crate) struct Options {
     only: Vec<String>,
 }
 
+const NO_ROOT: &str = "not root, and sudo does not work without a password";
+
 const STAGES: &[Stage] = &[
     Stage { name: "fmt", needs: &[], run: fmt },
     Stage { name: "layers", needs: &[], run: |_| passed(layers::run()) },
@@ -29,13 +32,15 @@ const STAGES: &[Stage] = &[
     Stage { name: "binaries", needs: &[], run: |full| passed(build::binaries(Profile::of_checks(full))) },
     Stage { name: "unit", needs: &[], run: unit },
     Stage { name: "simulation", needs: &[], run: simulation },
-    Stage { name: "kubectl", needs: &[], run: kubectl },
+    Stage { name: "kubectl", needs: &[], run: |_| tool("kubectl", build::kubectl) },
+    Stage { name: "crane", needs: &[], run: |_| tool("crane", build::crane) },
     Stage { name: "golden", needs: &["binaries"], run: |full| recorded("golden", full) },
     Stage { name: "replay", needs: &["binaries"], run: |full| recorded("replay", full) },
-    Stage { name: "e2e", needs: &["binaries", "kubectl"], run: |full| driven("check", full) },
+    Stage { name: "e2e", needs: &["binaries", "kubectl", "crane"], run: |full| driven("check", full) },
     Stage { name: "demo", needs: &["binaries"], run: |full| driven_with("demo", full, &["--once"]) },
-    Stage { name: "readme", needs: &["binaries", "kubectl"], run: |full| driven("readme", full) },
-    Stage { name: "bench", needs: &["binaries"], run: bench },
+    Stage { name: "readme", needs: &["binaries", "kubectl"], run: readme },
+    Stage { name: "release", needs: &[], run: release },
+    Stage { name: "bench", needs: &["release"], run: bench },
 ];
 
 /// Runs the chosen stages; success when none failed.
@@ -99,12 +104,12 @@ fn simulation(full: bool) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn kubectl(_full: bool) -> Result<Outcome> {
+/// A client that is built from its public Go module.
+fn tool(name: &str, build: fn() -> Result<PathBuf>) -> Result<Outcome> {
     if sh::exists("go") {
-        return passed(build::kubectl().map(|_| ()));
+        return passed(build().map(|_| ()));
     }
-    let instead =
-        if sh::exists("kubectl") { "the kubectl on the path is used" } else { "and no kubectl is on the path" };
+    let instead = if sh::exists(name) { "the one on the path is used" } else { "and none is on the path" };
     Ok(Outcome::LeftOut(format!("Go is not installed; {instead}")))
 }
 
@@ -121,17 +126,33 @@ fn driven(name: &str, full: bool) -> Result<Outcome> {
 }
 
 fn driven_with(name: &str, full: bool, options: &[&str]) -> Result<Outcome> {
-    if matches!(drive::root(), Root::No) {
-        return Ok(Outcome::LeftOut("not root, and sudo does not work without a password".into()));
-    }
-    passed(drive::run(Profile::of_checks(full), name, options))
+    driven_by(Profile::of_checks(full), name, options)
 }
 
-/// Figures are of what is shipped: building that takes longer than all everyday checks together.
-fn bench(full: bool) -> Result<Outcome> {
-    if full {
-        driven("bench", full)
-    } else {
-        Ok(Outcome::LeftOut("it measures the release build: `cargo xtask bench`".into()))
+fn driven_by(profile: Profile, name: &str, options: &[&str]) -> Result<Outcome> {
+    match drive::root() {
+        Root::No => Ok(Outcome::LeftOut(NO_ROOT.into())),
+        Root::Already | Root::Sudo => passed(drive::run(profile, name, options)),
     }
+}
+
+/// The README's commands are kubectl's for the most part.
+fn readme(full: bool) -> Result<Outcome> {
+    match build::any_tool("kubectl")? {
+        Some(_) => driven("readme", full),
+        None => Ok(Outcome::LeftOut("there is no kubectl".into())),
+    }
+}
+
+/// What is shipped, for whoever can measure it.
+fn release(_full: bool) -> Result<Outcome> {
+    match drive::root() {
+        Root::No => Ok(Outcome::LeftOut(NO_ROOT.into())),
+        Root::Already | Root::Sudo => passed(build::binaries(Profile::Release)),
+    }
+}
+
+/// Prints figures and judges none, so that they are seen with every change; always of the release build.
+fn bench(full: bool) -> Result<Outcome> {
+    driven_by(Profile::Release, "bench", if full { &["--full"] } else { &[] })
 }

@@ -55,11 +55,20 @@ impl<'a> Instance<'a> {
 
     /// Starts one with further options.
     pub(crate) fn start_with(place: &'a Place, name: &str, options: &[&str]) -> Result<Self> {
+        Self::start_in(place, name, options, &[])
+    }
+
+    /// Starts one that has everything, with further variables in its environment.
+    pub(crate) fn start_as(place: &'a Place, name: &str, variables: &[(&str, &str)]) -> Result<Self> {
+        Self::start_in(place, name, &[], variables)
+    }
+
+    fn start_in(place: &'a Place, name: &str, options: &[&str], variables: &[(&str, &str)]) -> Result<Self> {
         let folder = place.scratch(name);
         let addresses = free_addresses()?;
         let mut all = up_options(&folder, addresses);
         all.extend(options.iter().map(|option| (*option).to_owned()));
-        let outcome = Self::up(place, &all);
+        let outcome = Self::up(place, &all, variables);
         let [gateway, ..] = addresses;
         let api = outcome.and_then(|()| Api::load(&folder.join("kubeconfig")));
         let api = match api {
@@ -72,9 +81,10 @@ impl<'a> Instance<'a> {
         Ok(Self { place, folder, options: all, gateway: Target::plain(gateway), api, is_up: true })
     }
 
-    fn up(place: &Place, options: &[String]) -> Result<()> {
+    fn up(place: &Place, options: &[String], variables: &[(&str, &str)]) -> Result<()> {
         let options = options.iter().map(String::as_str);
-        place::output(&mut place.kwick(["up", "--detach"].into_iter().chain(options))).map(|_| ())
+        let mut up = place.kwick(["up", "--detach"].into_iter().chain(options));
+        place::output(up.envs(variables.iter().copied())).map(|_| ())
     }
 
     fn end(place: &Place, folder: &Path) -> Result<()> {
@@ -84,7 +94,12 @@ impl<'a> Instance<'a> {
 
     /// Starts it again on the same data and ports.
     pub(crate) fn up_again(&self) -> Result<()> {
-        Self::up(self.place, &self.options)
+        Self::up(self.place, &self.options, &[])
+    }
+
+    /// The sample's binary.
+    pub(crate) fn hello(&self) -> PathBuf {
+        self.place.binary("hello")
     }
 
     /// Its data directory.
@@ -109,6 +124,13 @@ impl<'a> Instance<'a> {
         let mut command = Command::new(self.place.kubectl()?);
         command.args(args).stdin(std::process::Stdio::null());
         command.env("KUBECONFIG", self.folder.join("kubeconfig")).env("HOME", &self.folder);
+        Some(command)
+    }
+
+    /// crane, which finds no credentials here; nothing where there is no crane.
+    pub(crate) fn crane(&self, args: &[&str]) -> Option<Command> {
+        let mut command = Command::new(self.place.crane()?);
+        command.args(args).stdin(std::process::Stdio::null()).env("HOME", &self.folder);
         Some(command)
     }
 

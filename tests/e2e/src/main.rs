@@ -1,4 +1,4 @@
-//! Drives the release binary as a black box: end-to-end checks, the demo, recorded requests, the README's commands, the benchmarks.
+//! Drives the built binary as a black box: end-to-end checks, the demo, recorded requests, the README's commands, the benchmarks.
 //!
 //! It links nothing of what it checks (the spawner alone, for a benchmark's baseline): it speaks to a running instance over HTTP and through kubectl, as a user does. `cargo xtask`
 //! builds it beside the binary and starts it as root. Everything it starts lives below its scratch folder and is gone when it ends,

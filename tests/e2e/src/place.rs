@@ -24,6 +24,9 @@ pub(crate) struct Place {
     /// kubectl, where there is one
     #[arg(long)]
     kubectl: Option<PathBuf>,
+    /// crane, where there is one
+    #[arg(long)]
+    crane: Option<PathBuf>,
     /// Also what takes long
     #[arg(long)]
     pub(crate) full: bool,
@@ -46,8 +49,9 @@ impl Place {
     /// The options of another run of this program, with a scratch folder of its own.
     pub(crate) fn options(&self, scratch: &Path) -> Vec<OsString> {
         let paths = [("--bin-dir", &*self.bin_dir), ("--scratch", scratch), ("--workspace", &*self.workspace)];
-        let kubectl = self.kubectl().map(|path| ("--kubectl", path));
-        paths.into_iter().chain(kubectl).flat_map(|(name, path)| [name.into(), path.into()]).collect()
+        let tools = [("--kubectl", self.kubectl()), ("--crane", self.crane())];
+        let tools = tools.into_iter().filter_map(|(name, path)| Some((name, path?)));
+        paths.into_iter().chain(tools).flat_map(|(name, path)| [name.into(), path.into()]).collect()
     }
 
     /// A path below the scratch folder.
@@ -80,6 +84,11 @@ impl Place {
     /// kubectl, or nothing where there is none.
     pub(crate) fn kubectl(&self) -> Option<&Path> {
         self.kubectl.as_deref()
+    }
+
+    /// crane, or nothing where there is none.
+    pub(crate) fn crane(&self) -> Option<&Path> {
+        self.crane.as_deref()
     }
 }
 

@@ -27,10 +27,7 @@ pub(crate) struct Options {
 /// Runs the README.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let place = &options.place;
-    let Some(kubectl) = place.kubectl() else {
-        println!("left out: there is no kubectl");
-        return Ok(());
-    };
+    let kubectl = place.kubectl().context("the README's commands need kubectl")?;
     let _scratch = place.open()?;
     let text = std::fs::read_to_string(place.workspace("README.md")).context("cannot read README.md")?;
     let blocks = blocks(&text);

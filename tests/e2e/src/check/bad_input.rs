@@ -70,7 +70,12 @@ pub(super) fn never_ready(kwick: &Instance<'_>) -> Result<String> {
 }
 
 /// Waits until the Service's Ready is False with one of these reasons, and its first revision's with one of those; both messages.
-fn failed(kwick: &Instance<'_>, name: &str, service_reasons: &[&str], revision_reasons: &[&str]) -> Result<String> {
+pub(super) fn failed(
+    kwick: &Instance<'_>,
+    name: &str,
+    service_reasons: &[&str],
+    revision_reasons: &[&str],
+) -> Result<String> {
     until(&format!("Ready=False of {name}"), VERDICT_WITHIN, || {
         let service = kwick.api.get(&ksvc::path(name))?.context("it is not there")?;
         let revision = format!("/apis/serving.knative.dev/v1/namespaces/default/revisions/{name}-00001");
@@ -91,6 +96,7 @@ fn failed(kwick: &Instance<'_>, name: &str, service_reasons: &[&str], revision_r
     })
 }
 
-fn remove(kwick: &Instance<'_>, names: &[&str]) -> Result<()> {
+/// Deletes Services.
+pub(super) fn remove(kwick: &Instance<'_>, names: &[&str]) -> Result<()> {
     names.iter().try_for_each(|name| kwick.api.delete(&ksvc::path(name)))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use super::LeftOut;
 use crate::instance::{Instance, ensure};
 use crate::ksvc::{self, Ksvc};
 use crate::place;
@@ -33,7 +34,7 @@ const READS: &[(&[&str], &[&str])] = &[
 /// Applies, reads, follows the log, scales by annotation, patches, deletes.
 pub(super) fn script(kwick: &Instance<'_>) -> Result<String> {
     if kwick.kubectl(&[]).is_none() {
-        return Ok("left out: there is no kubectl".to_owned());
+        return Err(LeftOut("there is no kubectl").into());
     }
     let file = kwick.folder().with_extension("typed.json");
     std::fs::write(&file, Ksvc::hello("typed").scale("min-scale", "1").object().to_string())?;
