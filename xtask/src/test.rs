@@ -152,7 +152,11 @@ fn release(_full: bool) -> Result<Outcome> {
     }
 }
 
-/// Prints figures and judges none, so that they are seen with every change; always of the release build.
+/// Prints figures and judges none, so that they are seen with every change; always of the release build. A measurement that fails on a
+/// busy machine fails a full run only.
 fn bench(full: bool) -> Result<Outcome> {
-    driven_by(Profile::Release, "bench", if full { &["--full"] } else { &[] })
+    if full {
+        return driven_by(Profile::Release, "bench", &["--full"]);
+    }
+    driven_by(Profile::Release, "bench", &[]).or_else(|error| Ok(Outcome::LeftOut(format!("{error:#}"))))
 }

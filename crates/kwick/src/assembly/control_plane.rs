@@ -167,7 +167,8 @@ mod tests {
         let config = ApiServerConfig::new(disk.journal(), Clock::system(), Tasks::new(shutdown), key);
         let installation = Installation {
             system_namespace: "knative-serving".to_owned(),
-            queue_image: "queue".to_owned(),
+            gateway_namespace: "kwick-system".to_owned(),
+            image: "kwick".to_owned(),
             domain: "localhost".to_owned(),
             ingress_class: "kwick".to_owned(),
         };

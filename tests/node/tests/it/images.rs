@@ -53,7 +53,7 @@ fn what_nobody_needs_goes_once_its_image_is_removed() {
         ground.delete("used").await;
         assert!(remove(&names[3]));
         until_gone(&node, &last).await;
-        assert_eq!(layers(&node).await.contains(&used), false, "no container is left");
+        assert!(!layers(&node).await.contains(&used), "no container is left");
         // What stayed starts as before, and what was removed can be put here again.
         put_image(&node.store, &names[2], Some(&names[2]));
         for name in ["kept", "unused"] {
