@@ -1,20 +1,18 @@
 //! The task behind an informer: follows kube's `watcher` for ever, with a seeded back-off, and feeds the cache.
 //!
-//! Decoding straight into `K` is the rule. When an object does not decode, the watch starts again through kube's `DeserializeGuard`, which
-//! costs an intermediate value per object but tells the bad one from the others, and stays so for the life of the process.
+//! The watch carries objects as text ([`Wire`]); each is decoded here, so that one that does not decode harms only itself.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use base_rt::backoff::Backoff;
 use base_rt::error_chain;
+use futures::StreamExt;
 use futures::stream::BoxStream;
-use futures::{Stream, StreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Client;
 use kube::api::Api;
-use kube::core::DeserializeGuard;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Client, Resource};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -38,8 +36,10 @@ struct Undecodable {
 pub(super) async fn follow<K: Object>(informer: Informer<K>, client: Client, seed: u64) {
     let mut delays =
         Delays { backoff: Backoff::new(FIRST_BACKOFF, MAX_BACKOFF), random: SmallRng::seed_from_u64(seed) };
-    let mut events = strict(&informer, client.clone());
-    let mut is_guarded = false;
+    let mut events = match K::metadata_api() {
+        true => events::<K, true>(&informer, client),
+        false => events::<K, false>(&informer, client),
+    };
     let mut listed = Listed::default();
     while let Some(event) = events.next().await {
         match event {
@@ -49,11 +49,6 @@ pub(super) async fn follow<K: Object>(informer: Informer<K>, client: Client, see
                 if is_success {
                     delays.backoff.reset();
                 }
-            }
-            Err(error) if !is_guarded && is_undecodable(&error) => {
-                tracing::warn!(kind = %informer.kind(), error = error_chain(&error), "an object does not decode; it is left out");
-                is_guarded = true;
-                events = guarded(&informer, client.clone());
             }
             Err(error) => {
                 let delay = delays.next();
@@ -111,58 +106,28 @@ fn complain<K: Object>(informer: &Informer<K>, bad: &Undecodable) {
     tracing::warn!(kind = %informer.kind(), object = %key, reason, "object does not decode; its last good form is kept");
 }
 
-fn strict<K: Object>(informer: &Informer<K>, client: Client) -> BoxStream<'static, watcher::Result<Event<Decoded<K>>>> {
-    let api: Api<Wire<K>> = api(informer, client);
-    decode(watcher(api, informer.shared.scope.watch_config()), |Wire(object)| Ok(object))
-}
+type Events<K> = BoxStream<'static, watcher::Result<Event<Decoded<K>>>>;
 
-fn guarded<K: Object>(
-    informer: &Informer<K>,
-    client: Client,
-) -> BoxStream<'static, watcher::Result<Event<Decoded<K>>>> {
-    let api: Api<DeserializeGuard<Wire<K>>> = api(informer, client);
-    decode(watcher(api, informer.shared.scope.watch_config()), |DeserializeGuard(result)| match result {
-        Ok(Wire(object)) => Ok(object),
-        Err(invalid) => Err(Box::new(Undecodable { meta: invalid.metadata, reason: invalid.error })),
-    })
-}
-
-fn api<K: Object, W>(informer: &Informer<K>, client: Client) -> Api<W>
-where
-    W: Resource<DynamicType = kube::api::ApiResource, Scope = kube::core::DynamicResourceScope>,
-{
-    match informer.shared.scope.namespaced_to() {
+fn events<K: Object, const METADATA: bool>(informer: &Informer<K>, client: Client) -> Events<K> {
+    let api: Api<Wire<METADATA>> = match informer.shared.scope.namespaced_to() {
         Some(namespace) => Api::namespaced_with(client, namespace, informer.resource()),
         None => Api::all_with(client, informer.resource()),
-    }
+    };
+    // Boxed before it is mapped, so that what differs between kinds is small.
+    let raw = watcher(api, informer.shared.scope.watch_config()).boxed();
+    raw.map(|event| event.map(decode)).boxed()
 }
 
-fn decode<W: 'static, K: Object>(
-    events: impl Stream<Item = watcher::Result<Event<W>>> + Send + 'static,
-    decode: fn(W) -> Decoded<K>,
-) -> BoxStream<'static, watcher::Result<Event<Decoded<K>>>> {
-    let one = move |event| match event {
-        Event::Apply(object) => Event::Apply(decode(object)),
-        Event::Delete(object) => Event::Delete(decode(object)),
-        Event::InitApply(object) => Event::InitApply(decode(object)),
+fn decode<K: Object, const METADATA: bool>(event: Event<Wire<METADATA>>) -> Event<Decoded<K>> {
+    let parse = |object: Wire<METADATA>| {
+        object.parse().map_err(|(meta, error)| Box::new(Undecodable { meta, reason: error.to_string() }))
+    };
+    match event {
+        Event::Apply(object) => Event::Apply(parse(object)),
+        Event::Delete(object) => Event::Delete(parse(object)),
+        Event::InitApply(object) => Event::InitApply(parse(object)),
         Event::Init => Event::Init,
         Event::InitDone => Event::InitDone,
-    };
-    events.map(move |event| event.map(one)).boxed()
-}
-
-fn is_undecodable(error: &watcher::Error) -> bool {
-    let (watcher::Error::InitialListFailed(cause)
-    | watcher::Error::WatchStartFailed(cause)
-    | watcher::Error::WatchFailed(cause)) = error
-    else {
-        return false;
-    };
-    match cause {
-        kube::Error::SerdeError(_) => true,
-        // kube reads a line that is no event of `K` as a Status, whose fields are all optional: an empty one is no answer of a server.
-        kube::Error::Api(status) => status.code == 0 && status.message.is_empty(),
-        _ => false,
     }
 }
 

@@ -1,4 +1,7 @@
-//! `K` as kube's generic API sees it when the kind and the scope are known only at run time.
+//! An object of a watch as kube's `watcher` sees it: its text, and what the watch itself needs of it.
+//!
+//! The watcher is compiled once for all kinds, and an object is parsed once into its type, by whoever knows that. One that does not fit its
+//! type is told from the others that way too.
 
 use std::borrow::Cow;
 
@@ -6,19 +9,51 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::api::ApiResource;
 use kube::core::DynamicResourceScope;
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
-/// An object of type `K`, decoded as `K`, addressed by an [`ApiResource`].
+/// An object addressed by an [`ApiResource`]; with `METADATA` its metadata alone are asked for.
 #[derive(Clone, Debug)]
-pub(super) struct Wire<K>(pub(super) K);
+pub(super) struct Wire<const METADATA: bool> {
+    /// Name, namespace and resourceVersion; nothing else.
+    meta: ObjectMeta,
+    text: Box<RawValue>,
+}
 
-impl<'de, K: Deserialize<'de>> Deserialize<'de> for Wire<K> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        K::deserialize(deserializer).map(Self)
+impl<const METADATA: bool> Wire<METADATA> {
+    /// The object in its type; or its name, namespace and resourceVersion, and why it does not fit.
+    pub(super) fn parse<K: DeserializeOwned>(self) -> Result<K, (ObjectMeta, serde_json::Error)> {
+        serde_json::from_str(self.text.get()).map_err(|error| (self.meta, error))
     }
 }
 
-impl<K: Resource> Resource for Wire<K> {
+/// What a watch reads of an object.
+#[derive(Deserialize)]
+struct Head {
+    #[serde(default)]
+    metadata: Identity,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Identity {
+    name: Option<String>,
+    namespace: Option<String>,
+    resource_version: Option<String>,
+}
+
+impl<'de, const METADATA: bool> Deserialize<'de> for Wire<METADATA> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Servers write an event's type before its object; were it the other way round, there would be no text any more here.
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        let Head { metadata } = serde_json::from_str(text.get()).map_err(D::Error::custom)?;
+        let Identity { name, namespace, resource_version } = metadata;
+        Ok(Self { meta: ObjectMeta { name, namespace, resource_version, ..ObjectMeta::default() }, text })
+    }
+}
+
+impl<const METADATA: bool> Resource for Wire<METADATA> {
     type DynamicType = ApiResource;
     type Scope = DynamicResourceScope;
 
@@ -39,14 +74,14 @@ impl<K: Resource> Resource for Wire<K> {
     }
 
     fn metadata_api() -> bool {
-        K::metadata_api()
+        METADATA
     }
 
     fn meta(&self) -> &ObjectMeta {
-        self.0.meta()
+        &self.meta
     }
 
     fn meta_mut(&mut self) -> &mut ObjectMeta {
-        self.0.meta_mut()
+        &mut self.meta
     }
 }

@@ -374,7 +374,8 @@ impl Watcher {
 }
 
 fn line(kind: &str, object: &Value) -> Bytes {
-    format!("{}\n", json!({"type": kind, "object": object})).into()
+    // The type comes first, as from every server.
+    format!("{{\"type\":{},\"object\":{object}}}\n", json!(kind)).into()
 }
 
 fn set(object: &mut Value, field: &str, value: Option<&Value>) {

@@ -7,6 +7,7 @@ use cluster_apiserver::store::journal::memory::{CrashPoint, MemoryDisk};
 use cluster_apiserver::store::journal::{Batch, Recovered, Threading};
 use cluster_apiserver::store::{Journal, JournalError, ObjectKey, Revision, TableName};
 use futures::FutureExt as _;
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
 use crate::support::{CONFIG_MAPS, Harness, config_map, eventually};
@@ -142,7 +143,11 @@ async fn what_a_crash_may_lose_can_be_put_back_as_it_was() {
     assert_eq!(first.raw().post(account, &json!({"metadata": {"name": "default"}})).await.status, 201);
     let pod = |name: &str, owners: serde_json::Value| json!({"metadata": {"name": name, "ownerReferences": owners}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
     let set = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "s", "uid": "s-uid", "controller": true}]);
-    let lost = first.raw().post(pods, &pod("lost", set)).await.json();
+    // Only what this process writes may be lost.
+    let made: kube::Api<Pod> = kube::Api::default_namespaced(first.client());
+    let of_set = serde_json::from_value(pod("lost", set)).expect("a pod");
+    made.create(&kube::api::PostParams::default(), &of_set).await.expect("created");
+    let lost = first.raw().get(&format!("{pods}/lost")).await.json();
     // It dies before the lazy write has come to the disk.
     disk.crash();
     let second = Harness::start_with(disk, Vec::new()).await;
