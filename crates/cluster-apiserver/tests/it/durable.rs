@@ -1,4 +1,5 @@
 //! Restarts: what was acknowledged is there, revisions go on, watches from before are told.
+#![expect(clippy::disallowed_methods, reason = "the API is what is tested, so it is called as clients call it")]
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};

@@ -105,9 +105,12 @@ fn two_runs_of_a_container_have_logs_and_a_pod_that_is_gone_has_none() {
         let pod = ground.eventually("again", "its third run", is_third).await;
         let logs = ground.config.logs_dir.clone();
         let own = logs.join(format!("default_again_{}", pod.metadata.uid.unwrap())).join("c");
-        let mut names: Vec<_> = std::fs::read_dir(&own).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        names.sort();
-        assert_eq!(names, ["1.log", "2.log"]);
+        until("the logs of two runs", async || {
+            let mut names: Vec<_> = std::fs::read_dir(&own).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            (names == ["1.log", "2.log"]).then_some(())
+        })
+        .await;
         let previous = LogOptions { container: "c".to_owned(), is_previous: true, ..LogOptions::default() };
         assert_eq!(node.logs("again", previous).await, "some words\n");
         ground.delete("again").await;
