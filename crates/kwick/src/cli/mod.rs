@@ -9,15 +9,22 @@ mod status;
 pub(crate) mod table;
 mod up;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kwick::assembly::Level;
 
+use crate::exit::{Ended, FAILED};
 use crate::instance::data_dir::DataDir;
+use crate::instance::lock;
+use crate::instance::record::Record;
 use crate::{exit, serve};
+
+/// How long a server of this machine may take to accept a connection.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Knative on one machine, without Kubernetes: one binary that serves Knative's own API.
 #[derive(Debug, Parser)]
@@ -124,6 +131,28 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
                 say(exit::sentence(error))?;
             }
             outcome
+        }
+    }
+}
+
+/// Where one of the running instance's servers is reached.
+///
+/// # Errors
+/// Nothing runs there.
+fn require_running(dir: &DataDir, server: fn(&Record) -> Option<SocketAddr>) -> Result<SocketAddr> {
+    let mut address = Record::load(dir)?.and_then(|record| server(&record));
+    if let Some(address) = &mut address
+        && address.ip().is_unspecified()
+    {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    // A Kwick in another PID namespace is not known by its process id, but it answers.
+    let answers = |address: &SocketAddr| TcpStream::connect_timeout(address, ANSWERS_WITHIN).is_ok();
+    match address {
+        Some(address) if lock::running(dir).is_some() || answers(&address) => Ok(address),
+        _ => {
+            let message = format!("nothing runs on {}; start it with `sudo kwick up --detach`", dir.path().display());
+            Err(Ended { code: FAILED, message }.into())
         }
     }
 }

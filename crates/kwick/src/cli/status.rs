@@ -6,10 +6,8 @@ use kube::api::{Api, DynamicObject, ListParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
-use super::{Instance, Output, block_on, say, table};
-use crate::exit::{Ended, FAILED};
+use super::{Instance, Output, block_on, require_running, say, table};
 use crate::instance::data_dir::DataDir;
-use crate::instance::lock;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  kwick status\n  kwick status -o json | jq .addresses.gateway")]
@@ -24,10 +22,7 @@ pub(super) struct Status {
 impl Status {
     pub(super) fn run(&self) -> Result<()> {
         let dir = self.instance.dir()?;
-        if lock::running(&dir).is_none() {
-            let message = format!("nothing runs on {}; start it with `sudo kwick up --detach`", dir.path().display());
-            return Err(Ended { code: FAILED, message }.into());
-        }
+        require_running(&dir, |record| record.api)?;
         let status = block_on(ask(&dir))??;
         say(match self.output {
             Some(Output::Json) => serde_json::to_string_pretty(&status).context("cannot form JSON")?,
