@@ -17,7 +17,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::Informer;
-use super::wire::Wire;
+use super::wire::{Undecodable, Wire};
 use crate::key::Key;
 use crate::object::{Object, Revision};
 
@@ -26,11 +26,6 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
 /// An object of a watch: in its type, or the reason why it is not.
 type Decoded<K> = Result<K, Box<Undecodable>>;
-
-struct Undecodable {
-    meta: ObjectMeta,
-    reason: String,
-}
 
 /// Follows the watch of `informer`. Never returns.
 pub(super) async fn follow<K: Object>(informer: Informer<K>, client: Client, seed: u64) {
@@ -119,13 +114,10 @@ fn events<K: Object, const METADATA: bool>(informer: &Informer<K>, client: Clien
 }
 
 fn decode<K: Object, const METADATA: bool>(event: Event<Wire<METADATA>>) -> Event<Decoded<K>> {
-    let parse = |object: Wire<METADATA>| {
-        object.parse().map_err(|(meta, error)| Box::new(Undecodable { meta, reason: error.to_string() }))
-    };
     match event {
-        Event::Apply(object) => Event::Apply(parse(object)),
-        Event::Delete(object) => Event::Delete(parse(object)),
-        Event::InitApply(object) => Event::InitApply(parse(object)),
+        Event::Apply(object) => Event::Apply(object.parse()),
+        Event::Delete(object) => Event::Delete(object.parse()),
+        Event::InitApply(object) => Event::InitApply(object.parse()),
         Event::Init => Event::Init,
         Event::InitDone => Event::InitDone,
     }

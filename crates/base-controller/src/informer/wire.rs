@@ -21,10 +21,18 @@ pub(super) struct Wire<const METADATA: bool> {
     text: Box<RawValue>,
 }
 
+/// An object that does not fit its type.
+pub(super) struct Undecodable {
+    /// Its name, namespace and resourceVersion.
+    pub(super) meta: ObjectMeta,
+    pub(super) reason: String,
+}
+
 impl<const METADATA: bool> Wire<METADATA> {
-    /// The object in its type; or its name, namespace and resourceVersion, and why it does not fit.
-    pub(super) fn parse<K: DeserializeOwned>(self) -> Result<K, (ObjectMeta, serde_json::Error)> {
-        serde_json::from_str(self.text.get()).map_err(|error| (self.meta, error))
+    /// The object in its type.
+    pub(super) fn parse<K: DeserializeOwned>(self) -> Result<K, Box<Undecodable>> {
+        let parsed = serde_json::from_str(self.text.get());
+        parsed.map_err(|error| Box::new(Undecodable { meta: self.meta, reason: error.to_string() }))
     }
 }
 
