@@ -62,11 +62,11 @@ pub type LogStream = BoxStream<'static, Bytes>;
 /// What the node knows of a container's runs.
 #[derive(Clone, Debug)]
 pub(crate) struct RunView {
-    /// The number of the present run.
-    pub(crate) attempt: u32,
-    /// Whether there is a log of it.
-    pub(crate) has_started: bool,
-    /// Whether it may still write.
+    /// The number of the run that has a log: the present one, or between two the last that ended; none before the first.
+    pub(crate) shown: Option<u32>,
+    /// The number of the run that ended last.
+    pub(crate) previous: Option<u32>,
+    /// Whether the run that is shown may still write.
     pub(crate) is_running: bool,
     /// Why it does not run.
     pub(crate) waiting: String,
@@ -97,22 +97,13 @@ pub(crate) fn open(node: &Arc<Kubelet>, pod: (&str, &str), options: LogOptions) 
         .ok_or_else(|| LogError::NotFound(format!("pod \"{name}\" not found on this node")))?;
     let quoted = &options.container;
     let attempt = if options.is_previous {
-        let previous = view.attempt.checked_sub(u32::from(view.has_started));
         let missing = || format!("previous terminated container \"{quoted}\" in pod \"{name}\" not found");
-        previous.ok_or_else(|| LogError::NotFound(missing()))?
-    } else if view.has_started {
-        view.attempt
+        view.previous.ok_or_else(|| LogError::NotFound(missing()))?
     } else {
-        match view.attempt.checked_sub(1) {
-            Some(last) => last,
-            None => {
-                let text = format!("container \"{quoted}\" in pod \"{name}\" is waiting to start: {}", view.waiting);
-                return Err(LogError::NotStarted(text));
-            }
-        }
+        let why = || format!("container \"{quoted}\" in pod \"{name}\" is waiting to start: {}", view.waiting);
+        view.shown.ok_or_else(|| LogError::NotStarted(why()))?
     };
-    let is_present = attempt == view.attempt;
-    let source = match view.sink.filter(|_| is_present) {
+    let source = match view.sink.filter(|_| view.shown == Some(attempt)) {
         Some(sink) => Source::Sink(sink),
         None => {
             let path = super::names::log_path_of([namespace, name, &uid], quoted, attempt);
@@ -160,7 +151,7 @@ impl Reader {
     fn is_running(&self) -> bool {
         let (namespace, name, attempt) = &self.run;
         let view = self.node.run_view(namespace, name, &self.options.container);
-        view.is_some_and(|(_, view)| view.is_running && view.attempt == *attempt)
+        view.is_some_and(|(_, view)| view.is_running && view.shown == Some(*attempt))
     }
 
     async fn read_file(&mut self, path: &Path) {

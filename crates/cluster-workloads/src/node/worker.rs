@@ -755,17 +755,19 @@ impl Worker {
     fn show_runs(&self) {
         let sinks = self.runtime.as_ref().map(|runtime| &runtime.sinks);
         let runs = self.state.cells.iter().enumerate().map(|(at, cell)| {
-            let (has_started, is_running, waiting) = match &cell.phase {
-                Phase::Running(_) => (true, true, String::new()),
-                Phase::Ended(_) => (true, false, String::new()),
-                Phase::Waiting { reason, .. } | Phase::Starting { reason, .. } => (false, false, reason.clone()),
+            let before = cell.attempt.checked_sub(1);
+            let (shown, previous, waiting) = match &cell.phase {
+                Phase::Running(_) | Phase::Ended(_) => (Some(cell.attempt), before, String::new()),
+                Phase::Starting { reason, .. } => (before, before, reason.clone()),
+                // A run that is to follow has no number yet.
+                Phase::Waiting { reason, .. } => {
+                    let last = cell.last.is_some().then_some(cell.attempt);
+                    (last, last, reason.clone())
+                }
             };
-            // A run that is to follow has no number yet.
-            let is_between = matches!(cell.phase, Phase::Waiting { .. }) && cell.last.is_some();
+            let is_running = matches!(cell.phase, Phase::Running(_));
             let sink = sinks.and_then(|sinks| sinks.get(&at).cloned());
-            let view =
-                RunView { attempt: cell.attempt, has_started: has_started || is_between, is_running, waiting, sink };
-            (cell.facts.name.clone(), view)
+            (cell.facts.name.clone(), RunView { shown, previous, is_running, waiting, sink })
         });
         self.node.show(self.name(), &self.uid, runs.collect());
     }
