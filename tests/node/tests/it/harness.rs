@@ -179,12 +179,16 @@ impl Ground {
     }
 
     pub(crate) async fn delete(&self, name: &str) {
+        let uid = self.pods().get(name).await.unwrap().metadata.uid.unwrap();
         self.pods().delete(name, &DeleteParams::default()).await.unwrap();
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while let Some(pod) = self.pods().get_opt(name).await.unwrap() {
             assert!(tokio::time::Instant::now() < deadline, "{name} does not go: {:#?}\n{}", pod.status, self.log());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        // Its files go after its object.
+        let files = self.config.volumes_dir.join(uid);
+        until("the end of its files", async || (!files.exists()).then_some(())).await;
     }
 
     fn log(&self) -> String {
@@ -289,16 +293,31 @@ pub(crate) fn put_image(store: &Store, name: &str, text: Option<&str>) -> Record
     assemble_as(store, &spec, &name.parse().unwrap(), base_rt::Timestamp::UNIX_EPOCH).unwrap()
 }
 
-/// The answer to a GET.
+/// The answer to a GET, once somebody listens: without a probe a container is ready before that.
 pub(crate) fn get(ip: &str, port: u16, path: &str) -> String {
     let address: SocketAddr = format!("{ip}:{port}").parse().unwrap();
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
+    let mut stream = connect(&address);
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     // In one piece: a server that answers the first part and closes would break the others.
     stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
+#[expect(clippy::disallowed_methods, reason = "it looks again now and then whether somebody listens")]
+fn connect(address: &SocketAddr) -> TcpStream {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match TcpStream::connect_timeout(address, PATIENCE) {
+            Err(error)
+                if error.kind() == std::io::ErrorKind::ConnectionRefused && tokio::time::Instant::now() < deadline =>
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            connected => return connected.unwrap(),
+        }
+    }
 }
 
 pub(crate) fn is_ready(pod: &Pod) -> bool {
