@@ -80,7 +80,7 @@ fn clippy(_full: bool) -> Result<Outcome> {
     passed(sh::run("cargo", ["clippy", "-q", "--workspace", "--all-targets", "--", "-D", "warnings"]))
 }
 
-/// Unit, integration and documentation tests of every crate.
+/// Unit, integration and documentation tests of every crate. The simulation's seeds are left to the stage that is theirs, so that none runs twice.
 fn unit(_full: bool) -> Result<Outcome> {
     passed(sh::run("cargo", ["test", "-q", "--workspace", "--no-fail-fast", "--", "--skip", SEEDS]))
 }
