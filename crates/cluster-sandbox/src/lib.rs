@@ -16,7 +16,8 @@
 //! - As root: [`launch::start`] (or [`launch::become_spawner`] as the first process of a container) with a [`SpawnerConfig`];
 //!   [`preflight::check`] says before what the machine lacks.
 //! - Unprivileged (see [`privileges::exec_as`]): [`Sandbox::connect`], [`Sandbox::pods`] and [`Sandbox::adopt_pod`] for what is there,
-//!   [`Sandbox::create_pod`], [`Sandbox::unpack`], [`Sandbox::start_container`], [`Events::next`], [`listening::wait`].
+//!   [`Sandbox::create_pod`], [`Sandbox::write_files`], [`Sandbox::unpack`], [`Sandbox::start_container`], [`Events::next`],
+//!   [`listening::wait`].
 //! - The end: [`Sandbox::down`]. If the spawner itself was killed: [`cleanup::leftovers`] (which `launch::start` calls as well).
 //!
 //! # Promises

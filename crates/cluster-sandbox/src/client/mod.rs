@@ -19,10 +19,10 @@ use base_rt::{Clock, Tasks};
 use tokio::sync::mpsc;
 
 use crate::spec::{
-    ContainerId, ContainerSpec, ContainerState, ExecId, ExecSpec, LayerName, ListenSpec, ListenerName, PodId, PodSpec,
-    PodState, SpawnerFacts, SpawnerUsage, UnpackSpec, Usage,
+    ContainerId, ContainerSpec, ContainerState, ExecId, ExecSpec, LayerName, ListenSpec, ListenerName, PodFiles, PodId,
+    PodSpec, PodState, SpawnerFacts, SpawnerUsage, UnpackSpec, Usage,
 };
-use crate::wire::{Answer, OLDEST, Request, VERSION};
+use crate::wire::{Answer, FILES_SINCE, OLDEST, Request, VERSION};
 use connection::{Answered, Connection, Handle};
 
 pub use crate::wire::{Event, Refusal, RefusalCode};
@@ -130,6 +130,20 @@ impl Sandbox {
             }
             answered => pod_handle(answered?),
         }
+    }
+
+    /// Makes files of a pod, or changes them: who looks sees the old ones or the new. Nothing happens if they are the same.
+    ///
+    /// # Errors
+    /// Refused, with the old ones in place; [`RefusalCode::Version`] by a spawner that an earlier version of this program has started. Or the
+    /// connection is broken.
+    pub async fn write_files(&self, files: PodFiles) -> Result<(), SandboxError> {
+        if self.facts.protocol < FILES_SINCE {
+            let message =
+                "the spawner is of an earlier version and keeps no files; end it with \"kwick down\" and start again";
+            return Err(Refusal::new(RefusalCode::Version, message).into());
+        }
+        self.done(Request::WriteFiles(Box::new(files))).await
     }
 
     /// Further unconnected TCP sockets of a pod's network. To be asked for in batches, ahead of need.

@@ -1,18 +1,19 @@
 //! Mounts, by descriptor: made detached, changed, then attached where a handle says. No path is looked up twice.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_string,
-    fsmount, fsopen, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
 use super::tree::{Kind, Tree, kind_of};
 use super::{Step, failed};
-use crate::spec::{Mount, MountSource};
+use crate::spec::{Mount, MountSource, VolumeName};
 use crate::sys::mount::set_attributes;
 use crate::wire::{Refusal, RefusalCode};
 
@@ -20,11 +21,14 @@ use crate::wire::{Refusal, RefusalCode};
 pub(crate) const PLAIN: MountAttrFlags =
     MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV).union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
 
-/// A new file system, attached to nothing.
+/// A new file system, attached to nothing. An option without a value is a flag.
 pub(crate) fn filesystem(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> Result<OwnedFd, Errno> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
     for (name, value) in options {
-        fsconfig_set_string(&context, *name, *value)?;
+        match *value {
+            "" => fsconfig_set_flag(&context, *name)?,
+            value => fsconfig_set_string(&context, *name, value)?,
+        }
     }
     fsconfig_create(&context)?;
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
@@ -57,7 +61,9 @@ pub(crate) fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<()
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sources<'a> {
     /// The pod's volumes, by name.
-    pub(crate) volumes: &'a std::collections::BTreeMap<crate::spec::VolumeName, PathBuf>,
+    pub(crate) volumes: &'a BTreeMap<VolumeName, PathBuf>,
+    /// The pod's files, by name.
+    pub(crate) files: &'a BTreeMap<VolumeName, PathBuf>,
     /// Where the client keeps what it mounts.
     pub(crate) client_dir: &'a Path,
     /// Which paths of the machine may be mounted.
@@ -85,7 +91,7 @@ impl Sources<'_> {
             }
         };
         let mut attributes = libc::MOUNT_ATTR_NODEV;
-        if wanted.is_read_only {
+        if wanted.is_read_only || matches!(wanted.source, MountSource::Files(_)) {
             attributes |= libc::MOUNT_ATTR_RDONLY;
         }
         set_attributes(mount.as_fd(), attributes, true).map_err(failed(at("attributes")))?;
@@ -101,6 +107,7 @@ impl Sources<'_> {
     fn find(&self, source: &MountSource, sub_path: Option<&str>) -> Result<OwnedFd, Errno> {
         let top = match source {
             MountSource::Volume(name) => open_directory(self.volumes.get(name).ok_or(Errno::NOENT)?)?,
+            MountSource::Files(name) => open_directory(self.files.get(name).ok_or(Errno::NOENT)?)?,
             MountSource::Client(path) => {
                 let directory = open_directory(self.client_dir)?;
                 Tree::without_links(directory.as_fd()).handle(path)?

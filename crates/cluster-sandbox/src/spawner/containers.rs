@@ -137,6 +137,7 @@ impl Spawner {
             etc: &pod.etc,
             shared_memory: pod.shared_memory.as_deref(),
             volumes: &pod.volumes,
+            files: &pod.files,
             client_dir: &self.config.volumes_dir,
             host_paths: &self.config.host_paths,
             filter: filter.as_deref(),

@@ -14,6 +14,7 @@ mod config;
 mod containers;
 mod ending;
 mod execs;
+mod files;
 mod jobs;
 mod listeners;
 mod logs;

@@ -10,6 +10,10 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountAttrFlags, UnmountFlags};
+
 use super::answers::{Outcome, Reply, Said, refuse, refuse_failed};
 use super::server::Spawner;
 use crate::container::mounts;
@@ -31,10 +35,11 @@ pub(super) struct Pod {
     link: Option<PodLink>,
     listeners: Vec<OwnedFd>,
     pub(super) volumes: BTreeMap<VolumeName, PathBuf>,
+    pub(super) files: BTreeMap<VolumeName, PathBuf>,
     pub(super) etc: Vec<(&'static str, PathBuf)>,
     pub(super) shared_memory: Option<PathBuf>,
     /// Memory file systems to unmount, in the spawner's own mounts.
-    memory: Vec<PathBuf>,
+    pub(super) memory: Vec<PathBuf>,
     /// Those who wait for its end.
     pub(super) removing: Option<Vec<Reply>>,
 }
@@ -70,6 +75,7 @@ impl Spawner {
             link: None,
             listeners: Vec::new(),
             volumes: BTreeMap::new(),
+            files: BTreeMap::new(),
             etc: Vec::new(),
             shared_memory: None,
             memory: Vec::new(),
@@ -127,14 +133,14 @@ impl Spawner {
         if pod.namespaces.is_none() {
             return Ok(());
         }
-        let small = self.config.run_dir.join("pods").join(pod.spec.id.as_str());
+        let small = self.small_dir(&pod.spec.id);
         let data = self.config.pods_dir.join(pod.spec.id.as_str());
         fs::create_dir(&small)?;
         fs::create_dir(&data)?;
         pod.etc = write_etc(&small, &pod.spec, pod.ip)?;
         if pod.spec.shared_memory {
             let path = small.join("shm");
-            mount_memory(&path, SHARED_MEMORY_BYTES, None)?;
+            make_memory(&path, SHARED_MEMORY_BYTES, None)?;
             pod.memory.push(path.clone());
             pod.shared_memory = Some(path);
         }
@@ -143,7 +149,7 @@ impl Spawner {
                 VolumeKind::Disk => make_volume(&data, volume)?,
                 VolumeKind::Memory { max_bytes } => {
                     let path = small.join(format!("volume-{}", volume.name));
-                    mount_memory(&path, max_bytes, volume.group)?;
+                    make_memory(&path, max_bytes, volume.group)?;
                     pod.memory.push(path.clone());
                     path
                 }
@@ -151,6 +157,11 @@ impl Spawner {
             pod.volumes.insert(volume.name.clone(), path);
         }
         Ok(())
+    }
+
+    /// Where a pod's small files and what it has in memory are.
+    pub(super) fn small_dir(&self, pod: &PodId) -> PathBuf {
+        self.config.run_dir.join("pods").join(pod.as_str())
     }
 
     pub(super) fn adopt_pod(&mut self, id: &PodId, count: u16) -> Outcome {
@@ -206,14 +217,10 @@ impl Spawner {
 
     /// Lets go of everything that a pod, whole or half-made, holds.
     fn dissolve(&mut self, pod: Pod) {
-        for path in &pod.memory {
-            if let Err(error) = rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH) {
-                tracing::warn!(path = %path.display(), %error, "a memory volume could not be unmounted");
-            }
-        }
+        pod.memory.iter().for_each(|path| unmount_memory(path));
         if pod.namespaces.is_some() {
             let name = pod.spec.id.as_str();
-            self.discard_named(self.config.run_dir.join("pods").join(name));
+            self.discard_named(self.small_dir(&pod.spec.id));
             self.discard_named(self.config.pods_dir.join(name));
         }
         if let Some(network) = &mut self.machine.network {
@@ -264,7 +271,7 @@ pub(super) fn no_pod(id: &PodId) -> Refusal {
 }
 
 pub(super) fn refuse_network(error: NetworkError) -> Refusal {
-    let in_use = rustix::io::Errno::ADDRINUSE.raw_os_error();
+    let in_use = Errno::ADDRINUSE.raw_os_error();
     let code = match &error {
         NetworkError::AddressTaken(_) => RefusalCode::Exists,
         NetworkError::RangeFull(_) => RefusalCode::Busy,
@@ -314,16 +321,24 @@ fn make_volume(data: &Path, volume: &PodVolume) -> io::Result<PathBuf> {
     Ok(path)
 }
 
-/// A memory file system in the spawner's own mounts, which nobody else sees and which end with it.
-fn mount_memory(path: &Path, max_bytes: u64, group: Option<u32>) -> io::Result<()> {
+fn make_memory(path: &Path, max_bytes: u64, group: Option<u32>) -> io::Result<()> {
     fs::create_dir(path)?;
-    let size = max_bytes.to_string();
-    let attributes = rustix::mount::MountAttrFlags::MOUNT_ATTR_NODEV | rustix::mount::MountAttrFlags::MOUNT_ATTR_NOSUID;
-    let mount = mounts::filesystem("tmpfs", &[("size", &size), ("mode", "1777")], attributes)?;
-    let point =
-        rustix::fs::open(path, rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())?;
-    mounts::attach(mount.as_fd(), point.as_fd())?;
+    mount_memory(path, &[("size", &max_bytes.to_string()), ("mode", "1777")])?;
     if group.is_some() { own_volume(path, group) } else { Ok(()) }
+}
+
+/// A memory file system in the spawner's own mounts, which nobody else sees and which end with it.
+pub(super) fn mount_memory(path: &Path, options: &[(&str, &str)]) -> Result<(), Errno> {
+    let mount =
+        mounts::filesystem("tmpfs", options, MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID)?;
+    let point = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    mounts::attach(mount.as_fd(), point.as_fd())
+}
+
+pub(super) fn unmount_memory(path: &Path) {
+    if let Err(error) = rustix::mount::unmount(path, UnmountFlags::DETACH) {
+        tracing::warn!(path = %path.display(), %error, "a memory volume could not be unmounted");
+    }
 }
 
 fn own_volume(path: &Path, group: Option<u32>) -> io::Result<()> {

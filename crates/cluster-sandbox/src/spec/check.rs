@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path};
 
 use super::{
-    CapabilitySet, ContainerSpec, ExecSpec, ListenSpec, Mount, MountSource, Place, PodSpec, UnpackSpec, VolumeKind,
+    CapabilitySet, ContainerSpec, ExecSpec, ListenSpec, Mount, MountSource, Place, PodFiles, PodSpec, UnpackSpec,
+    VolumeKind,
 };
 
 /// A request that is not carried out because of how it is written.
@@ -36,6 +37,11 @@ const TAG_MAX_BYTES: usize = 64 << 10;
 const HOSTNAME_MAX_BYTES: usize = 63;
 const POD_LISTENERS_MAX: usize = 32;
 const POD_VOLUMES_MAX: usize = 64;
+/// Files of one volume, all their content, and how deep they lie. Their message carries a third more than the content.
+const FILES_MAX: usize = 4096;
+const FILES_MAX_BYTES: usize = 5 << 20;
+const FILE_DEPTH_MAX: usize = 32;
+const FILE_MODE_MAX: u32 = 0o777;
 const DNS_ENTRIES_MAX: usize = 32;
 const HOST_ALIASES_MAX: usize = 256;
 const DOMAIN_MAX_BYTES: usize = 255;
@@ -229,12 +235,32 @@ impl Check for Mount {
             relative(Path::new(sub_path), "mounts.sub_path")?;
         }
         match &self.source {
-            MountSource::Volume(_) => Ok(()),
+            MountSource::Volume(_) | MountSource::Files(_) => Ok(()),
             MountSource::Client(path) => relative(path, "mounts.source"),
             MountSource::Host(path) => absolute(path.to_str().unwrap_or_default(), "mounts.source"),
             MountSource::Memory { max_bytes } => memory_bound(*max_bytes, "mounts.source"),
         }
     }
+}
+
+impl Check for PodFiles {
+    fn check(&self) -> Result<(), Invalid> {
+        at_most(self.files.len(), FILES_MAX, "files")?;
+        at_most(self.files.values().map(|file| file.content.len()).sum(), FILES_MAX_BYTES, "files")?;
+        at_most(self.mount_points.len(), MOUNTS_MAX, "mount_points")?;
+        is_id(self.group, "group")?;
+        is_id(self.files.values().map(|file| file.owner), "files.owner")?;
+        let is_plain = self.files.values().all(|file| file.mode <= FILE_MODE_MAX);
+        require(is_plain, "files.mode", || format!("is above {FILE_MODE_MAX:o}"))?;
+        self.files.keys().try_for_each(|path| check_file_path(path, "files"))?;
+        self.mount_points.iter().try_for_each(|path| check_file_path(path, "mount_points"))
+    }
+}
+
+fn check_file_path(path: &str, field: &'static str) -> Result<(), Invalid> {
+    relative(Path::new(path), field)?;
+    at_most(Path::new(path).components().count(), FILE_DEPTH_MAX, field)?;
+    require(!path.starts_with(".."), field, || format!("{path:?} begins with '..'"))
 }
 
 impl Check for ListenSpec {

@@ -98,6 +98,8 @@ pub struct Mount {
 pub enum MountSource {
     /// A volume of the pod.
     Volume(VolumeName),
+    /// Files of the pod, see [`PodFiles`](super::PodFiles); always read-only.
+    Files(VolumeName),
     /// A directory or file that the client made below the configured volumes directory, by its path relative to that.
     Client(PathBuf),
     /// A path of the machine, below one that the spawner's configuration allows.

@@ -7,6 +7,7 @@
 mod capability;
 mod check;
 mod container;
+mod files;
 mod listen;
 mod name;
 mod pod;
@@ -18,6 +19,7 @@ pub(crate) use check::{Check, ID_MAX, check_log_path};
 pub use container::{
     ContainerSpec, ExecSpec, Limits, LogSpec, Mount, MountSource, Rlimit, RlimitKind, Seccomp, Security, UserSpec,
 };
+pub use files::{PodFile, PodFiles};
 pub use listen::{ListenSpec, Place, Protocol};
 pub use name::{BadName, ContainerId, ExecId, InstanceId, LayerName, ListenerName, PodId, VolumeName};
 pub use pod::{Dns, HostAlias, PodListener, PodNetwork, PodSpec, PodVolume, VolumeKind};

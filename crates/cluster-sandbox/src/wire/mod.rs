@@ -21,14 +21,16 @@ use base_rt::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::spec::{
-    ContainerId, ContainerSpec, ContainerState, ExecId, ExecSpec, Exit, LayerName, ListenSpec, ListenerName, PodId,
-    PodSpec, PodState, SpawnerFacts, SpawnerUsage, UnpackSpec, Usage,
+    ContainerId, ContainerSpec, ContainerState, ExecId, ExecSpec, Exit, LayerName, ListenSpec, ListenerName, PodFiles,
+    PodId, PodSpec, PodState, SpawnerFacts, SpawnerUsage, UnpackSpec, Usage,
 };
 
 /// The protocol's version that this code speaks best.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// The oldest version that this code understands.
 pub(crate) const OLDEST: u32 = 1;
+/// The version since which there is [`Request::WriteFiles`].
+pub(crate) const FILES_SINCE: u32 = 2;
 
 /// A message to the spawner.
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,6 +52,8 @@ pub(crate) enum Request {
     AdoptPod { pod: PodId, sockets: u16 },
     /// → [`Answer::Pod`].
     CreatePod(Box<PodSpec>),
+    /// → [`Answer::Done`], once every container that mounts them sees them.
+    WriteFiles(Box<PodFiles>),
     /// → [`Answer::Sockets`].
     Sockets { pod: PodId, count: u16 },
     /// → [`Answer::Done`], once everything of it has ended and its name is free.

@@ -14,6 +14,7 @@ mod basics;
 mod ending;
 #[cfg(test)]
 mod exec;
+mod files;
 #[cfg(test)]
 mod first_process;
 #[cfg(test)]

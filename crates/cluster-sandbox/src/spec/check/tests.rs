@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::super::{ContainerId, LayerName, ListenerName, PodId, Protocol};
+use super::super::{ContainerId, LayerName, ListenerName, PodFile, PodId, Protocol, VolumeName};
 use super::*;
 
 fn container() -> ContainerSpec {
@@ -88,6 +88,40 @@ fn files_written_from_a_pod_get_no_extra_lines() {
     spec.host_aliases.clear();
     spec.hostname = "a\nb".to_owned();
     assert_eq!(spec.check().unwrap_err().field, "hostname");
+}
+
+#[test]
+fn files_are_bounded_and_stay_where_they_belong() {
+    let file = PodFile { content: b"x".to_vec(), mode: 0o777, owner: 0 };
+    let plain = PodFiles {
+        pod: PodId::try_new("pod").unwrap(),
+        name: VolumeName::try_new("v").unwrap(),
+        group: Some(1),
+        files: [("a/..b".to_owned(), file.clone())].into(),
+        mount_points: ["c".to_owned()].into(),
+    };
+    plain.check().unwrap();
+    let refused = |change: &dyn Fn(&mut PodFiles)| {
+        let mut files = plain.clone();
+        change(&mut files);
+        files.check().unwrap_err().field
+    };
+    let deep = "d/".repeat(FILE_DEPTH_MAX) + "e";
+    for path in ["", "/a", "../a", "a/../b", "..data", "..", "a\0", &deep] {
+        assert_eq!(refused(&|files| _ = files.files.insert(path.to_owned(), file.clone())), "files", "{path:?}");
+        assert_eq!(refused(&|files| _ = files.mount_points.insert(path.to_owned())), "mount_points", "{path:?}");
+    }
+    let of = |change: fn(&mut PodFile)| {
+        let mut file = file.clone();
+        change(&mut file);
+        refused(&|files| _ = files.files.insert("f".to_owned(), file.clone()))
+    };
+    assert_eq!(of(|file| file.mode = 0o4755), "files.mode");
+    assert_eq!(of(|file| file.owner = u32::MAX), "files.owner");
+    assert_eq!(of(|file| file.content = vec![0; FILES_MAX_BYTES + 1]), "files");
+    assert_eq!(refused(&|files| files.group = Some(u32::MAX)), "group");
+    let many = || (0..=FILES_MAX).map(|number| (number.to_string(), file.clone())).collect();
+    assert_eq!(refused(&|files| files.files = many()), "files");
 }
 
 #[test]
