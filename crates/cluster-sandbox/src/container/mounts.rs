@@ -122,7 +122,7 @@ impl Sources<'_> {
             MountSource::Memory { .. } => return Err(Errno::INVAL),
         };
         match sub_path {
-            Some(path) => Tree::beneath(top.as_fd()).handle_or_make(path, Kind::Directory),
+            Some(path) => Tree::beneath(top.as_fd()).like_its_top()?.handle_or_make(path, Kind::Directory),
             None => Ok(top),
         }
     }

@@ -3,10 +3,11 @@
 //! An image may hold links such as `etc -> /etc`, and another container of the pod may change a shared volume meanwhile. `openat2` with
 //! `RESOLVE_IN_ROOT` resolves each path in one step in the kernel, so there is no moment between checking and using.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fchmod, mkdirat, mknodat, openat, openat2};
 use rustix::io::Errno;
 
 /// The top of such a tree.
@@ -14,6 +15,8 @@ use rustix::io::Errno;
 pub(crate) struct Tree<'fd> {
     top: BorrowedFd<'fd>,
     how: ResolveFlags,
+    /// What directories that are made have.
+    mode: Mode,
 }
 
 /// What should be at the end of a path.
@@ -29,17 +32,26 @@ const FILE_MODE: Mode = Mode::from_raw_mode(0o644);
 impl<'fd> Tree<'fd> {
     /// A root file system: absolute links and `..` stay inside it.
     pub(crate) fn root(top: BorrowedFd<'fd>) -> Self {
-        Self { top, how: ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS) }
+        Self::new(top, ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS))
     }
 
     /// A part of something: links that lead out of it are an error.
     pub(crate) fn beneath(top: BorrowedFd<'fd>) -> Self {
-        Self { top, how: ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS) }
+        Self::new(top, ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS))
     }
 
     /// A directory of ours whose owner is not trusted with links at all.
     pub(crate) fn without_links(top: BorrowedFd<'fd>) -> Self {
-        Self { top, how: ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS) }
+        Self::new(top, ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS))
+    }
+
+    fn new(top: BorrowedFd<'fd>, how: ResolveFlags) -> Self {
+        Self { top, how, mode: DIRECTORY_MODE }
+    }
+
+    /// The same tree; directories that are made in it have the mode of its top.
+    pub(crate) fn like_its_top(self) -> Result<Self, Errno> {
+        Ok(Self { mode: Mode::from_raw_mode(rustix::fs::fstat(self.top)?.st_mode), ..self })
     }
 
     /// Opens a path in the tree. A leading slash means its top.
@@ -76,7 +88,7 @@ impl<'fd> Tree<'fd> {
             directory = match self.handle(&reached) {
                 Ok(found) => found,
                 Err(Errno::NOENT) => {
-                    make(directory.as_fd(), name, if is_last { kind } else { Kind::Directory })?;
+                    self.make(directory.as_fd(), name, if is_last { kind } else { Kind::Directory })?;
                     self.handle(&reached)?
                 }
                 Err(error) => return Err(error),
@@ -84,17 +96,22 @@ impl<'fd> Tree<'fd> {
         }
         Ok(directory)
     }
-}
 
-fn make(directory: BorrowedFd<'_>, name: &std::ffi::OsStr, kind: Kind) -> Result<(), Errno> {
-    let made = match kind {
-        Kind::Directory => rustix::fs::mkdirat(directory, name, DIRECTORY_MODE),
-        Kind::File => rustix::fs::mknodat(directory, name, FileType::RegularFile, FILE_MODE, 0),
-    };
-    match made {
-        // Another container of the pod was faster, in a shared volume.
-        Err(Errno::EXIST) => Ok(()),
-        outcome => outcome,
+    fn make(&self, directory: BorrowedFd<'_>, name: &OsStr, kind: Kind) -> Result<(), Errno> {
+        let made = match kind {
+            Kind::Directory => mkdirat(directory, name, DIRECTORY_MODE),
+            Kind::File => mknodat(directory, name, FileType::RegularFile, FILE_MODE, 0),
+        };
+        match made {
+            Ok(()) if kind == Kind::Directory && self.mode != DIRECTORY_MODE => {
+                // The process's mask does not matter then, nor a link that somebody put there meanwhile.
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                fchmod(openat(directory, name, flags, Mode::empty())?, self.mode)
+            }
+            // Another container of the pod was faster, in a shared volume.
+            Err(Errno::EXIST) => Ok(()),
+            outcome => outcome,
+        }
     }
 }
 

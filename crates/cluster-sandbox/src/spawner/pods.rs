@@ -48,6 +48,9 @@ pub(super) struct Pod {
 const LINK_LINGERS: Duration = Duration::from_secs(5);
 const SHARED_MEMORY_BYTES: u64 = 64 << 20;
 const PODS_MAX: usize = 1000;
+/// As everywhere: what lies in memory also keeps one user from removing what is another's.
+const DISK_MODE: u32 = 0o777;
+const MEMORY_MODE: u32 = 0o1777;
 
 impl Spawner {
     pub(super) fn create_pod(&mut self, spec: PodSpec) -> Outcome {
@@ -317,14 +320,14 @@ fn write_etc(directory: &Path, spec: &PodSpec, ip: Option<Ipv4Addr>) -> io::Resu
 fn make_volume(data: &Path, volume: &PodVolume) -> io::Result<PathBuf> {
     let path = data.join(format!("volume-{}", volume.name));
     fs::create_dir(&path)?;
-    own_volume(&path, volume.group)?;
+    own_volume(&path, DISK_MODE, volume.group)?;
     Ok(path)
 }
 
 fn make_memory(path: &Path, max_bytes: u64, group: Option<u32>) -> io::Result<()> {
     fs::create_dir(path)?;
-    mount_memory(path, &[("size", &max_bytes.to_string()), ("mode", "1777")])?;
-    if group.is_some() { own_volume(path, group) } else { Ok(()) }
+    mount_memory(path, &[("size", &max_bytes.to_string())])?;
+    own_volume(path, MEMORY_MODE, group)
 }
 
 /// A memory file system in the spawner's own mounts, which nobody else sees and which end with it.
@@ -341,13 +344,8 @@ pub(super) fn unmount_memory(path: &Path) {
     }
 }
 
-fn own_volume(path: &Path, group: Option<u32>) -> io::Result<()> {
-    let mode = match group {
-        Some(gid) => {
-            chown(path, None, Some(gid))?;
-            0o2777
-        }
-        None => 0o777,
-    };
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+fn own_volume(path: &Path, mode: u32, group: Option<u32>) -> io::Result<()> {
+    chown(path, None, group)?;
+    let set_group_id = if group.is_some() { 0o2000 } else { 0 };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode | set_group_id))
 }

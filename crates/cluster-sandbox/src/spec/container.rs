@@ -87,7 +87,8 @@ pub struct Mount {
     pub target: String,
     /// What.
     pub source: MountSource,
-    /// A relative path below the source; neither it nor a link in it leads out of the source.
+    /// A relative path below the source; neither it nor a link in it leads out of the source. Directories that are not there are made, with
+    /// the source's mode.
     pub sub_path: Option<String>,
     /// Whether writing is refused.
     pub is_read_only: bool,

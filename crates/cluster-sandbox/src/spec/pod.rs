@@ -77,7 +77,7 @@ pub struct PodListener {
     pub protocol: Protocol,
 }
 
-/// A directory that lives and ends with a pod; `root`-owned, mode 0777.
+/// A directory that lives and ends with a pod; `root`-owned, mode 0777, in memory 1777.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodVolume {
     /// What mounts call it.

@@ -46,17 +46,41 @@ fn containers_of_a_pod_share_volumes_and_memory() {
                 let reader = with(container("pod", &format!("r{number}"), &["read", path]), volume());
                 assert_eq!(instance.output(&reader).await.0, format!("{path}=shared\n"));
             }
-            let (said, _) = instance
-                .output(&with(
-                    container("pod", "stat", &["stat", "/v"]),
-                    mount("/v", MountSource::Volume(volume_name("disk"))),
-                ))
-                .await;
-            assert_eq!(said, "2777 0 777\n");
             let mut read_only = mount("/v", MountSource::Volume(volume_name("disk")));
             read_only.is_read_only = true;
             let (said, _) = instance.output(&with(container("pod", "ro", &["write", "/v/x", "x"]), read_only)).await;
             assert!(said.contains("Read-only file system"), "{said}");
+        },
+    );
+}
+
+#[test]
+fn a_volume_and_parts_of_it_belong_to_its_group() {
+    run(
+        |_| {},
+        async |mut instance| {
+            let memory = VolumeKind::Memory { max_bytes: 1 << 20 };
+            let volumes = [
+                ("disk", VolumeKind::Disk, Some(777)),
+                ("open", VolumeKind::Disk, None),
+                ("mem", memory, Some(777)),
+                ("shared", memory, None),
+            ];
+            pod(&instance, &volumes).await;
+            for (name, expected) in
+                [("disk", "2777 0 777"), ("open", "777 0 0"), ("mem", "3777 0 777"), ("shared", "1777 0 0")]
+            {
+                for (number, sub_path) in [None, Some("part/of/it".to_owned())].into_iter().enumerate() {
+                    let volume = Mount { sub_path, ..mount("/v", MountSource::Volume(volume_name(name))) };
+                    let mut spec = with(container("pod", &format!("{name}-{number}"), &["stat", "/v"]), volume.clone());
+                    spec.user.uid = Some(4242);
+                    assert_eq!(instance.output(&spec).await.0, format!("{expected}\n"), "{name}");
+                    let mut spec =
+                        with(container("pod", &format!("w-{name}-{number}"), &["write", "/v/file", "x"]), volume);
+                    spec.user.uid = Some(4242);
+                    assert_eq!(instance.output(&spec).await.1.code, 0, "{name}: anybody writes there");
+                }
+            }
         },
     );
 }
