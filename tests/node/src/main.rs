@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 
 use cluster_sandbox::spawner;
@@ -48,7 +49,8 @@ fn stay() -> io::Result<()> {
     Ok(())
 }
 
-/// Answers `GET /env/NAME` with a variable, `GET /file/PATH` with a file, until SIGTERM.
+/// Answers `GET /env/NAME` with a variable, `GET /file/PATH` with a file, `GET /stat/PATH` with its mode and whose it is, `GET /write/PATH`
+/// once it has written one, until SIGTERM.
 fn serve(port: &str) -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port.parse().unwrap_or_default()))?;
     writeln!(io::stdout(), "listening on {port}")?;
@@ -76,6 +78,12 @@ fn answer(mut connection: TcpStream) -> io::Result<()> {
         std::env::var(name).unwrap_or_default()
     } else if let Some(file) = path.strip_prefix("/file") {
         std::fs::read_to_string(file).unwrap_or_else(|error| error.to_string())
+    } else if let Some(file) = path.strip_prefix("/stat") {
+        let found =
+            std::fs::metadata(file).map(|found| format!("{:o} {} {}", found.mode() & 0o7777, found.uid(), found.gid()));
+        found.unwrap_or_else(|error| error.to_string())
+    } else if let Some(file) = path.strip_prefix("/write") {
+        std::fs::write(file, "mine").map_or_else(|error| error.to_string(), |()| "written".to_owned())
     } else {
         "hello".to_owned()
     };

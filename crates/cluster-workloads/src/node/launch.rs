@@ -24,6 +24,7 @@ use super::log_sink::LogSink;
 use super::names;
 use super::network::PodSockets;
 use super::pod_state::Ended;
+use super::records;
 use super::volumes;
 use super::worker;
 
@@ -344,7 +345,7 @@ impl Launch {
 fn make_message_file(volumes_dir: &Path, path: &Path) -> std::io::Result<()> {
     let path = volumes_dir.join(path);
     for directory in [path.parent().and_then(Path::parent), path.parent()].into_iter().flatten() {
-        volumes::make_directory(directory)?;
+        records::make_directory(directory)?;
     }
     std::fs::write(&path, b"")?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))

@@ -13,6 +13,7 @@
 //! - Readiness does not wait for a period: a probe that is not content is tried as soon as a port of its Pod begins to listen, or a role says
 //!   so. The kernel is asked whether it listens; no program is disturbed.
 //! - Containers without a seccomp profile have the runtime's default one.
+//! - Files of ConfigMaps and the downward API lie in memory as those of Secrets do; a volume has at most 5 MiB of them.
 //! - Some containers are roles of this process ([`builtin`]).
 //! - Not done: HTTPS probes, `postStart` hooks, hosts' networks and devices, persistent volumes, ephemeral containers, active deadlines.
 //!

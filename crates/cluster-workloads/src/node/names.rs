@@ -34,11 +34,6 @@ pub(crate) fn uid_of_logs(directory: &str) -> Option<&str> {
     Some(uid)
 }
 
-/// Where a Pod's volume is, relative to the volumes directory.
-pub(crate) fn volume_path(uid: &str, volume: &str) -> PathBuf {
-    PathBuf::from(format!("{uid}/volumes/{volume}"))
-}
-
 /// Where a run's termination message is, relative to the volumes directory.
 pub(crate) fn message_path(uid: &str, container: &str, attempt: u32) -> PathBuf {
     PathBuf::from(format!("{uid}/messages/{container}.{attempt}"))

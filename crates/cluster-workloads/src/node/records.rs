@@ -1,7 +1,7 @@
 //! The node's own record of each Pod that the spawner runs, and what becomes of it after a crash.
 //!
 //! The API loses what it calls lazy when the process is killed: Pods of ReplicaSets among them, for some hundred milliseconds. Their
-//! containers do not end with the process. So a Pod's object is written beside its volumes before its first container is started, and
+//! containers do not end with the process. So a Pod's object is written beside its files before its first container is started, and
 //! [`put_back`] gives the API what it has lost, before any controller could make another Pod in its place.
 //!
 //! The record is not flushed to the disk: it is for the end of a process, not of the machine, with which the containers end as well.
@@ -9,7 +9,7 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use base_rt::error_chain;
@@ -20,7 +20,6 @@ use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::volumes::make_directory;
 use crate::objects::owners::controller_of;
 
 /// The record's file in the Pod's directory.
@@ -37,6 +36,12 @@ pub(crate) fn write(volumes_dir: &Path, pod: &Pod) -> io::Result<()> {
     let mut file = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&pending)?;
     file.write_all(&serde_json::to_vec(pod)?)?;
     fs::rename(pending, directory.join(FILE))
+}
+
+/// Makes a directory that everybody in a container may look into, whatever the process's mask says.
+pub(crate) fn make_directory(directory: &Path) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755))
 }
 
 /// The record of a Pod; none if there is none or it is not one.

@@ -1,17 +1,17 @@
 //! Fetches what Pods name: ConfigMaps, Secrets, tokens, pull secrets; and gathers the content of volumes from them.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use base_image::keychain::{DockerConfig, Keychain};
 use base_rt::{Timestamp, error_chain};
+use cluster_sandbox::Sandbox;
+use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::Client;
 use kube::api::Api;
 
 use super::env::{Needs, Sources};
 use super::fields::{Addresses, NodeLimits};
-use super::names;
 use super::tokens::{TokenAsk, TokenProvider};
 use super::volumes::{self, Files, Part, Plan};
 
@@ -76,7 +76,7 @@ impl Fetcher {
         Arc::new(config)
     }
 
-    /// The content of every volume of the Pod that is files of ours.
+    /// The content of every volume of the Pod that is files.
     ///
     /// # Errors
     /// Something that a volume shows is not there; as the kubelet says it in `FailedMount`.
@@ -90,7 +90,7 @@ impl Fetcher {
         let sources = self.sources(namespace, &volumes::needs(pod)).await?;
         let mut contents = Vec::new();
         for volume in volumes::volumes(pod) {
-            let failed = |why: String| format!("MountVolume.SetUp failed for volume \"{}\" : {why}", volume.name);
+            let failed = |why: String| failed(&volume.name, &why);
             let Plan::Files { parts, mode } = volumes::plan(volume).map_err(failed)? else { continue };
             let mut content = Content { name: volume.name.clone(), files: Files::new(), renew_at: None };
             for part in &parts {
@@ -110,8 +110,7 @@ impl Fetcher {
                         let token = self.tokens.token(ask).await.map_err(|error| failed(error_chain(&error)))?;
                         let renew_at = renewal(now, token.expires_at);
                         content.renew_at = Some(content.renew_at.map_or(renew_at, |present| present.min(renew_at)));
-                        volumes::plain(&projection.path)
-                            .map(|path| Files::from([(path, (token.text.into_bytes(), mode))]))
+                        volumes::token_file(pod, &projection.path, token.text, mode)
                     }
                 };
                 content.files.extend(files.map_err(failed)?);
@@ -141,20 +140,18 @@ fn renewal(now: Timestamp, expires_at: Timestamp) -> Timestamp {
     now.checked_add(life / 5 * 4).unwrap_or(expires_at)
 }
 
-/// Writes volumes' content. Blocks on the disk.
+/// Hands volumes' content to the spawner.
 ///
 /// # Errors
-/// Which volume could not be written; in words.
-pub(crate) fn write(volumes_dir: &Path, uid: &str, contents: &[Content]) -> Result<(), String> {
-    let pod_dir = volumes_dir.join(uid);
-    let failed =
-        |name: &str, error: std::io::Error| format!("MountVolume.SetUp failed for volume \"{name}\" : {error}");
-    for content in contents {
-        let parents =
-            volumes::make_directory(&pod_dir).and_then(|()| volumes::make_directory(&pod_dir.join("volumes")));
-        parents.map_err(|error| failed(&content.name, error))?;
-        let directory = volumes_dir.join(names::volume_path(uid, &content.name));
-        volumes::write_volume(&directory, &content.files).map_err(|error| failed(&content.name, error))?;
-    }
-    Ok(())
+/// Which volume it does not take; as the kubelet says it in `FailedMount`.
+pub(crate) async fn hand_over(sandbox: &Sandbox, pod: &Pod, contents: Vec<Content>) -> Result<(), String> {
+    let handed = contents.into_iter().map(async |Content { name, files, .. }| {
+        let files = volumes::pod_files(pod, &name, files).map_err(|why| failed(&name, &why))?;
+        sandbox.write_files(files).await.map_err(|error| failed(&name, &error_chain(&error)))
+    });
+    try_join_all(handed).await.map(drop)
+}
+
+fn failed(volume: &str, why: &str) -> String {
+    format!("MountVolume.SetUp failed for volume \"{volume}\" : {why}")
 }

@@ -1,19 +1,13 @@
-//! A Pod's volumes: which the spawner makes, which are files of ours, and what is in those.
+//! A Pod's volumes: which the spawner makes, which are files that it is handed, and what is in those. Pure.
 //!
-//! ConfigMaps, Secrets, the downward API and tokens are directories that this process writes ([`write_volume`]), laid out as the kubelet
-//! does so that an update is seen whole:
-//! ```text
-//! VOLUME/key ─► ..data/key        VOLUME/..data ─► ..N        VOLUME/..N/key (the content)
-//! ```
-//! Content is gathered by [`super::sources`]; here are the pure parts and the writing.
+//! ConfigMaps, Secrets, the downward API and tokens are files, as the kubelet has them: read-only, root's, with the mode that the volume or
+//! the item says. A Pod's `fsGroup` owns and reads all of them. A token is its user's alone where that is known, and else its group's.
+//! Content is gathered by [`super::sources`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io;
-use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path};
 
-use cluster_sandbox::spec::{Mount, MountSource, PodVolume, VolumeKind, VolumeName};
+use cluster_sandbox::spec::{Mount, MountSource, PodFile, PodFiles, PodId, PodVolume, VolumeKind, VolumeName};
 use k8s_openapi::api::core::v1::{
     ConfigMap, Container, DownwardAPIVolumeFile, EmptyDirVolumeSource, KeyToPath, Pod, Secret,
     ServiceAccountTokenProjection, Volume,
@@ -21,21 +15,23 @@ use k8s_openapi::api::core::v1::{
 
 use super::env::Needs;
 use super::expand::expand;
+use super::facts::containers;
 use super::fields::{Addresses, NodeLimits, field, resource};
-use super::names;
 use crate::objects::quantity::Milli;
 
-/// Files of a volume: content and mode by relative path.
-pub(crate) type Files = BTreeMap<String, (Vec<u8>, u32)>;
+/// Files of a volume, by relative path.
+pub(crate) type Files = BTreeMap<String, PodFile>;
 
 /// What a file of ours has for mode if nothing says.
 const MODE: u32 = 0o644;
 /// An emptyDir in memory that names no bound has this one.
 const MEMORY_VOLUME_BYTES: u64 = 256 << 20;
-/// The link that says which content is the present one.
-const DATA: &str = "..data";
+/// What a token has if a user or a group is to read it, and nobody else.
+const TOKEN_MODE: u32 = 0o600;
+/// What the Pod's group may do with every file.
+const GROUP_READS: u32 = 0o440;
 
-/// One part of the content of a directory of ours.
+/// One part of a volume of files.
 #[derive(Clone, Debug)]
 pub(crate) enum Part {
     /// Keys of a ConfigMap.
@@ -70,7 +66,7 @@ impl Pick {
 pub(crate) enum Plan {
     /// A directory that lives and ends with the Pod.
     Empty(VolumeKind),
-    /// A directory of ours.
+    /// Files that the spawner is handed.
     Files {
         /// What is in it.
         parts: Vec<Part>,
@@ -148,13 +144,27 @@ pub(crate) fn volumes(pod: &Pod) -> impl Iterator<Item = &Volume> {
 
 /// The volumes that the spawner makes.
 pub(crate) fn spawner_volumes(pod: &Pod) -> Vec<PodVolume> {
-    let security = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
-    let group = security.and_then(|security| security.fs_group).and_then(|group| u32::try_from(group).ok());
+    let group = fs_group(pod);
     let made = volumes(pod).filter_map(|volume| match plan(volume) {
         Ok(Plan::Empty(kind)) => Some(PodVolume { name: VolumeName::try_new(volume.name.clone()).ok()?, kind, group }),
         _ => None,
     });
     made.collect()
+}
+
+/// The group that the Pod's volumes belong to.
+fn fs_group(pod: &Pod) -> Option<u32> {
+    let security = pod.spec.as_ref()?.security_context.as_ref()?;
+    u32::try_from(security.fs_group?).ok()
+}
+
+/// The user that all of the Pod's containers run as, if they say so and agree.
+fn fs_user(pod: &Pod) -> Option<u32> {
+    let of_pod = pod.spec.as_ref()?.security_context.as_ref().and_then(|security| security.run_as_user);
+    let own = |container: &Container| container.security_context.as_ref().and_then(|own| own.run_as_user).or(of_pod);
+    let mut users = containers(pod).map(own);
+    let first = users.next()??;
+    users.all(|user| user == Some(first)).then(|| u32::try_from(first).ok())?
 }
 
 /// ConfigMaps and Secrets that the volumes show.
@@ -204,13 +214,13 @@ fn picked(pick: &Pick, data: Option<BTreeMap<String, Vec<u8>>>, what: (&str, u32
         None => return Err(format!("{kind} \"{}\" not found", pick.name)),
     };
     if pick.items.is_empty() {
-        return Ok(data.into_iter().map(|(key, bytes)| (key, (bytes, mode))).collect());
+        return Ok(data.into_iter().map(|(key, content)| (key, of_root(content, mode))).collect());
     }
     let mut files = Files::new();
     for item in &pick.items {
         let own = item.mode.and_then(|mode| u32::try_from(mode).ok()).unwrap_or(mode);
         match data.get(&item.key) {
-            Some(bytes) => _ = files.insert(plain(&item.path)?, (bytes.clone(), own)),
+            Some(bytes) => _ = files.insert(plain(&item.path)?, of_root(bytes.clone(), own)),
             None if pick.is_optional => {}
             None => return Err(format!("references non-existent {kind} key: {}", item.key)),
         }
@@ -236,16 +246,64 @@ pub(crate) fn downward_files(
             (None, None) => String::new(),
         };
         let own = item.mode.and_then(|mode| u32::try_from(mode).ok()).unwrap_or(mode);
-        files.insert(plain(&item.path)?, (text.into_bytes(), own));
+        files.insert(plain(&item.path)?, of_root(text.into_bytes(), own));
     }
     Ok(files)
+}
+
+fn of_root(content: Vec<u8>, mode: u32) -> PodFile {
+    PodFile { content, mode: mode & 0o777, owner: 0 }
+}
+
+/// The file of a token.
+///
+/// # Errors
+/// Its path leads out of the volume; in words.
+pub(crate) fn token_file(pod: &Pod, path: &str, token: String, mode: u32) -> Result<Files, String> {
+    let (user, group) = (fs_user(pod), fs_group(pod));
+    let mode = if user.is_some() || group.is_some() { TOKEN_MODE } else { mode };
+    let file = PodFile { owner: user.unwrap_or_default(), ..of_root(token.into_bytes(), mode) };
+    Ok(Files::from([(plain(path)?, file)]))
+}
+
+/// What the spawner is handed for a volume of files.
+///
+/// # Errors
+/// The Pod or the volume has a name that the spawner does not take; in words.
+pub(crate) fn pod_files(pod: &Pod, volume: &str, mut files: Files) -> Result<PodFiles, String> {
+    let name = |error: cluster_sandbox::spec::BadName| error.to_string();
+    let group = fs_group(pod);
+    if group.is_some() {
+        files.values_mut().for_each(|file| file.mode |= GROUP_READS);
+    }
+    Ok(PodFiles {
+        pod: PodId::try_new(pod.metadata.uid.clone().unwrap_or_default()).map_err(name)?,
+        name: VolumeName::try_new(volume).map_err(name)?,
+        group,
+        files,
+        mount_points: mount_points(pod, volume),
+    })
+}
+
+/// Where in a volume other volumes are mounted, by any container: a volume of files is read-only, so these have to be there.
+fn mount_points(pod: &Pod, volume: &str) -> BTreeSet<String> {
+    let inside = |container: &Container| -> Vec<String> {
+        let mounts = || container.volume_mounts.iter().flatten();
+        let whole =
+            mounts().filter(|mount| mount.name == volume && mount.sub_path.is_none() && mount.sub_path_expr.is_none());
+        let below = whole.flat_map(|outer| {
+            mounts().filter_map(|inner| Path::new(&inner.mount_path).strip_prefix(&outer.mount_path).ok())
+        });
+        below.filter_map(|path| plain(path.to_str()?).ok()).collect()
+    };
+    containers(pod).flat_map(inside).collect()
 }
 
 /// A path that stays inside its volume.
 ///
 /// # Errors
 /// It does not; in words.
-pub(crate) fn plain(path: &str) -> Result<String, String> {
+fn plain(path: &str) -> Result<String, String> {
     let stays = !path.is_empty() && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
     let is_ours = path.starts_with("..");
     if stays && !is_ours { Ok(path.to_owned()) } else { Err(format!("{path:?} is no path inside a volume")) }
@@ -260,7 +318,6 @@ pub(crate) fn mounts(
     container: &Container,
     own_env: &BTreeMap<String, String>,
 ) -> Result<Vec<Mount>, String> {
-    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
     let known = |name: &str| own_env.get(name).map(String::as_str);
     let mut mounts = Vec::new();
     for mount in container.volume_mounts.iter().flatten() {
@@ -268,12 +325,10 @@ pub(crate) fn mounts(
         let volume = volume.ok_or_else(|| {
             format!("cannot find volume {:?} to mount into container {:?}", mount.name, container.name)
         })?;
-        let (source, is_ours) = match plan(volume)? {
-            Plan::Empty(_) => {
-                let name = VolumeName::try_new(volume.name.clone()).map_err(|error| error.to_string())?;
-                (MountSource::Volume(name), false)
-            }
-            Plan::Files { .. } => (MountSource::Client(names::volume_path(uid, &volume.name)), true),
+        let name = || VolumeName::try_new(volume.name.clone()).map_err(|error| error.to_string());
+        let (source, is_fixed) = match plan(volume)? {
+            Plan::Empty(_) => (MountSource::Volume(name()?), false),
+            Plan::Files { .. } => (MountSource::Files(name()?), true),
             Plan::Host(path) => (MountSource::Host(path.into()), false),
         };
         let sub_path = match (&mount.sub_path, &mount.sub_path_expr) {
@@ -285,85 +340,12 @@ pub(crate) fn mounts(
             target: mount.mount_path.clone(),
             source,
             sub_path,
-            is_read_only: is_ours || mount.read_only == Some(true),
+            is_read_only: is_fixed || mount.read_only == Some(true),
         });
     }
+    // What is mounted inside another mount comes after it, as with other container runtimes.
+    mounts.sort_by_key(|mount| Path::new(&mount.target).components().count());
     Ok(mounts)
-}
-
-/// Puts `files` into the volume's directory, all at once: who looks sees the old content or the new. Nothing happens if it is the same.
-/// Blocks on the disk.
-///
-/// # Errors
-/// The directory cannot be written.
-pub(crate) fn write_volume(directory: &Path, files: &Files) -> io::Result<()> {
-    make_directory(directory)?;
-    let present = fs::read_link(directory.join(DATA)).ok();
-    if present.as_ref().is_some_and(|present| has(&directory.join(present), files)) {
-        return Ok(());
-    }
-    let number =
-        present.as_ref().and_then(|name| name.to_str()?.strip_prefix("..")?.parse::<u64>().ok()).unwrap_or(0) + 1;
-    let fresh = format!("..{number}");
-    let content = directory.join(&fresh);
-    match fs::remove_dir_all(&content) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    make_directory(&content)?;
-    for (path, (bytes, mode)) in files {
-        let path = content.join(path);
-        for parent in path.ancestors().skip(1).take_while(|parent| parent.starts_with(&content) && *parent != content) {
-            fs::create_dir_all(parent)?;
-            fs::set_permissions(parent, fs::Permissions::from_mode(0o755))?;
-        }
-        fs::write(&path, bytes)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(*mode & 0o777))?;
-    }
-    let pending = directory.join("..pending");
-    let _ = fs::remove_file(&pending);
-    symlink(&fresh, &pending)?;
-    fs::rename(&pending, directory.join(DATA))?;
-    link_names(directory, files)?;
-    match present {
-        Some(old) if old.to_str() != Some(&fresh) => fs::remove_dir_all(directory.join(old)),
-        _ => Ok(()),
-    }
-}
-
-/// Whether a content directory holds exactly these files.
-fn has(content: &Path, files: &Files) -> bool {
-    fn count(directory: &Path) -> usize {
-        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-        entries.map(|entry| if entry.path().is_dir() { count(&entry.path()) } else { 1 }).sum()
-    }
-    count(content) == files.len()
-        && files.iter().all(|(path, (bytes, _))| fs::read(content.join(path)).is_ok_and(|present| present == *bytes))
-}
-
-/// The names by which the content is seen: the first parts of its paths.
-fn link_names(directory: &Path, files: &Files) -> io::Result<()> {
-    let wanted: BTreeSet<&str> = files.keys().filter_map(|path| path.split('/').next()).collect();
-    for entry in fs::read_dir(directory)? {
-        let name = entry?.file_name();
-        let text = name.to_string_lossy();
-        if !text.starts_with("..") && !wanted.contains(text.as_ref()) {
-            fs::remove_file(directory.join(&name))?;
-        }
-    }
-    for name in wanted {
-        match symlink(format!("{DATA}/{name}"), directory.join(name)) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Makes a directory that everybody in a container may look into, whatever the process's mask says.
-pub(crate) fn make_directory(directory: &Path) -> io::Result<()> {
-    fs::create_dir_all(directory)?;
-    fs::set_permissions(directory, fs::Permissions::from_mode(0o755))
 }
 
 #[cfg(test)]

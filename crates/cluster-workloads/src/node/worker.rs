@@ -67,7 +67,7 @@ pub(crate) enum Message {
     State(Event),
     /// The sandbox is there, or why not.
     Sandbox(Result<Box<Runtime>, String>),
-    /// The volumes' files are there, and how long they are good; or why not.
+    /// The volumes' files are there, and how long they are good (not at all if there are none); or why not.
     Volumes(Result<Duration, String>),
     /// What came of a start.
     Launched(usize, u32, Launched),
@@ -108,6 +108,7 @@ pub(crate) fn spawn(
         pause_until: None,
         refresh_at: None,
         runtime: None,
+        has_processes: watch::Sender::new(None),
         kept: BTreeMap::new(),
         is_deleted: watch::Sender::new(false),
         stops: BTreeMap::new(),
@@ -137,6 +138,8 @@ struct Worker {
     pause_until: Option<Instant>,
     refresh_at: Option<Instant>,
     runtime: Option<Box<Runtime>>,
+    /// Whether any container is more than a role of this process; known once the sandbox is there.
+    has_processes: watch::Sender<Option<bool>>,
     /// What is kept of each container's run.
     kept: BTreeMap<usize, Kept>,
     /// Tells starts that are under way.
@@ -263,7 +266,7 @@ impl Worker {
             Ok(runtime) => {
                 self.state.ip = runtime.ip;
                 self.state.sandbox = Ground::Ready;
-                self.runtime = Some(Box::new(runtime));
+                self.hold(Box::new(runtime));
             }
             Err(why) => {
                 // A new one is made; making it removes what is there under its name.
@@ -371,28 +374,43 @@ impl Worker {
             Message::State(event) => self.step(event),
             Message::Sandbox(Ok(runtime)) => {
                 let ip = runtime.ip;
-                self.runtime = Some(runtime);
+                self.hold(runtime);
                 self.step(Event::SandboxMade(ip));
             }
             Message::Sandbox(Err(why)) => self.step(Event::SandboxFailed(why)),
-            Message::Volumes(Ok(good_for)) => {
-                let has_files = !good_for.is_zero();
-                self.refresh_at = has_files.then(|| Instant::now() + good_for);
-                if self.state.volumes == Ground::Making {
-                    self.step(Event::VolumesMade);
-                }
-            }
-            Message::Volumes(Err(why)) if self.state.volumes == Ground::Making => self.step(Event::VolumesFailed(why)),
-            Message::Volumes(Err(why)) => {
-                tracing::warn!(pod = self.uid, why, "volumes keep their old content");
-                self.refresh_at = Some(Instant::now() + self.node.config.refresh);
-            }
+            Message::Volumes(outcome) => self.volumes_made(outcome),
             Message::Launched(at, attempt, launched) => self.launched(at, attempt, launched),
             Message::Exit { container, exit } => self.exited(&container, &exit),
             Message::RoleEnded(at, attempt, code) => self.role_ended(at, attempt, code),
             Message::Listening(port) => self.listening(port),
             Message::Poke => self.poke(),
             Message::Written(status, outcome) => self.was_written(*status, outcome),
+        }
+    }
+
+    /// Has the Pod's sandbox, and tells who waits for it.
+    fn hold(&mut self, runtime: Box<Runtime>) {
+        self.has_processes.send_replace(Some(!runtime.is_of_roles(&self.pod)));
+        self.runtime = Some(runtime);
+    }
+
+    fn volumes_made(&mut self, outcome: Result<Duration, String>) {
+        let is_first = self.state.volumes == Ground::Making;
+        match outcome {
+            Ok(good_for) => {
+                let has_files = self.runtime.is_some() && !good_for.is_zero();
+                self.refresh_at = has_files.then(|| Instant::now() + good_for);
+                if is_first {
+                    self.step(Event::VolumesMade);
+                }
+            }
+            Err(why) if is_first => self.step(Event::VolumesFailed(why)),
+            Err(why) if self.runtime.is_some() => {
+                tracing::warn!(pod = self.uid, why, "volumes keep their old content");
+                self.refresh_at = Some(Instant::now() + self.node.config.refresh);
+            }
+            // They went with the sandbox.
+            Err(_) => {}
         }
     }
 
@@ -558,13 +576,12 @@ impl Worker {
         );
     }
 
+    /// Gathers what is in the volumes while the sandbox is being made, and hands it to the spawner once that is there.
     fn make_volumes(&self) {
-        // A role has no file system.
-        let is_of_roles = self.runtime.as_ref().is_some_and(|runtime| runtime.is_of_roles(&self.pod));
-        let has_files = !is_of_roles
-            && volumes::volumes(&self.pod)
-                .any(|volume| !matches!(volumes::plan(volume), Ok(volumes::Plan::Empty(_) | volumes::Plan::Host(_))));
-        let (node, pod, uid) = (Arc::clone(&self.node), Arc::clone(&self.pod), self.uid.clone());
+        let has_files = volumes::volumes(&self.pod)
+            .any(|volume| !matches!(volumes::plan(volume), Ok(volumes::Plan::Empty(_) | volumes::Plan::Host(_))));
+        let (node, pod) = (Arc::clone(&self.node), Arc::clone(&self.pod));
+        let (mut has_processes, mut is_deleted) = (self.has_processes.subscribe(), self.is_deleted.subscribe());
         let addresses = Addresses { pod: self.state.ip, host: self.node.config.ip };
         self.spawn("node/volumes", async move {
             if !has_files {
@@ -578,10 +595,17 @@ impl Worker {
             let renew = contents.iter().filter_map(|content| content.renew_at).min();
             let refresh = node.config.refresh;
             let good_for = renew.map_or(refresh, |at| launch::until(node.clock, at).min(refresh).max(RENEW_MIN));
-            let directory = node.config.volumes_dir.clone();
-            let written = tokio::task::spawn_blocking(move || sources::write(&directory, &uid, &contents)).await;
-            let written = written.unwrap_or_else(|error| Err(error.to_string()));
-            Message::Volumes(written.map(|()| good_for))
+            tokio::select! {
+                biased;
+                // Errors mean that the Pod's worker has ended.
+                _ = has_processes.wait_for(Option::is_some) => {}
+                _ = is_deleted.wait_for(|is_deleted| *is_deleted) => {}
+            }
+            // A role has no file system.
+            if *has_processes.borrow() != Some(true) {
+                return Message::Volumes(Ok(Duration::ZERO));
+            }
+            Message::Volumes(sources::hand_over(&node.sandbox, &pod, contents).await.map(|()| good_for))
         });
     }
 

@@ -75,3 +75,76 @@ fn files_and_variables_come_from_objects_and_files_follow_them() {
         ground
     });
 }
+
+/// A Pod whose one container is a user that is not root, with a Secret that only its owner may read, a token, and room to write.
+fn unprivileged(name: &str, fs_group: Option<u32>) -> serde_json::Value {
+    let mount = |name: &str| json!({"name": name, "mountPath": format!("/{name}")});
+    let part = json!({"name": "disk", "mountPath": "/part", "subPath": "some/part"});
+    let inside = json!({"name": "memory", "mountPath": "/secret/inside"});
+    json!({"metadata": {"name": name}, "spec": {
+        "nodeName": NODE, "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 5,
+        "securityContext": {"runAsUser": 4242, "runAsGroup": 4343, "fsGroup": fs_group},
+        "containers": [{
+            "name": "c", "image": IMAGE, "imagePullPolicy": "Never", "args": ["serve", "8080"],
+            "readinessProbe": {"tcpSocket": {"port": 8080}},
+            "volumeMounts": [mount("secret"), mount("token"), mount("disk"), mount("memory"), part, inside],
+        }],
+        "volumes": [
+            {"name": "secret", "secret": {"secretName": "s", "defaultMode": 0o400}},
+            {"name": "token", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}},
+            {"name": "disk", "emptyDir": {}},
+            {"name": "memory", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+        ],
+    }})
+}
+
+#[test]
+fn volumes_are_the_pods_groups_as_the_kubelet_has_them() {
+    run(async |ground| {
+        let node = ground.node(Builtins::default()).await;
+        let secrets: Api<Secret> = Api::namespaced(ground.client(), "default");
+        let secret = json!({"metadata": {"name": "s"}, "stringData": {"KEY": "secret"}});
+        secrets.create(&PostParams::default(), &serde_json::from_value(secret).unwrap()).await.unwrap();
+        ground.create(unprivileged("member", Some(777))).await;
+        ground.create(unprivileged("stranger", None)).await;
+        let member = ip(&ground.eventually("member", "readiness", is_ready).await);
+        let stranger = ip(&ground.eventually("stranger", "readiness", is_ready).await);
+        let denied = "Permission denied (os error 13)";
+        for (path, of_member, of_stranger) in [
+            ("/file/secret/KEY", "secret", denied),
+            ("/stat/secret/KEY", "440 0 777", "400 0 0"),
+            ("/stat/secret", "2755 0 777", "755 0 0"),
+            ("/stat/token/token", "640 4242 777", "600 4242 0"),
+            ("/write/secret/new", "Read-only file system (os error 30)", "Read-only file system (os error 30)"),
+            ("/stat/disk", "2777 0 777", "777 0 0"),
+            ("/write/disk/file", "written", "written"),
+            ("/stat/disk/file", "644 4242 777", "644 4242 4343"),
+            ("/stat/part", "2777 0 777", "777 0 0"),
+            ("/write/part/file", "written", "written"),
+            ("/file/disk/some/part/file", "mine", "mine"),
+            ("/stat/memory", "3777 0 777", "1777 0 0"),
+            ("/write/memory/file", "written", "written"),
+            ("/file/secret/inside/file", "mine", "mine"),
+        ] {
+            assert_eq!(get(&member, 8080, path), of_member, "{path}");
+            assert_eq!(get(&stranger, 8080, path), of_stranger, "{path}");
+        }
+        for pod in [&member, &stranger] {
+            assert_eq!(get(pod, 8080, "/file/token/token").split('.').count(), 3, "its user reads the token");
+        }
+        // Also once another process has taken the Pods back.
+        node.stop().await;
+        let node = ground.node(Builtins::default()).await;
+        let change = Patch::Merge(json!({"stringData": {"KEY": "new secret"}}));
+        secrets.patch("s", &PatchParams::default(), &change).await.unwrap();
+        let has_changed = async || (get(&member, 8080, "/file/secret/KEY") == "new secret").then_some(());
+        until("the new secret", has_changed).await;
+        assert_eq!(get(&member, 8080, "/stat/secret/KEY"), "440 0 777");
+        assert_eq!(get(&stranger, 8080, "/file/secret/KEY"), denied);
+        for name in ["member", "stranger"] {
+            ground.delete(name).await;
+        }
+        node.stop().await;
+        ground
+    });
+}
