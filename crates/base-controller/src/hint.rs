@@ -1,7 +1,6 @@
 //! Hints: a bounded, lossy bus between parts of one process, in Kubernetes' words only.
 //!
-//! A hint makes somebody look *now*; it carries no decision. With every `send` removed (or with [`HintBus::off`]) the system is still right,
-//! only slower, and tests run it so.
+//! A hint makes somebody look *now*; it carries no decision. With every `send` removed the system is still right, only slower.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,15 +13,6 @@ pub const CAPACITY: usize = 1024;
 /// Something that somebody may want to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hint {
-    /// More Pods of a Deployment will be wanted in a moment.
-    Wanted {
-        /// The Deployment's namespace.
-        namespace: String,
-        /// The Deployment's name.
-        deployment: String,
-        /// How many Pods in all.
-        count: u32,
-    },
     /// A Pod's port has begun to listen.
     Listening {
         /// The Pod's namespace.
@@ -35,7 +25,7 @@ pub enum Hint {
 /// Where hints are sent and received. Clones share the receivers.
 #[derive(Clone, Debug)]
 pub struct HintBus {
-    receivers: Option<Arc<Mutex<Vec<mpsc::Sender<Hint>>>>>,
+    receivers: Arc<Mutex<Vec<mpsc::Sender<Hint>>>>,
     lost: Counter,
 }
 
@@ -43,18 +33,12 @@ impl HintBus {
     /// A bus without receivers.
     pub fn new(metrics: &Scope) -> Self {
         let lost = metrics.register("hints_lost", "Hints lost because a receiver was behind", Counter::default());
-        Self { receivers: Some(Arc::default()), lost }
-    }
-
-    /// A bus that delivers nothing.
-    pub fn off() -> Self {
-        Self { receivers: None, lost: Counter::default() }
+        Self { receivers: Arc::default(), lost }
     }
 
     /// Tells every receiver that is not too far behind. Never waits.
     pub fn send(&self, hint: &Hint) {
-        let Some(receivers) = &self.receivers else { return };
-        receivers.lock().unwrap_or_else(PoisonError::into_inner).retain(|receiver| {
+        self.receivers.lock().unwrap_or_else(PoisonError::into_inner).retain(|receiver| {
             match receiver.try_send(hint.clone()) {
                 Ok(()) => true,
                 Err(mpsc::error::TrySendError::Full(_)) => {
@@ -66,12 +50,10 @@ impl HintBus {
         });
     }
 
-    /// A new receiver of every hint from here on. From a bus that is off it never yields any.
+    /// A new receiver of every hint from here on.
     pub fn subscribe(&self) -> mpsc::Receiver<Hint> {
         let (sender, receiver) = mpsc::channel(CAPACITY);
-        if let Some(receivers) = &self.receivers {
-            receivers.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
-        }
+        self.receivers.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
         receiver
     }
 }
@@ -94,13 +76,5 @@ mod tests {
         }
         assert_eq!(bus.lost.get(), 1);
         assert_eq!(slow.recv().await, Some(listening("0")));
-    }
-
-    #[tokio::test]
-    async fn a_bus_that_is_off_delivers_nothing() {
-        let bus = HintBus::off();
-        let mut receiver = bus.subscribe();
-        bus.send(&listening("a"));
-        assert!(receiver.try_recv().is_err());
     }
 }

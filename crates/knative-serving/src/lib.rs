@@ -48,7 +48,6 @@ mod waker;
 
 use std::sync::Arc;
 
-use base_controller::hint::HintBus;
 use base_controller::writers::Declaration;
 use base_controller::{Context, Reconciler};
 use knative_apis::stat::StatMessage;
@@ -73,8 +72,6 @@ pub struct Seams {
     pub activator_probe: Arc<dyn ActivatorProbe>,
     /// What activator and queue-proxies measure. Whoever scrapes Pods elsewhere sends what it finds into the same channel.
     pub stats: mpsc::Receiver<StatMessage>,
-    /// Where the autoscaler says, before it is written, that Pods will be wanted.
-    pub hints: HintBus,
     /// What gateways say they serve. Made by the caller, so that gateways may join before the controllers run.
     pub gateways: GatewayFacts,
 }
@@ -95,7 +92,7 @@ pub fn wire(context: &Context, settings: Settings, seams: Seams) {
     serverless_service::wire(context, (&informed, &caches), &settings.system_namespace);
     metric::wire(context, &informed, &caches);
     ingress::wire(context, (&informed, &caches), &settings, &seams.gateways);
-    wire_autoscaler(context, all, (seams.stats, seams.hints, seams.activator_probe));
+    wire_autoscaler(context, all, (seams.stats, seams.activator_probe));
 }
 
 fn wire_revision(
@@ -112,10 +109,10 @@ fn wire_revision(
 fn wire_autoscaler(
     context: &Context,
     (informed, caches, configs): (&Informed, &Caches, &ConfigStores),
-    (stats, hints, probe): (mpsc::Receiver<StatMessage>, HintBus, Arc<dyn ActivatorProbe>),
+    (stats, probe): (mpsc::Receiver<StatMessage>, Arc<dyn ActivatorProbe>),
 ) {
     let (facts, waker) = (pod_autoscaler::Facts::default(), Waker::default());
-    let inputs = autoscaler::Inputs { stats, hints, decisions: facts.decisions.clone(), waker: waker.clone() };
+    let inputs = autoscaler::Inputs { stats, decisions: facts.decisions.clone(), waker: waker.clone() };
     autoscaler::start(context, (informed, caches, configs), inputs);
     pod_autoscaler::probe::start(context, &informed.pod_autoscalers, caches, (&facts.probes, &waker), probe);
     waker.bind(pod_autoscaler::wire(context, (informed, caches, configs), facts));

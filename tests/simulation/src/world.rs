@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
-use base_controller::hint::HintBus;
 use base_controller::{Context, ContextConfig};
 use base_rt::metrics::Scope;
 use base_rt::{Clock, Phase, Shutdown, ShutdownHandle, TaskFailure, Tasks, watch};
@@ -275,7 +274,6 @@ impl World {
             resolver: Arc::new(Registry),
             activator_probe: Arc::new(Activator(server.api.client())),
             stats: received,
-            hints: HintBus::off(),
             gateways,
         };
         // Whoever dies here is brought back by whoever heals.

@@ -158,8 +158,7 @@ impl Activator {
                     () = shutdown.reached(Phase::Drained) => return Ok(()),
                     hint = hints.recv() => match hint {
                         Some(base_controller::hint::Hint::Listening { .. }) => activator.prober.ask_again(),
-                        Some(_) => {}
-                        // The bus is off.
+                        // Nobody sends any more.
                         None => shutdown.reached(Phase::Drained).await,
                     },
                 }

@@ -4,7 +4,6 @@ use jiff::Timestamp;
 use knative_apis::autoscaling::{Metric, PodAutoscaler};
 use knative_apis::config::Autoscaler;
 use knative_apis::stat::Stat;
-use knative_logic::scale::bounds::Bounds;
 use knative_logic::scale::{Averages, DeciderSpec, DeciderState, Decision, Observation, Windows, decide};
 
 use super::facts::DecisionFact;
@@ -13,7 +12,6 @@ use super::facts::DecisionFact;
 #[derive(Debug)]
 pub(super) struct Decider {
     spec: DeciderSpec,
-    bounds: Bounds,
     windows: Windows,
     state: DeciderState,
     decision: Decision,
@@ -33,7 +31,6 @@ impl Decider {
     ) -> Self {
         let spec = DeciderSpec::new(autoscaler, config);
         Self {
-            bounds: Bounds::of(autoscaler, config),
             windows: Windows::new(metric),
             state: DeciderState::new(&spec, ready, now),
             decision: Decision::unknown(&spec),
@@ -51,7 +48,6 @@ impl Decider {
         now: Timestamp,
     ) {
         self.spec = DeciderSpec::new(autoscaler, config);
-        self.bounds = Bounds::of(autoscaler, config);
         self.windows.update(metric, now);
     }
 
@@ -98,11 +94,6 @@ impl Decider {
         let has_nothing_to_decide =
             self.decision.desired == 0 || (self.decision.desired < 0 && self.averages(now).is_none());
         ready == 0 && is_silent && has_nothing_to_decide
-    }
-
-    /// How many Pods the last decision asks for, within the Revision's bounds.
-    pub(super) fn wanted(&self) -> u32 {
-        u32::try_from(self.bounds.apply(self.decision.desired)).unwrap_or_default()
     }
 
     /// What was measured; none if nothing is known. Whoever has been watched for a whole window without a report has no traffic.

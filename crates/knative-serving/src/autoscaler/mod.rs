@@ -3,8 +3,7 @@
 //! ```text
 //! StatMessage (activator, queue-proxies) ──► windows ──► decide, at once if a bound is crossed, else on the 2 s tick
 //!                                               ▲               │
-//!              PodAutoscalers, Pods, config ────┘               ├──► DecisionFacts ──wake──► podautoscaler
-//!                                                               └──► hint::Wanted
+//!              PodAutoscalers, Pods, config ────┘               └──► DecisionFacts ──wake──► podautoscaler
 //! ```
 //! One task owns all windows and deciders; one timer serves them all. A Revision at zero without traffic is *asleep*: it costs its memory
 //! and nothing else until a statistic, a Pod or its PodAutoscaler changes. What is decided is a fact with its reasons ([`DecisionFact`]),

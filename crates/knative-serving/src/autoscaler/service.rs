@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use base_controller::hint::{Hint, HintBus};
 use base_controller::{Context, Key};
 use base_rt::watch;
 use base_rt::{Clock, Phase};
@@ -34,8 +33,6 @@ const BATCH: usize = 256;
 pub(crate) struct Inputs {
     /// What the activator and queue-proxies report.
     pub(crate) stats: mpsc::Receiver<StatMessage>,
-    /// Where it says, at once, that Pods will be wanted.
-    pub(crate) hints: HintBus,
     /// Where decisions go.
     pub(crate) decisions: DecisionFacts,
     /// Whom they wake.
@@ -65,10 +62,10 @@ pub(crate) fn start(
         let revision = delta.latest().and_then(|pod| labelled_key(&**pod, label::REVISION));
         revision.into_iter().for_each(|key| of_pods.add(key));
     });
-    let Inputs { stats, hints, decisions, waker } = inputs;
+    let Inputs { stats, decisions, waker } = inputs;
     let (deciders, awake) = (BTreeMap::new(), BTreeSet::new());
     let (caches, config, clock) = (caches.clone(), configs.autoscaler(), context.clock);
-    let service = Service { caches, config, clock, hints, decisions, waker, deciders, awake };
+    let service = Service { caches, config, clock, decisions, waker, deciders, awake };
     let shutdown = context.tasks.shutdown().clone();
     let (autoscalers, pods, maps) = (informed.pod_autoscalers.clone(), informed.pods.clone(), configs.maps().clone());
     context.tasks.spawn("autoscaler", async move {
@@ -100,7 +97,6 @@ pub(super) struct Service {
     pub(super) caches: Caches,
     pub(super) config: watch::Receiver<Arc<Autoscaler>>,
     pub(super) clock: Clock,
-    pub(super) hints: HintBus,
     pub(super) decisions: DecisionFacts,
     pub(super) waker: Waker,
     pub(super) deciders: BTreeMap<Key, Decider>,
@@ -192,21 +188,10 @@ impl Service {
     fn decide(&mut self, key: &Key, now: Timestamp) {
         let ready = self.ready(key);
         let Some(decider) = self.deciders.get_mut(key) else { return };
-        let before = decider.wanted();
         let Some(fact) = decider.decide(ready, now) else { return };
-        let wanted = decider.wanted();
-        if wanted > before {
-            self.hint(key, wanted);
-        }
         if self.decisions.set(key, fact) {
             self.waker.wake(key);
         }
-    }
-
-    /// Lets the cluster begin while the decision is still on its way.
-    fn hint(&self, key: &Key, count: u32) {
-        let (namespace, deployment) = (key.namespace().to_owned(), names::deployment(key.name()));
-        self.hints.send(&Hint::Wanted { namespace, deployment, count });
     }
 
     fn ready(&self, key: &Key) -> i32 {

@@ -155,7 +155,6 @@ impl Knative {
             resolver: Arc::new(images.clone()),
             activator_probe: Arc::<ServiceProbe>::clone(&probe),
             stats: path.received,
-            hints: path.hints.clone(),
             gateways: path.facts,
         };
         let context = control.run_serving(process, settings(record), seams).await;
