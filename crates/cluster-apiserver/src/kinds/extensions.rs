@@ -1,5 +1,7 @@
 //! Webhook configurations, custom resource definitions and API services: what extends the API itself.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -28,6 +30,7 @@ impl Strategy for Webhooks {
         let root = FieldPath::Root;
         let list = root.child("webhooks");
         let hooks = list_at(configuration, &["webhooks"]);
+        let mut seen = BTreeSet::new();
         for (index, hook) in hooks.iter().enumerate() {
             let item = list.index(index);
             validate_hook(hook, &item, errors);
@@ -39,7 +42,7 @@ impl Strategy for Webhooks {
             }
             validate_review_versions(hook, &item.child("admissionReviewVersions"), errors);
             let name = str_at(hook, &["name"]);
-            if !name.is_empty() && hooks.iter().take(index).any(|before| str_at(before, &["name"]) == name) {
+            if !name.is_empty() && !seen.insert(name) {
                 errors.push(FieldError::duplicate(&item.child("name"), name));
             }
         }
@@ -133,8 +136,9 @@ fn validate_review_versions(hook: &Value, path: &FieldPath<'_>, errors: &mut Err
         errors.push(FieldError::required(path, "must specify one of v1, v1beta1"));
         return;
     }
+    let mut seen = BTreeSet::new();
     for (index, version) in versions.iter().enumerate() {
-        if versions.iter().take(index).any(|before| before == version) {
+        if !seen.insert(version) {
             errors.push(FieldError::invalid(&path.index(index), *version, "duplicate version"));
             continue;
         }

@@ -3,7 +3,7 @@
 //! A LimitRange is applied to new Pods ([`apply`]): it gives containers without resources its defaults, and refuses
 //! those outside its bounds. Quotas are stored and shown; counting them is a controller's work.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use serde_json::Value;
 
@@ -28,10 +28,11 @@ impl Strategy for LimitRange {
         let spec = root.child("spec");
         let list = spec.child("limits");
         let items = list_at(range, &["spec", "limits"]);
+        let mut seen = HashSet::new();
         for (index, item) in items.iter().enumerate() {
             let place = list.index(index);
             validate_type(item, &place, errors);
-            if items.iter().take(index).any(|before| before["type"] == item["type"]) {
+            if !seen.insert(&item["type"]) {
                 errors.push(FieldError::duplicate(&place.child("type"), &item["type"]));
             }
             validate_item(item, &place, errors);

@@ -3,6 +3,8 @@
 //! Specified by apimachinery's `ValidateObjectMeta` and `ValidateObjectMetaUpdate`; kinds of the core group and those
 //! that follow it also ask finalizers to be qualified or standard.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::{Kind, NameRule};
@@ -218,7 +220,7 @@ fn validate_finalizer_domains(meta: &Value, errors: &mut Vec<FieldError>) {
 }
 
 fn refuse_new_finalizers(meta: &Value, old_meta: &Value, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {
-    let old = strings_at(old_meta, &["finalizers"]);
+    let old: BTreeSet<&str> = strings_at(old_meta, &["finalizers"]).into_iter().collect();
     let mut extra: Vec<&str> = strings_at(meta, &["finalizers"]).into_iter().filter(|f| !old.contains(f)).collect();
     if extra.is_empty() {
         return;

@@ -1,5 +1,6 @@
 //! EndpointSlice, Ingress, IngressClass and NetworkPolicy.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use serde_json::Value;
@@ -54,13 +55,14 @@ fn validate_slice_ports(slice: &Value, path: &FieldPath<'_>, errors: &mut Errors
         errors.push(FieldError::too_many(path, ports.len(), MAX));
         return;
     }
+    let mut seen = BTreeSet::new();
     for (index, port) in ports.iter().enumerate() {
         let item = path.index(index);
         let name = str_at(port, &["name"]);
         if !name.is_empty() {
             texts(&item.child("name"), name, names::dns1123_label(name), errors);
         }
-        if ports.iter().take(index).any(|before| str_at(before, &["name"]) == name) {
+        if !seen.insert(name) {
             errors.push(FieldError::duplicate(&item.child("name"), name));
         }
         one_of(port, "protocol", &["SCTP", "TCP", "UDP"], &item, errors);

@@ -1,5 +1,7 @@
 //! Node: a machine that runs Pods.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::{Rules, Strategy, check::Errors, resources::validate_amount, scheduling::validate_taints};
@@ -68,8 +70,9 @@ fn validate_addresses(node: &Value, errors: &mut Errors) {
     let status = root.child("status");
     let path = status.child("addresses");
     let addresses = list_at(node, &["status", "addresses"]);
+    let mut seen = HashSet::new();
     for (index, address) in addresses.iter().enumerate() {
-        if addresses.iter().take(index).any(|before| before == address) {
+        if !seen.insert(address) {
             errors.push(FieldError::duplicate(&path.index(index), address));
         }
     }

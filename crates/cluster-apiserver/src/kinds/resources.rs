@@ -2,6 +2,8 @@
 //!
 //! Specified by Kubernetes' `ValidateContainerResourceRequirements` and its neighbours.
 
+use std::collections::{BTreeSet, HashSet};
+
 use serde_json::Value;
 
 use super::check::Errors;
@@ -122,8 +124,25 @@ pub(super) fn validate_amount(name: &str, value: &Value, path: &FieldPath<'_>, e
     }
 }
 
+/// A Pod's resource claims.
+#[derive(Default)]
+pub(super) struct Claims<'a> {
+    names: BTreeSet<&'a str>,
+    /// All of them, as a refusal lists them.
+    listed: String,
+}
+
+impl<'a> Claims<'a> {
+    /// Those of a Pod's spec.
+    pub(super) fn of(spec: &'a Value) -> Self {
+        let names: Vec<&str> =
+            list_at(spec, &["resourceClaims"]).iter().map(|claim| str_at(claim, &["name"])).collect();
+        Self { listed: names.join(", "), names: names.into_iter().collect() }
+    }
+}
+
 /// Checks the resources of a container, whose claims must be among `claims`, the Pod's.
-pub(super) fn validate_requirements(resources: &Value, claims: &[&str], path: &FieldPath<'_>, errors: &mut Errors) {
+pub(super) fn validate_requirements(resources: &Value, claims: &Claims<'_>, path: &FieldPath<'_>, errors: &mut Errors) {
     let mut has_huge_pages = false;
     let mut has_base = false;
     for list in ["limits", "requests"] {
@@ -177,20 +196,23 @@ fn validate_huge_pages(name: &str, value: &Value, path: &FieldPath<'_>, errors: 
     }
 }
 
-fn validate_claims(resources: &Value, known: &[&str], path: &FieldPath<'_>, errors: &mut Errors) {
+fn validate_claims(resources: &Value, known: &Claims<'_>, path: &FieldPath<'_>, errors: &mut Errors) {
     let list = path.child("claims");
     let claims = list_at(resources, &["claims"]);
+    let mut seen = HashSet::new();
     for (index, claim) in claims.iter().enumerate() {
         let name = str_at(claim, &["name"]);
+        let is_new = seen.insert(claim);
         if name.is_empty() {
             errors.push(FieldError::required(&list.index(index), ""));
-        } else if claims.iter().take(index).any(|before| before == claim) {
+        } else if !is_new {
             errors.push(FieldError::duplicate(&list.index(index), name));
         }
-        if !known.contains(&name) {
+        if !known.names.contains(name) {
             let mut error = FieldError::not_found(&list.index(index), name);
             error.message.push_str(": must be one of the names in pod.spec.resourceClaims");
-            let rest = if known.is_empty() { " which is empty".to_owned() } else { format!(": {}", known.join(", ")) };
+            let rest =
+                if known.names.is_empty() { " which is empty".to_owned() } else { format!(": {}", known.listed) };
             error.message.push_str(&rest);
             errors.push(error);
         }
@@ -205,7 +227,7 @@ mod tests {
 
     fn wrong(resources: &Value) -> Vec<String> {
         let mut errors = Vec::new();
-        validate_requirements(resources, &[], &FieldPath::Root.child("resources"), &mut errors);
+        validate_requirements(resources, &Claims::default(), &FieldPath::Root.child("resources"), &mut errors);
         errors.iter().map(ToString::to_string).collect()
     }
 

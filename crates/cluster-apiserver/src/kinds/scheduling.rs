@@ -1,5 +1,7 @@
 //! Where Pods may run: tolerations and taints, affinity, spread, and the classes PriorityClass and RuntimeClass.
 
+use std::collections::{BTreeMap, HashSet};
+
 use serde_json::Value;
 
 use super::{
@@ -63,6 +65,7 @@ fn validate_operator(toleration: &Value, operator: &str, path: &FieldPath<'_>, e
 /// Checks the taints of a node.
 pub(super) fn validate_taints(list: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
     let taints = list_at(list, &[]);
+    let mut seen = HashSet::new();
     for (index, taint) in taints.iter().enumerate() {
         let item = path.index(index);
         let (key, value) = (str_at(taint, &["key"]), str_at(taint, &["value"]));
@@ -72,8 +75,7 @@ pub(super) fn validate_taints(list: &Value, path: &FieldPath<'_>, errors: &mut E
             errors.push(FieldError::invalid(&item.child("value"), value, &wrong.join(";")));
         }
         one_of(taint, "effect", EFFECTS, &item, errors);
-        let is_same = |before: &&Value| before["key"] == taint["key"] && before["effect"] == taint["effect"];
-        if taints.iter().take(index).any(|before| is_same(&before)) {
+        if !seen.insert((&taint["key"], &taint["effect"])) {
             let mut error = FieldError::duplicate(&item, taint);
             error.message.push_str(": taints must be unique by key and effect pair");
             errors.push(error);
@@ -201,20 +203,21 @@ fn validate_pod_affinity_term(term: &Value, path: &FieldPath<'_>, errors: &mut E
 /// Checks topologySpreadConstraints.
 pub(super) fn validate_spread(list: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
     let constraints = list_at(list, &[]);
+    let pair = |constraint| (str_at(constraint, &["topologyKey"]), str_at(constraint, &["whenUnsatisfiable"]));
+    // Of several the last one is told to be fine.
+    let last: BTreeMap<_, _> = constraints.iter().map(pair).enumerate().map(|(index, pair)| (pair, index)).collect();
     for (index, constraint) in constraints.iter().enumerate() {
         let item = path.index(index);
         let skew = i64_at(constraint, &["maxSkew"]).unwrap_or_default();
         if skew <= 0 {
             errors.push(FieldError::invalid(&item.child("maxSkew"), skew, "must be greater than zero"));
         }
-        let (key, action) = (str_at(constraint, &["topologyKey"]), str_at(constraint, &["whenUnsatisfiable"]));
+        let (key, action) = pair(constraint);
         if key.is_empty() {
             errors.push(FieldError::required(&item.child("topologyKey"), "can not be empty"));
         }
         supported_value(action, &["DoNotSchedule", "ScheduleAnyway"], &item.child("whenUnsatisfiable"), errors);
-        let is_same =
-            |other: &Value| str_at(other, &["topologyKey"]) == key && str_at(other, &["whenUnsatisfiable"]) == action;
-        if constraints.iter().skip(index + 1).any(is_same) {
+        if last.get(&(key, action)).is_some_and(|last| *last > index) {
             let pair = format!("{{{key}, {action}}}");
             errors.push(FieldError::duplicate(&item.child("{topologyKey, whenUnsatisfiable}"), &pair));
         }
@@ -278,7 +281,7 @@ impl Strategy for RuntimeClass {
         let root = FieldPath::Root;
         if let Some(overhead) = at(class, &["overhead", "podFixed"]) {
             let limits = serde_json::json!({ "limits": overhead });
-            resources::validate_requirements(&limits, &[], &root.child("overhead"), errors);
+            resources::validate_requirements(&limits, &resources::Claims::default(), &root.child("overhead"), errors);
         }
         let field = root.child("scheduling");
         validate_labels(&class["scheduling"]["nodeSelector"], &field.child("nodeSelector"), errors);

@@ -103,3 +103,71 @@ fn creates_and_updates_end_as_recorded() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// Where `object` is refused, in order.
+fn refused_at(object: &Value) -> Vec<String> {
+    let (kind, mut object) = load(object);
+    kinds::before_create(kind, &mut object).unwrap_err().into_iter().map(|error| error.field).collect()
+}
+
+#[test]
+fn what_is_there_more_than_once_is_told_each_time() {
+    let thrice = |item: Value| vec![item; 3];
+    let named = |name: &str| json!({"name": name});
+    let constraint =
+        json!({"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}});
+    let device = json!({"name": "v", "devicePath": "/v"});
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "n"}, "spec": {
+        "securityContext": {"sysctls": thrice(json!({"name": "kernel.shm_rmid_forced", "value": "0"}))},
+        "schedulingGates": thrice(named("example.com/gate")),
+        "topologySpreadConstraints": thrice(constraint),
+        "resourceClaims": [{"name": "known", "resourceClaimName": "c"}],
+        "volumes": thrice(json!({"name": "v", "persistentVolumeClaim": {"claimName": "c"}})),
+        "containers": [{
+            "name": "c", "image": "i", "resources": {"claims": [named("known"), named("known"), named("other")]},
+            "volumeDevices": [device, device], "volumeMounts": [{"name": "v", "mountPath": "/v"}, {"name": "v", "mountPath": "/w"}],
+        }],
+    }});
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": "n"}, "spec": {
+        "type": "NodePort", "ipFamilies": ["IPv4", "IPv4"],
+        "ports": [{"name": "a", "port": 80, "nodePort": 30080}, {"name": "b", "port": 81, "nodePort": 30080}, {"name": "c", "port": 80}],
+    }});
+    let hook = json!({
+        "name": "a.example.com", "sideEffects": "None", "admissionReviewVersions": ["v1", "v1", "v1beta1"],
+        "clientConfig": {"url": "https://example.com"},
+    });
+    let hooks = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": {"name": "w"},
+        "webhooks": [hook, hook],
+    });
+    let taint = |effect: &str| json!({"key": "k", "effect": effect});
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}, "spec": {
+        "taints": [taint("NoSchedule"), taint("NoExecute"), taint("NoSchedule")],
+    }});
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {"name": "s", "namespace": "n"},
+        "addressType": "IPv4", "endpoints": [], "ports": [{"name": "a"}, {"name": ""}, {"name": "a"}, {"name": ""}],
+    });
+    let limits = json!({"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "l", "namespace": "n"}, "spec": {
+        "limits": thrice(json!({"type": "Container"})),
+    }});
+    let inside =
+        |prefix: &str, rest: &[&str]| -> Vec<String> { rest.iter().map(|rest| format!("{prefix}{rest}")).collect() };
+    let mut of_pod = inside("spec.volumes", &["[1].name", "[2].name"]);
+    let mounts = ["Mounts[0].name", "Mounts[0].mountPath", "Mounts[1].name"];
+    let devices = ["Devices[0].name", "Devices[0].devicePath"];
+    let more_devices = ["Devices[1].name", "Devices[1].devicePath"];
+    of_pod.extend(inside("spec.containers[0].volume", &[&mounts[..], &devices, &more_devices, &more_devices].concat()));
+    of_pod.extend(inside("spec.containers[0].resources.claims", &["[1]", "[2]"]));
+    of_pod.extend(inside("spec.securityContext.sysctls", &["[1].name", "[2].name"]));
+    of_pod.extend(inside("spec.schedulingGates", &["[1]", "[2]"]));
+    let pair = "{topologyKey, whenUnsatisfiable}";
+    of_pod.extend(inside("spec.topologySpreadConstraints", &[&format!("[0].{pair}"), &format!("[1].{pair}")]));
+    assert_eq!(refused_at(&pod), of_pod);
+    assert_eq!(refused_at(&service), inside("spec.", &["ipFamilies[1]", "ports[1].nodePort", "ports[2]"]));
+    let versions = ["[0].admissionReviewVersions[1]", "[1].admissionReviewVersions[1]", "[1].name"];
+    assert_eq!(refused_at(&hooks), inside("webhooks", &versions));
+    assert_eq!(refused_at(&node), ["metadata.taints[2]"]);
+    assert_eq!(refused_at(&slice), inside("ports", &["[2].name", "[3].name"]));
+    assert_eq!(refused_at(&limits), inside("spec.limits", &["[1].type", "[2].type"]));
+}

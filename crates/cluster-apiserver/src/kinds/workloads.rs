@@ -4,6 +4,8 @@
 pub(super) mod rolling;
 mod status;
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -279,7 +281,8 @@ fn validate_stateful_template(spec: &Value, path: &FieldPath<'_>, errors: &mut E
     let mut volumes: Vec<Value> =
         claims.iter().map(|name| json!({"name": name, "persistentVolumeClaim": {"claimName": name}})).collect();
     let own = list_at(&template, &["spec", "volumes"]);
-    volumes.extend(own.iter().filter(|volume| !claims.contains(&str_at(volume, &["name"]))).cloned());
+    let claims: BTreeSet<&str> = claims.into_iter().collect();
+    volumes.extend(own.iter().filter(|volume| !claims.contains(str_at(volume, &["name"]))).cloned());
     let pod = as_object(child_mut(&mut template, "spec"));
     pod.insert("volumes".to_owned(), Value::Array(volumes));
     pod.remove("hostname");

@@ -79,12 +79,12 @@ fn validate_init(scope: &Scope<'_>, regular: &[Value], list: &[Value], path: &Fi
 }
 
 fn validate_ephemeral(scope: &Scope<'_>, path: &FieldPath<'_>, errors: &mut Errors) {
-    let others: Vec<&str> = ["containers", "initContainers"]
+    let others: BTreeSet<&str> = ["containers", "initContainers"]
         .iter()
         .flat_map(|list| list_at(scope.spec, &[list]))
         .map(|container| str_at(container, &["name"]))
         .collect();
-    let mut seen: BTreeSet<&str> = others.iter().copied().collect();
+    let mut seen = others.clone();
     for (index, container) in list_at(scope.spec, &["ephemeralContainers"]).iter().enumerate() {
         let item = path.index(index);
         validate_common(scope, container, &item, errors);
@@ -138,9 +138,7 @@ fn validate_common(scope: &Scope<'_>, container: &Value, path: &FieldPath<'_>, e
     env::validate(container, path, errors);
     volumes::validate_mounts(scope, container, path, errors);
     one_of(container, "imagePullPolicy", &["Always", "IfNotPresent", "Never"], path, errors);
-    let claims = list_at(scope.spec, &["resourceClaims"]);
-    let claims: Vec<&str> = claims.iter().map(|claim| str_at(claim, &["name"])).collect();
-    resources::validate_requirements(&container["resources"], &claims, &path.child("resources"), errors);
+    resources::validate_requirements(&container["resources"], &scope.claims, &path.child("resources"), errors);
     validate_resize_policy(scope, container, &path.child("resizePolicy"), errors);
     security::validate_container(scope, &container["securityContext"], &path.child("securityContext"), errors);
 }

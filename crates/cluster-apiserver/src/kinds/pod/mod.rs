@@ -16,6 +16,8 @@ pub(in crate::kinds) mod spec;
 mod update;
 pub(in crate::kinds) mod volumes;
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 
 pub(in crate::kinds) use probe::validate_port;
@@ -165,17 +167,20 @@ fn validate_transitions(new: &Value, old: &Value, errors: &mut Errors) {
     let status = root.child("status");
     let path = status.child("containerStatuses");
     let statuses = list_at(new, &["status", "containerStatuses"]);
+    let mut places = HashMap::new();
+    for (index, status) in statuses.iter().enumerate() {
+        places.entry(&status["name"]).or_insert((index, status));
+    }
     for before in list_at(old, &["status", "containerStatuses"]) {
         let Some(end) = at(before, &["state", "terminated"]) else { continue };
         if policy == "OnFailure" && i64_at(end, &["exitCode"]).unwrap_or_default() != 0 {
             continue;
         }
-        let is_same = |status: &Value| status["name"] == before["name"];
-        if let Some(index) = statuses.iter().position(is_same)
-            && at(&statuses[index], &["state", "terminated"]).is_none()
+        if let Some((index, status)) = places.get(&before["name"])
+            && at(status, &["state", "terminated"]).is_none()
         {
             let text = "may not be transitioned to non-terminated state";
-            errors.push(FieldError::forbidden(&path.index(index).child("state"), text));
+            errors.push(FieldError::forbidden(&path.index(*index).child("state"), text));
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Validation of security contexts, of Pods and of containers.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::{spec::Scope, volumes};
@@ -54,15 +56,17 @@ pub(super) fn validate_pod(spec: &Value, path: &FieldPath<'_>, errors: &mut Erro
 
 fn validate_sysctls(context: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
     let list = list_at(context, &["sysctls"]);
+    let mut seen = BTreeSet::new();
     for (index, sysctl) in list.iter().enumerate() {
         let field = path.index(index);
         let name = str_at(sysctl, &["name"]);
+        let is_new = seen.insert(name);
         if name.is_empty() {
             errors.push(FieldError::required(&field.child("name"), ""));
         } else if !is_sysctl(name) {
             let text = "must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
             errors.push(FieldError::invalid(&field.child("name"), name, text));
-        } else if list.iter().take(index).any(|before| str_at(before, &["name"]) == name) {
+        } else if !is_new {
             errors.push(FieldError::duplicate(&field.child("name"), name));
         }
     }

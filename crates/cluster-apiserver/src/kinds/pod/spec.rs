@@ -3,6 +3,8 @@
 //! This file goes through the spec in Kubernetes' order and checks what is plain; what has a shape of its own stands
 //! next door ([`container`](super::container), [`volumes`](super::volumes), [`security`](super::security), …).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 
 use super::{container, security, volumes};
@@ -11,7 +13,8 @@ use crate::{
     kinds::{
         check::{Errors, one_of, supported_value, texts},
         metadata::{validate_annotations, validate_labels},
-        resources, scheduling,
+        resources::{self, Claims},
+        scheduling,
     },
     names,
     value::{at, bool_at, i64_at, list_at, str_at, strings_at},
@@ -22,7 +25,9 @@ pub(super) struct Scope<'a> {
     /// The whole spec.
     pub(super) spec: &'a Value,
     /// The volumes that are valid.
-    pub(super) volumes: Vec<(&'a str, &'a Value)>,
+    pub(super) volumes: BTreeMap<&'a str, &'a Value>,
+    /// Its resource claims.
+    pub(super) claims: Claims<'a>,
     /// Whether the spec is that of a Pod, not of a template.
     pub(super) is_pod: bool,
 }
@@ -30,7 +35,7 @@ pub(super) struct Scope<'a> {
 impl<'a> Scope<'a> {
     /// The valid volume of this name.
     pub(super) fn volume(&self, name: &str) -> Option<&'a Value> {
-        self.volumes.iter().find(|(known, _)| *known == name).map(|(_, volume)| *volume)
+        self.volumes.get(name).copied()
     }
 
     /// Whether users inside are users outside.
@@ -61,7 +66,7 @@ pub(in crate::kinds) fn validate_template(template: &Value, path: &FieldPath<'_>
 /// Checks the spec of a Pod or a template.
 pub(super) fn validate(pod: &Value, path: &FieldPath<'_>, is_pod: bool, errors: &mut Errors) {
     let spec = &pod["spec"];
-    let mut scope = Scope { spec, volumes: Vec::new(), is_pod };
+    let mut scope = Scope { spec, volumes: BTreeMap::new(), claims: Claims::of(spec), is_pod };
     let name = if is_pod { str_at(pod, &["metadata", "name"]) } else { "" };
     scope.volumes = volumes::validate(spec, name, &path.child("volumes"), errors);
     container::validate(&scope, path, errors);
@@ -164,11 +169,11 @@ fn validate_gates(spec: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
         texts(&field.index(index).child("conditionType"), name, names::qualified_name(name), errors);
     }
     let field = path.child("schedulingGates");
-    let gates = list_at(spec, &["schedulingGates"]);
-    for (index, gate) in gates.iter().enumerate() {
+    let mut seen = BTreeSet::new();
+    for (index, gate) in list_at(spec, &["schedulingGates"]).iter().enumerate() {
         let name = str_at(gate, &["name"]);
         texts(&field.index(index), name, names::qualified_name(name), errors);
-        if gates.iter().take(index).any(|before| str_at(before, &["name"]) == name) {
+        if !seen.insert(name) {
             errors.push(FieldError::duplicate(&field.index(index), name));
         }
     }
@@ -244,7 +249,7 @@ fn validate_classes(spec: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
     }
     if let Some(overhead) = at(spec, &["overhead"]) {
         let limits = serde_json::json!({ "limits": overhead });
-        resources::validate_requirements(&limits, &[], &path.child("overhead"), errors);
+        resources::validate_requirements(&limits, &Claims::default(), &path.child("overhead"), errors);
     }
 }
 

@@ -1,5 +1,7 @@
 //! What may change in a Pod that exists: images, deadlines that get shorter, more tolerations, fewer gates.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use crate::{
@@ -84,7 +86,7 @@ fn validate_tolerations(spec: &Value, old: &Value, path: &FieldPath<'_>, errors:
         as_object(&mut toleration).remove("tolerationSeconds");
         toleration
     };
-    let now: Vec<Value> = list_at(spec, &["tolerations"]).iter().map(without_seconds).collect();
+    let now: HashSet<Value> = list_at(spec, &["tolerations"]).iter().map(without_seconds).collect();
     if list_at(old, &["tolerations"]).iter().any(|toleration| !now.contains(&without_seconds(toleration))) {
         let text = "existing toleration can not be modified except its tolerationSeconds";
         errors.push(FieldError::forbidden(path, text));
@@ -92,7 +94,7 @@ fn validate_tolerations(spec: &Value, old: &Value, path: &FieldPath<'_>, errors:
 }
 
 fn validate_gates(spec: &Value, old: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
-    let before = list_at(old, &["schedulingGates"]);
+    let before: HashSet<&Value> = list_at(old, &["schedulingGates"]).iter().collect();
     for (index, gate) in list_at(spec, &["schedulingGates"]).iter().enumerate() {
         if !before.contains(gate) {
             let name = str_at(gate, &["name"]);

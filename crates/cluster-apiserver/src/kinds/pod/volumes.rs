@@ -3,7 +3,7 @@
 //! Volumes that Kwick's node can make are checked in full; of those that belong to clouds and storage systems only that
 //! there is one source and a name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -28,8 +28,8 @@ pub(super) fn validate<'a>(
     pod_name: &str,
     path: &FieldPath<'_>,
     errors: &mut Errors,
-) -> Vec<(&'a str, &'a Value)> {
-    let mut valid: Vec<(&str, &Value)> = Vec::new();
+) -> BTreeMap<&'a str, &'a Value> {
+    let mut valid = BTreeMap::new();
     for (index, volume) in list_at(spec, &["volumes"]).iter().enumerate() {
         let item = path.index(index);
         let before = errors.len();
@@ -40,11 +40,11 @@ pub(super) fn validate<'a>(
         } else {
             texts(&item.child("name"), name, names::dns1123_label(name), errors);
         }
-        if valid.iter().any(|(known, _)| *known == name) {
+        if valid.contains_key(name) {
             errors.push(FieldError::duplicate(&item.child("name"), name));
         }
         if errors.len() == before {
-            valid.push((name, volume));
+            valid.insert(name, volume);
         }
     }
     valid
@@ -272,7 +272,7 @@ fn validate_file_path(target: &str, path: &FieldPath<'_>, errors: &mut Errors) {
 
 /// Checks `volumeMounts` and `volumeDevices` of a container.
 pub(super) fn validate_mounts(scope: &Scope<'_>, container: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
-    let devices = list_at(container, &["volumeDevices"]);
+    let [device_names, device_paths] = texts_of(container, "volumeDevices", ["name", "devicePath"]);
     let list = path.child("volumeMounts");
     let mut points = BTreeSet::new();
     for (index, mount) in list_at(container, &["volumeMounts"]).iter().enumerate() {
@@ -285,17 +285,22 @@ pub(super) fn validate_mounts(scope: &Scope<'_>, container: &Value, path: &Field
         if !points.insert(point) {
             errors.push(FieldError::invalid(&item.child("mountPath"), point, "must be unique"));
         }
-        if devices.iter().any(|device| str_at(device, &["name"]) == name) {
+        if device_names.contains(name) {
             let text = "must not already exist in volumeDevices";
             errors.push(FieldError::invalid(&item.child("name"), name, text));
         }
-        if devices.iter().any(|device| str_at(device, &["devicePath"]) == point) {
+        if device_paths.contains(point) {
             let text = "must not already exist as a path in volumeDevices";
             errors.push(FieldError::invalid(&item.child("mountPath"), point, text));
         }
         validate_mount(mount, container, &list, &item, errors);
     }
     validate_devices(scope, container, &path.child("volumeDevices"), errors);
+}
+
+/// What the items of a container's list have in each of two fields.
+fn texts_of<'a>(container: &'a Value, list: &str, fields: [&str; 2]) -> [BTreeSet<&'a str>; 2] {
+    fields.map(|field| list_at(container, &[list]).iter().map(|item| str_at(item, &[field])).collect())
 }
 
 fn validate_mount(mount: &Value, container: &Value, list: &FieldPath<'_>, item: &FieldPath<'_>, errors: &mut Errors) {
@@ -335,13 +340,12 @@ fn validate_recursive_read_only(mount: &Value, path: &FieldPath<'_>, errors: &mu
 }
 
 fn validate_devices(scope: &Scope<'_>, container: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
-    let mounts = list_at(container, &["volumeMounts"]);
-    let devices = list_at(container, &["volumeDevices"]);
-    for (index, device) in devices.iter().enumerate() {
+    let [mount_names, mount_paths] = texts_of(container, "volumeMounts", ["name", "mountPath"]);
+    let (mut seen_names, mut seen_paths) = (BTreeSet::new(), BTreeSet::new());
+    for (index, device) in list_at(container, &["volumeDevices"]).iter().enumerate() {
         let item = path.index(index);
         let name = required(device, "name", &item, errors);
-        let earlier = || devices.iter().take(index);
-        if earlier().any(|before| str_at(before, &["name"]) == name) {
+        if !seen_names.insert(name) {
             errors.push(FieldError::invalid(&item.child("name"), name, "must be unique"));
         }
         match scope.volume(name) {
@@ -354,18 +358,18 @@ fn validate_devices(scope: &Scope<'_>, container: &Value, path: &FieldPath<'_>, 
             }
         }
         let target = required(device, "devicePath", &item, errors);
-        if earlier().any(|before| str_at(before, &["devicePath"]) == target) {
+        if !seen_paths.insert(target) {
             errors.push(FieldError::invalid(&item.child("devicePath"), target, "must be unique"));
         }
         if target.split('/').any(|part| part == "..") {
             let text = "can not contain backsteps ('..')";
             errors.push(FieldError::invalid(&item.child("devicePath"), target, text));
         }
-        if mounts.iter().any(|mount| str_at(mount, &["name"]) == name) {
+        if mount_names.contains(name) {
             let text = "must not already exist in volumeMounts";
             errors.push(FieldError::invalid(&item.child("name"), name, text));
         }
-        if mounts.iter().any(|mount| str_at(mount, &["mountPath"]) == target) {
+        if mount_paths.contains(target) {
             let text = "must not already exist as a path in volumeMounts";
             errors.push(FieldError::invalid(&item.child("devicePath"), target, text));
         }

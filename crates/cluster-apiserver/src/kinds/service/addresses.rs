@@ -6,6 +6,7 @@
 //!
 //! Specified by the Service REST storage of kube-apiserver (`beginCreate`, `beginUpdate`).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
@@ -82,15 +83,17 @@ pub(super) fn patch_allocated(new: &mut Value, old: &Value) {
         }
     }
     if has_node_ports(old) && has_node_ports(new) {
-        let ports = |service: &Value| -> Vec<i64> {
+        let ports = |service: &Value| -> BTreeSet<i64> {
             list_at(service, &["spec", "ports"]).iter().filter_map(|port| i64_at(port, &["nodePort"])).collect()
         };
         let (before, now) = (ports(old), ports(new));
-        let used: Vec<i64> = before.into_iter().filter(|port| *port != 0 && now.contains(port)).collect();
+        let is_used = |port: &i64| *port != 0 && before.contains(port) && now.contains(port);
+        let named: BTreeMap<&str, &Value> =
+            list_at(old, &["spec", "ports"]).iter().map(|port| (str_at(port, &["name"]), port)).collect();
         for port in list_at_mut(new, &["spec", "ports"]) {
             let name = port["name"].as_str().unwrap_or_default();
-            let same = list_at(old, &["spec", "ports"]).iter().rfind(|before| str_at(before, &["name"]) == name);
-            let number = same.and_then(|before| i64_at(before, &["nodePort"])).filter(|port| !used.contains(port));
+            let same = named.get(name).and_then(|before| i64_at(before, &["nodePort"]));
+            let number = same.filter(|port| !is_used(port));
             if let Some(number) = number.filter(|_| i64_at(port, &["nodePort"]).unwrap_or_default() == 0) {
                 as_object(port).insert("nodePort".to_owned(), Value::from(number));
             }
@@ -215,20 +218,21 @@ fn set_cluster_ip(new: &mut Value, old: Option<&Value>, allocator: &mut dyn Allo
 fn set_node_ports(new: &mut Value, old: Option<&Value>, allocator: &mut dyn Allocator) -> Result<(), Vec<FieldError>> {
     let is_wanted = str_at(new, &["spec", "type"]) != "LoadBalancer"
         || bool_at(new, &["spec", "allocateLoadBalancerNodePorts"]) != Some(false);
-    let mut held: Vec<i64> = old
+    let mut held: BTreeSet<i64> = old
         .map(|old| list_at(old, &["spec", "ports"]).iter().filter_map(|port| i64_at(port, &["nodePort"])).collect())
         .unwrap_or_default();
     let asked: Vec<(i64, i64)> = list_at(new, &["spec", "ports"])
         .iter()
         .map(|port| (i64_at(port, &["port"]).unwrap_or_default(), i64_at(port, &["nodePort"]).unwrap_or_default()))
         .collect();
-    let mut given: Vec<(i64, i64)> = Vec::new();
+    // What was asked for or given first counts.
+    let mut shared: BTreeMap<i64, i64> = asked.iter().rev().copied().filter(|(_, node_port)| *node_port != 0).collect();
+    let mut given = BTreeSet::new();
     for (index, port) in list_at_mut(new, &["spec", "ports"]).iter_mut().enumerate() {
         let (number, own) = asked.get(index).copied().unwrap_or_default();
-        let shared = given.iter().chain(&asked).find(|(other, node)| *other == number && *node != 0);
-        let node_port = match (own, shared) {
+        let node_port = match (own, shared.get(&number)) {
             (0, _) if !is_wanted => continue,
-            (0, Some((_, node_port))) => *node_port,
+            (0, Some(node_port)) => *node_port,
             (0, None) => {
                 let taken = allocator.take_any_port().map_err(|text| refuse_port(index, 0, &text))?;
                 i64::from(taken)
@@ -239,8 +243,10 @@ fn set_node_ports(new: &mut Value, old: Option<&Value>, allocator: &mut dyn Allo
             let wanted = u16::try_from(own).map_err(|_| refuse_port(index, own, OUT_OF_RANGE))?;
             allocator.take_port(wanted).map_err(|text| refuse_port(index, own, &text))?;
         }
-        held.push(node_port);
-        given.push((number, node_port));
+        held.insert(node_port);
+        if given.insert(number) {
+            shared.insert(number, node_port);
+        }
         as_object(port).insert("nodePort".to_owned(), Value::from(node_port));
     }
     Ok(())

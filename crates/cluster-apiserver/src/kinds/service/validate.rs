@@ -1,6 +1,9 @@
 //! Validation of Services and Endpoints.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeSet, HashSet},
+    net::IpAddr,
+};
 
 use serde_json::Value;
 
@@ -141,9 +144,10 @@ fn cluster_ips(spec: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
     }
     let families = path.child("ipFamilies");
     let named = strings_at(spec, &["ipFamilies"]);
+    let mut seen = BTreeSet::new();
     for (index, family) in named.iter().enumerate() {
         supported_value(family, &["IPv4", "IPv6"], &families.index(index), errors);
-        if named.iter().take(index).any(|before| before == family) {
+        if !seen.insert(family) {
             errors.push(FieldError::duplicate(&families.index(index), *family));
         }
     }
@@ -174,19 +178,19 @@ fn cluster_ips(spec: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
 
 fn port_conflicts(ports: &[Value], kind: &str, path: &FieldPath<'_>, errors: &mut Errors) {
     let node_port = |item: &Value| i64_at(item, &["nodePort"]).unwrap_or_default();
+    let mut seen = HashSet::new();
     for (index, item) in ports.iter().enumerate().filter(|(_, item)| node_port(item) != 0) {
         let place = path.index(index);
         if kind == "ClusterIP" {
             errors.push(FieldError::forbidden(&place.child("nodePort"), "may not be used when `type` is 'ClusterIP'"));
         }
-        let is_same = |other: &Value| other["protocol"] == item["protocol"] && node_port(other) == node_port(item);
-        if ports.iter().take(index).any(is_same) {
+        if !seen.insert((&item["protocol"], node_port(item))) {
             errors.push(FieldError::duplicate(&place.child("nodePort"), node_port(item)));
         }
     }
+    let mut seen = HashSet::new();
     for (index, item) in ports.iter().enumerate() {
-        let is_same = |other: &Value| other["protocol"] == item["protocol"] && other["port"] == item["port"];
-        if ports.iter().take(index).any(is_same) {
+        if !seen.insert((&item["protocol"], &item["port"])) {
             let reason = crate::field_error::FieldReason::Duplicate;
             // Kubernetes shows its own struct here.
             let message = format!(
