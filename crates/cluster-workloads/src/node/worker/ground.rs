@@ -1,0 +1,99 @@
+//! What containers need before they start: the sandbox, and the files of volumes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::remove::{remove, remove_volumes};
+use super::{Message, Worker};
+use crate::node::fields::Addresses;
+use crate::node::pod_state::{Event, Ground};
+use crate::node::runtime::{self, Runtime};
+use crate::node::{launch, sources, volumes};
+
+/// The least time between renewals of a token.
+const RENEW_MIN: Duration = Duration::from_secs(1);
+
+impl Worker {
+    pub(super) fn make_sandbox(&self) {
+        let (node, pod, outbox) = (Arc::clone(&self.node), Arc::clone(&self.pod), self.outbox.clone());
+        self.spawn(
+            "node/sandbox",
+            async move { Message::Sandbox(runtime::make(&node, &pod, &outbox).await.map(Box::new)) },
+        );
+    }
+
+    /// Has the Pod's sandbox, and tells who waits for it.
+    pub(super) fn hold(&mut self, runtime: Box<Runtime>) {
+        self.has_processes.send_replace(Some(!runtime.is_of_roles(&self.pod)));
+        self.runtime = Some(runtime);
+    }
+
+    /// Gathers what is in the volumes while the sandbox is being made, and hands it to the spawner once that is there.
+    pub(super) fn make_volumes(&self) {
+        let has_files = volumes::volumes(&self.pod)
+            .any(|volume| !matches!(volumes::plan(volume), Ok(volumes::Plan::Empty(_) | volumes::Plan::Host(_))));
+        let (node, pod) = (Arc::clone(&self.node), Arc::clone(&self.pod));
+        let (mut has_processes, mut is_deleted) = (self.has_processes.subscribe(), self.is_deleted.subscribe());
+        let addresses = Addresses { pod: self.state.ip, host: self.node.config.ip };
+        self.spawn("node/volumes", async move {
+            if !has_files {
+                return Message::Volumes(Ok(Duration::ZERO));
+            }
+            let now = node.clock.now();
+            let contents = match node.fetcher.volumes(&pod, addresses, now).await {
+                Ok(contents) => contents,
+                Err(why) => return Message::Volumes(Err(why)),
+            };
+            let renew = contents.iter().filter_map(|content| content.renew_at).min();
+            let refresh = node.config.refresh;
+            let good_for = renew.map_or(refresh, |at| launch::until(node.clock, at).min(refresh).max(RENEW_MIN));
+            tokio::select! {
+                biased;
+                // Errors mean that the Pod's worker has ended.
+                _ = has_processes.wait_for(Option::is_some) => {}
+                _ = is_deleted.wait_for(|is_deleted| *is_deleted) => {}
+            }
+            // A role has no file system.
+            if *has_processes.borrow() != Some(true) {
+                return Message::Volumes(Ok(Duration::ZERO));
+            }
+            Message::Volumes(sources::hand_over(&node.sandbox, &pod, contents).await.map(|()| good_for))
+        });
+    }
+
+    pub(super) fn volumes_made(&mut self, outcome: Result<Duration, String>) {
+        let is_first = self.state.volumes == Ground::Making;
+        match outcome {
+            Ok(good_for) => {
+                let has_files = self.runtime.is_some() && !good_for.is_zero();
+                self.refresh_at = has_files.then(|| Instant::now() + good_for);
+                if is_first {
+                    self.step(Event::VolumesMade);
+                }
+            }
+            Err(why) if is_first => self.step(Event::VolumesFailed(why)),
+            Err(why) if self.runtime.is_some() => {
+                tracing::warn!(pod = self.uid, why, "volumes keep their old content");
+                self.refresh_at = Some(Instant::now() + self.node.config.refresh);
+            }
+            // They went with the sandbox.
+            Err(_) => {}
+        }
+    }
+
+    pub(super) fn remove_sandbox(&mut self) {
+        let Some(runtime) = self.runtime.take() else { return };
+        let (node, id, uid) = (Arc::clone(&self.node), runtime.id.clone(), self.uid.clone());
+        runtime.sockets.close();
+        drop(runtime);
+        self.kept.clear();
+        self.refresh_at = None;
+        self.spawn("node/remove", async move {
+            remove(&node, &id).await;
+            remove_volumes(&node, &uid).await;
+            Message::State(Event::SandboxGone)
+        });
+    }
+}
