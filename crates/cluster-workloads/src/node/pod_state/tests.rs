@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::cell::Running;
 use super::*;
 
 fn at(seconds: i64) -> Timestamp {

@@ -1,0 +1,118 @@
+//! What becomes of a container whose run has begun, answered a probe, or ended.
+
+use base_controller::PlanEvent;
+use base_rt::Timestamp;
+
+use super::backoff::{BACKOFF_FIRST, BACKOFF_MAX, FORGIVEN_AFTER, MAX_LEVEL, doubled, go_duration};
+use super::cell::begin_probes;
+use super::{Action, Ended, Phase, PodState};
+use crate::node::facts::{ProbeKind, Role};
+
+impl PodState {
+    pub(super) fn started(
+        &mut self,
+        at: usize,
+        attempt: u32,
+        run: (String, String, Timestamp),
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(cell) = self.run(at, attempt) else { return };
+        if !matches!(cell.phase, Phase::Starting { .. }) {
+            return;
+        }
+        let (id, image_id, since) = run;
+        cell.image_id = image_id;
+        cell.has_run = true;
+        cell.failures = 0;
+        cell.run_on(at, (id, since), (false, false), actions);
+    }
+
+    pub(super) fn exited(&mut self, at: usize, attempt: u32, ended: Ended, now: Timestamp, actions: &mut Vec<Action>) {
+        let is_deleted = self.deletion.is_some();
+        let mains_ended = self.have_mains_ended_but(at);
+        let [namespace, name, uid] = self.facts.identity.clone();
+        let Some(cell) = self.run(at, attempt) else { return };
+        let is_sidecar_done = cell.facts.role == Role::Sidecar && mains_ended;
+        if !cell.is_alive() {
+            return;
+        }
+        cell.has_run = true;
+        if is_deleted || is_sidecar_done || !cell.facts.restart.restarts(ended.code) {
+            cell.phase = Phase::Ended(ended);
+            return;
+        }
+        let ran = ended.started_at.map(|since| ended.finished_at.duration_since(since));
+        if ran.is_some_and(|ran| ran >= FORGIVEN_AFTER) {
+            cell.crashes = 0;
+        }
+        let crashes = cell.crashes;
+        cell.crashes = (crashes + 1).min(MAX_LEVEL);
+        cell.last = Some(ended);
+        if crashes == 0 {
+            cell.phase = Phase::waiting("ContainerCreating");
+            return;
+        }
+        let delay = doubled(BACKOFF_FIRST, crashes - 1, BACKOFF_MAX);
+        let container = cell.facts.name.clone();
+        let text = format!("restarting failed container={container} pod={name}_{namespace}({uid})");
+        cell.phase = Phase::Waiting {
+            reason: "CrashLoopBackOff".to_owned(),
+            message: Some(format!("back-off {} {text}", go_duration(delay))),
+            due: now.checked_add(delay).ok(),
+        };
+        let message = format!("Back-off restarting failed container {container} in pod {name}_{namespace}({uid})");
+        actions.push(Action::Tell { at: Some(at), event: PlanEvent::warning("BackOff", message) });
+    }
+
+    pub(super) fn probed(
+        &mut self,
+        run: (usize, u32),
+        kind: ProbeKind,
+        outcome: Result<(), String>,
+        actions: &mut Vec<Action>,
+    ) {
+        let (at, attempt) = run;
+        let (is_deleted, pods_grace) = (self.deletion.is_some(), self.facts.grace);
+        let Some(cell) = self.run(at, attempt) else { return };
+        let Some(threshold) = cell.facts.probe(kind) else { return };
+        let Phase::Running(running) = &mut cell.phase else { return };
+        if is_deleted || running.is_stopping {
+            return;
+        }
+        let [startup, liveness, readiness] = &mut running.tallies;
+        let tally = match kind {
+            ProbeKind::Startup => startup,
+            ProbeKind::Liveness => liveness,
+            ProbeKind::Readiness => readiness,
+        };
+        *tally = if outcome.is_ok() { (*tally).max(0) + 1 } else { (*tally).min(0) - 1 };
+        let has_succeeded = *tally >= i64::from(threshold.successes);
+        let has_failed = -*tally >= i64::from(threshold.failures);
+        // A program that is not ready yet has not failed; it is told once it should have been.
+        let is_starting = kind == ProbeKind::Readiness && !running.is_ready && !has_failed;
+        if let Err(why) = &outcome
+            && !is_starting
+        {
+            let message = format!("{} probe failed: {why}", kind.title());
+            actions.push(Action::Tell { at: Some(at), event: PlanEvent::warning("Unhealthy", message) });
+        }
+        match kind {
+            ProbeKind::Readiness if has_succeeded => running.is_ready = true,
+            ProbeKind::Readiness if has_failed => running.is_ready = false,
+            ProbeKind::Startup if has_succeeded && !running.is_started => {
+                running.is_started = true;
+                running.is_ready = cell.facts.probe(ProbeKind::Readiness).is_none();
+                begin_probes(cell, at, actions);
+            }
+            ProbeKind::Startup | ProbeKind::Liveness if has_failed => {
+                running.is_stopping = true;
+                running.is_ready = false;
+                let text = kind.title().to_lowercase();
+                let message = format!("Container {} failed {text} probe, will be restarted", cell.facts.name);
+                actions.push(Action::Tell { at: Some(at), event: PlanEvent::normal("Killing", message) });
+                actions.push(Action::Stop { at, attempt, grace: threshold.grace.unwrap_or(pods_grace) });
+            }
+            _ => {}
+        }
+    }
+}
