@@ -345,3 +345,63 @@ fn pod_handle(answered: Answered) -> Result<PodHandle, SandboxError> {
     let diag = if has_diag { descriptors.next() } else { None };
     Ok(PodHandle { state: *state, listeners, diag, sockets: descriptors.collect() })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::os::fd::AsFd;
+
+    use base_rt::{Shutdown, Timestamp};
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+
+    use super::*;
+    use crate::spec::{InstanceId, VolumeName};
+    use crate::wire::packet::{Packet, receive};
+    use crate::wire::{FromSpawner, ToSpawner};
+
+    /// A spawner of the oldest version, for one greeting.
+    fn greet_as_oldest(door: &OwnedFd) {
+        let socket = rustix::net::accept(door).unwrap();
+        rustix::event::poll(&mut [rustix::event::PollFd::new(&socket, rustix::event::PollFlags::IN)], None).unwrap();
+        let hello = receive::<ToSpawner>(socket.as_fd()).unwrap().unwrap().message;
+        let facts = SpawnerFacts {
+            protocol: OLDEST,
+            instance: InstanceId::try_new("old").unwrap(),
+            pid: 1,
+            started_at: Timestamp::UNIX_EPOCH,
+            network: None,
+            notices: Vec::new(),
+            is_ending: false,
+        };
+        let answer = FromSpawner::Answer { id: hello.id, outcome: Ok(Answer::Hello(Box::new(facts))) };
+        Packet::encode(&answer, Vec::new()).unwrap().send(socket.as_fd()).unwrap();
+        // Its next message would be the end of the connection.
+        rustix::event::poll(&mut [rustix::event::PollFd::new(&socket, rustix::event::PollFlags::IN)], None).unwrap();
+        assert!(
+            receive::<ToSpawner>(socket.as_fd()).unwrap().is_none(),
+            "it is asked for nothing that it does not know"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_old_spawner_is_not_asked_for_what_it_does_not_know() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let door = rustix::net::socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
+        rustix::net::bind(&door, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        rustix::net::listen(&door, 1).unwrap();
+        let spawner = std::thread::spawn(move || greet_as_oldest(&door));
+        let (handle, shutdown) = Shutdown::new();
+        let (sandbox, _events) = Sandbox::connect(&path, &Tasks::new(shutdown), Clock::system()).await.unwrap();
+        let files = PodFiles {
+            pod: PodId::try_new("pod").unwrap(),
+            name: VolumeName::try_new("v").unwrap(),
+            group: None,
+            files: BTreeMap::new(),
+            mount_points: BTreeSet::new(),
+        };
+        assert_eq!(sandbox.write_files(files).await.unwrap_err().refusal(), Some(RefusalCode::Version));
+        drop((sandbox, handle));
+        tokio::task::spawn_blocking(|| spawner.join().unwrap()).await.unwrap();
+    }
+}
