@@ -6,7 +6,7 @@
 //! - [`Tasks::spawn_transient`]: a task that ends by itself (a connection, one delivery). A panic in it is logged and counted, and harms
 //!   nothing else.
 //!
-//! All kinds are waited for by [`Tasks::finished`].
+//! All kinds are waited for by [`Tasks::finished`]. A task is boxed, so that what runs tasks is compiled once and not for each.
 
 use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::watch;
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
@@ -65,7 +66,26 @@ impl Tasks {
     where
         F: Future<Output = Result<(), TaskError>> + Send + 'static,
     {
-        let name = name.into();
+        self.start_lasting(name.into(), Box::pin(task))
+    }
+
+    /// Starts a task as [`Tasks::spawn`] does, which ends at `Drained` once it has finished what it has in hand.
+    pub fn spawn_worker<F>(&self, name: impl Into<Cow<'static, str>>, task: F) -> AbortHandle
+    where
+        F: Future<Output = Result<(), TaskError>> + Send + 'static,
+    {
+        self.spawn(name, self.workers.track_future(task))
+    }
+
+    /// Starts a task that ends by itself. Its panic is contained.
+    pub fn spawn_transient<F>(&self, name: impl Into<Cow<'static, str>>, task: F) -> AbortHandle
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.start_transient(name.into(), Box::pin(task))
+    }
+
+    fn start_lasting(&self, name: Cow<'static, str>, task: BoxFuture<'static, Result<(), TaskError>>) -> AbortHandle {
         let shutdown = self.shutdown.clone();
         let failed = Arc::clone(&self.failed);
         self.start(async move {
@@ -86,20 +106,7 @@ impl Tasks {
         })
     }
 
-    /// Starts a task as [`Tasks::spawn`] does, which ends at `Drained` once it has finished what it has in hand.
-    pub fn spawn_worker<F>(&self, name: impl Into<Cow<'static, str>>, task: F) -> AbortHandle
-    where
-        F: Future<Output = Result<(), TaskError>> + Send + 'static,
-    {
-        self.spawn(name, self.workers.track_future(task))
-    }
-
-    /// Starts a task that ends by itself. Its panic is contained.
-    pub fn spawn_transient<F>(&self, name: impl Into<Cow<'static, str>>, task: F) -> AbortHandle
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let name = name.into();
+    fn start_transient(&self, name: Cow<'static, str>, task: BoxFuture<'static, ()>) -> AbortHandle {
         let panics = Arc::clone(&self.panics);
         self.start(async move {
             if let Err(panic) = AssertUnwindSafe(task).catch_unwind().await {

@@ -51,3 +51,4 @@ mod wire;
 
 pub use client::{Event, Events, ExecHandle, Listening, PodHandle, Refusal, RefusalCode, Sandbox, SandboxError};
 pub use spawner::{ChildCommand, NetworkConfig, Owner, SpawnerConfig};
+pub use sys::text::release_text;

@@ -27,6 +27,7 @@ use crate::network::instance::InstanceNetwork;
 use crate::network::pod::PodLink;
 use crate::spec::{ContainerId, ExecId, ListenerName, PodId, SpawnerFacts, SpawnerUsage};
 use crate::sys::signals;
+use crate::sys::text::release_text;
 use crate::sys::time::Moment;
 use crate::wire::packet::{Packet, PacketError, Received, receive};
 use crate::wire::{Answer, Event, FromSpawner, OLDEST, Refusal, RefusalCode, Request, ToSpawner, VERSION};
@@ -113,6 +114,9 @@ impl Spawner {
 
     /// Serves until the end; returns the exit code of the client if the spawner started it.
     pub(super) fn run(mut self) -> io::Result<u8> {
+        if let Err(error) = release_text() {
+            tracing::debug!(%error, "the code of the start stays in memory");
+        }
         while !self.is_over() {
             let ready = self.poller.wait(self.patience())?;
             let is_idle = ready.is_empty();

@@ -10,4 +10,5 @@ pub(crate) mod mount;
 pub(crate) mod namespaces;
 pub(crate) mod seccomp;
 pub(crate) mod signals;
+pub(crate) mod text;
 pub(crate) mod time;

@@ -54,6 +54,8 @@ const CONTROL_THREADS: usize = 2;
 const DRAIN: Duration = Duration::from_secs(15);
 /// How long tasks may take to end.
 const SETTLE: Duration = Duration::from_secs(5);
+/// How long after the start what only the start needed stays in memory: first deployments need much of the same.
+const START_IS_OVER: Duration = Duration::from_secs(10);
 /// How long pods have to end.
 const PODS_GRACE: Duration = Duration::from_secs(30);
 
@@ -117,6 +119,7 @@ async fn serve(options: &Options) -> Result<()> {
             if options.is_detached {
                 own_log::bound(&process.tasks);
             }
+            forget_start(&process.tasks);
             let end = signals.wait(&process.tasks, &sandbox).await;
             stop(end, Some(running), &sandbox, &handle, &process.tasks).await
         }
@@ -202,6 +205,21 @@ impl Starting<'_> {
         images.serve(host, pods, process)?;
         Ok(Some((images, own)))
     }
+}
+
+/// Gives back the memory of the code that only the start needed, once that is over.
+fn forget_start(tasks: &Tasks) {
+    let shutdown = tasks.shutdown().clone();
+    tasks.spawn_transient("kwick/forget-start", async move {
+        tokio::select! {
+            biased;
+            () = shutdown.reached(Phase::Lame) => return,
+            () = tokio::time::sleep(START_IS_OVER) => {}
+        }
+        if let Err(error) = cluster_sandbox::release_text() {
+            tracing::debug!(error = base_rt::error_chain(&error), "the code of the start stays in memory");
+        }
+    });
 }
 
 async fn connect(socket: &std::path::Path, process: &Process) -> Result<(Sandbox, Events)> {
