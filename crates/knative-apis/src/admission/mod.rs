@@ -22,7 +22,7 @@ mod tests;
 pub use config_map::{example_checksum, validate_config_map};
 
 use crate::config::Configs;
-use crate::field_error::{FieldErrors, Level};
+use crate::field_error::Level;
 use crate::meta::annotation;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
@@ -111,12 +111,6 @@ pub struct Denied {
 impl Denied {
     fn new(webhook: &'static str, problem: impl Into<String>) -> Self {
         Self { webhook, problem: problem.into() }
-    }
-
-    /// The refusal for a Pod, made from a template, that a dry run refused.
-    pub fn pod_dry_run(error: &str) -> Self {
-        let error = FieldErrors::one(format!("dry run failed with {error}"), ["spec.template"]);
-        Self::new(VALIDATION_WEBHOOK, format!("validation callback failed: {error}"))
     }
 }
 

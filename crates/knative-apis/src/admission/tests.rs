@@ -145,12 +145,3 @@ fn other_kinds_pass() {
     assert_eq!(mutate(&request), Ok(object.clone()));
     assert_eq!(validate(&request), Ok(Vec::new()));
 }
-
-#[test]
-fn a_dry_run_speaks_of_the_template() {
-    assert_eq!(
-        Denied::pod_dry_run("it is bad").to_string(),
-        "admission webhook \"validation.webhook.serving.knative.dev\" denied the request: validation callback failed: \
-         dry run failed with it is bad: spec.template"
-    );
-}

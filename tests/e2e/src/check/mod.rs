@@ -20,6 +20,7 @@ mod queue_proxy;
 mod refusals;
 mod scale;
 mod serving;
+mod starts;
 
 use std::time::Instant;
 
@@ -112,6 +113,8 @@ const OWN: &[Own] = &[
     Own { name: "Ctrl-C leaves nothing", run: instances::interrupt },
     Own { name: "demo: Ctrl-C leaves nothing", run: interruption::ctrl_c },
     Own { name: "demo: nobody left to end it", run: interruption::orphaned },
+    Own { name: "start: Ctrl-C at any moment", run: starts::interrupted },
+    Own { name: "start: after an end that takes time", run: starts::after_an_end },
     Own { name: "spawner killed", run: instances::spawner_killed },
     Own { name: "first process of a container", run: instances::first_process },
     Own { name: "two instances side by side", run: instances::two },
