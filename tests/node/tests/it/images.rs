@@ -1,9 +1,12 @@
 //! Images of the node: what goes when nobody needs it, what stays, and a pull that nobody waits for any more.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
-use base_image::store::Record;
+use base_image::store::{Origin, Record};
+use base_rt::Timestamp;
 use cluster_workloads::node::builtin::Builtins;
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::{Value, json};
 
 use super::harness::{NODE, PATIENCE, Running, get, ip, is_ready, put_image, run, until};
@@ -61,6 +64,63 @@ fn what_nobody_needs_goes_once_its_image_is_removed() {
             ground.eventually(name, "readiness", is_ready).await;
             ground.delete(name).await;
         }
+        node.stop().await;
+        ground
+    });
+}
+
+/// A small file system, full, in front of a directory.
+struct Full(PathBuf);
+
+impl Full {
+    fn before(directory: &Path) -> Self {
+        mount("none", directory, "tmpfs", MountFlags::empty(), c"size=64k").unwrap();
+        let full = Self(directory.to_owned());
+        std::fs::write(directory.join("fill"), [1; 60 << 10]).unwrap();
+        full
+    }
+}
+
+impl Drop for Full {
+    fn drop(&mut self) {
+        unmount(&self.0, UnmountFlags::DETACH).unwrap();
+    }
+}
+
+/// Gives an image of somebody's a second name under which it was pulled long ago, and takes the first away.
+fn make_pulled(node: &Running, name: &str) -> Record {
+    let (mine, pulled) = (format!("test.example/{name}:1"), format!("far.example/{name}:1").parse().unwrap());
+    let digest = put_image(&node.store, &mine, Some(name)).digest;
+    let record = node.store.set_record(&pulled, digest, Origin::Pulled, Timestamp::UNIX_EPOCH).unwrap();
+    assert!(node.store.remove_image(&mine.parse().unwrap()).unwrap());
+    record
+}
+
+#[test]
+fn a_disk_nearly_full_costs_what_was_pulled_and_nobody_needs() {
+    run(async |ground| {
+        let node = ground.node(Builtins::default()).await;
+        let [old, needed] = ["old", "needed"].map(|name| top(&node, &make_pulled(&node, name)));
+        let own = top(&node, &put_image(&node.store, "test.example/own:1", Some("own")));
+        for (name, image) in [("old", "far.example/old:1"), ("own", "test.example/own:1")] {
+            ground.create(pod(name, image)).await;
+            ground.eventually(name, "readiness", is_ready).await;
+            ground.delete(name).await;
+        }
+        ground.create(pod("needed", "far.example/needed:1")).await;
+        ground.eventually("needed", "readiness", is_ready).await;
+        let images = |node: &Running| node.store.records().len();
+        let before = images(&node);
+        let full = Full::before(&ground.config.volumes_dir);
+        // Something is removed, so that it is looked now.
+        put_image(&node.store, "test.example/removed:1", Some("removed"));
+        assert!(node.store.remove_image(&"test.example/removed:1".parse().unwrap()).unwrap());
+        until_gone(&node, &old).await;
+        drop(full);
+        let present = layers(&node).await;
+        assert!(present.contains(&needed) && present.contains(&own), "one runs, one is somebody's image");
+        assert_eq!(images(&node), before - 2, "the old image's tag and digest are forgotten");
+        ground.delete("needed").await;
         node.stop().await;
         ground
     });
