@@ -66,7 +66,7 @@ impl Climate {
         unanswered: 0.03,
         delay: 0.3,
         lost_watch: 0.3,
-        expired_watch: 0.05,
+        expired_watch: 0.3,
         slow_event: 0.2,
         stuck_event: 0.01,
         death: 0.01,
