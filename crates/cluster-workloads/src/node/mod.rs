@@ -74,6 +74,7 @@ use fields::NodeLimits;
 use images::Images;
 use kubelet::Kubelet;
 use sources::Fetcher;
+use tokens::KeptTokens;
 
 /// The node's identity: its ServiceAccount in [`crate::rbac::NAMESPACE`].
 pub const NAME: &str = "node";
@@ -174,7 +175,7 @@ pub fn start(config: NodeConfig, parts: NodeParts) -> Node {
     let pods = context.informers.get::<Pod>(Scope::all().with_fields(format!("spec.nodeName={}", config.name)));
     let kubelet = Arc::new(Kubelet {
         images: Images::new(store, puller, sandbox.clone(), config.blobs.clone()),
-        fetcher: Fetcher { client: context.client.clone(), tokens, node: limits },
+        fetcher: Fetcher { client: context.client.clone(), tokens: KeptTokens::new(tokens), node: limits },
         services: context.informers.get::<Service>(Scope::all()),
         config,
         client: context.client.clone(),

@@ -12,7 +12,7 @@ use kube::api::Api;
 
 use super::env::{Needs, Sources};
 use super::fields::{Addresses, NodeLimits};
-use super::tokens::{TokenAsk, TokenProvider};
+use super::tokens::{KeptTokens, TokenAsk};
 use super::volumes::{self, Files, Part, Plan};
 
 /// How long a token is valid that does not say.
@@ -23,7 +23,7 @@ pub(crate) struct Fetcher {
     /// The node's client.
     pub(crate) client: Client,
     /// Gives tokens.
-    pub(crate) tokens: Arc<dyn TokenProvider>,
+    pub(crate) tokens: KeptTokens,
     /// The node's resources.
     pub(crate) node: NodeLimits,
 }
@@ -107,8 +107,8 @@ impl Fetcher {
                     Part::Token(projection) => {
                         let seconds = projection.expiration_seconds.unwrap_or(TOKEN_S);
                         let ask = token_ask(pod, projection.audience.clone(), seconds);
-                        let token = self.tokens.token(ask).await.map_err(|error| failed(error_chain(&error)))?;
-                        let renew_at = renewal(now, token.expires_at);
+                        let asked = self.tokens.token(ask, now).await;
+                        let (token, renew_at) = asked.map_err(|error| failed(error_chain(&error)))?;
                         content.renew_at = Some(content.renew_at.map_or(renew_at, |present| present.min(renew_at)));
                         volumes::token_file(pod, &projection.path, token.text, mode)
                     }
@@ -132,12 +132,6 @@ fn token_ask(pod: &Pod, audience: Option<String>, expiration_s: i64) -> TokenAsk
         audience: audience.filter(|audience| !audience.is_empty()),
         expiration_s,
     }
-}
-
-/// A token is renewed when four fifths of its life are over.
-fn renewal(now: Timestamp, expires_at: Timestamp) -> Timestamp {
-    let life = expires_at.duration_since(now);
-    now.checked_add(life / 5 * 4).unwrap_or(expires_at)
 }
 
 /// Hands volumes' content to the spawner.

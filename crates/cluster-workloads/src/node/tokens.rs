@@ -1,6 +1,8 @@
 //! Tokens of ServiceAccounts, for Pods that mount one.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base_rt::Timestamp;
 use futures::FutureExt;
@@ -11,7 +13,7 @@ use kube::Client;
 use kube::api::{Api, PostParams};
 
 /// Whose token is wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TokenAsk {
     /// The Pod's and the account's namespace.
     pub namespace: String,
@@ -59,6 +61,48 @@ pub struct TokenError {
 pub trait TokenProvider: Send + Sync {
     /// A fresh token.
     fn token(&self, ask: TokenAsk) -> BoxFuture<'static, Result<Token, TokenError>>;
+}
+
+/// Tokens that are good for a while yet: each is asked for again only when four fifths of its life are over, as a kubelet does it.
+pub(crate) struct KeptTokens {
+    provider: Arc<dyn TokenProvider>,
+    kept: Mutex<BTreeMap<TokenAsk, Kept>>,
+}
+
+#[derive(Clone)]
+struct Kept {
+    token: Token,
+    renew_at: Timestamp,
+}
+
+impl KeptTokens {
+    /// Keeps what `provider` gives.
+    pub(crate) fn new(provider: Arc<dyn TokenProvider>) -> Self {
+        Self { provider, kept: Mutex::default() }
+    }
+
+    /// A token that need not be renewed `now`, and when it has to be.
+    ///
+    /// # Errors
+    /// The provider's.
+    pub(crate) async fn token(&self, ask: TokenAsk, now: Timestamp) -> Result<(Token, Timestamp), TokenError> {
+        let known = self.kept().get(&ask).filter(|kept| now < kept.renew_at).cloned();
+        if let Some(Kept { token, renew_at }) = known {
+            return Ok((token, renew_at));
+        }
+        let token = self.provider.token(ask.clone()).await?;
+        let life = token.expires_at.duration_since(now);
+        let renew_at = now.checked_add(life / 5 * 4).unwrap_or(token.expires_at);
+        let mut kept = self.kept();
+        // Those of Pods that are gone go as well, in their time.
+        kept.retain(|_, other| now < other.token.expires_at);
+        kept.insert(ask, Kept { token: token.clone(), renew_at });
+        Ok((token, renew_at))
+    }
+
+    fn kept(&self) -> MutexGuard<'_, BTreeMap<TokenAsk, Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Asks the API for them, as a kubelet does: `serviceaccounts/NAME/token`.
@@ -111,5 +155,45 @@ impl TokenProvider for ApiTokens {
             Ok(Token { text, expires_at })
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Numbers its tokens, which are valid until ten minutes after the epoch.
+    struct Numbered(AtomicI64);
+
+    impl TokenProvider for Numbered {
+        fn token(&self, _: TokenAsk) -> BoxFuture<'static, Result<Token, TokenError>> {
+            let number = self.0.fetch_add(1, Ordering::Relaxed);
+            let expires_at = Timestamp::UNIX_EPOCH + Duration::from_secs(600);
+            async move { Ok(Token { text: number.to_string(), expires_at }) }.boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_is_asked_for_again_near_the_end_of_its_life() {
+        let tokens = KeptTokens::new(Arc::new(Numbered(AtomicI64::new(0))));
+        let ask = |pod: &str| TokenAsk {
+            namespace: "n".to_owned(),
+            service_account: "default".to_owned(),
+            pod: pod.to_owned(),
+            pod_uid: pod.to_owned(),
+            audience: None,
+            expiration_s: 600,
+        };
+        let at = |seconds| Timestamp::UNIX_EPOCH + Duration::from_secs(seconds);
+        let (first, renew_at) = tokens.token(ask("p"), at(0)).await.unwrap();
+        assert_eq!((first.text.as_str(), renew_at), ("0", at(480)));
+        assert_eq!(tokens.token(ask("p"), at(479)).await.unwrap().0, first);
+        assert_eq!(tokens.token(ask("q"), at(479)).await.unwrap().0.text, "1", "another Pod's is another");
+        assert_eq!(tokens.token(ask("p"), at(480)).await.unwrap().0.text, "2");
+        tokens.token(ask("r"), at(600)).await.unwrap();
+        assert_eq!(tokens.kept().len(), 1, "what has expired is not kept");
     }
 }
