@@ -59,9 +59,17 @@ pub async fn of(world: &World) -> BTreeMap<String, Value> {
         .map(|(kind, mut object)| {
             strip(&mut object);
             rename(&mut object, &drawn);
+            sort_conditions(&mut object);
             (format!("{kind} {}", object["metadata"]["name"].as_str().unwrap_or_default()), object)
         })
         .collect()
+}
+
+/// Conditions are a set by type: some writers keep the order in which they came about.
+fn sort_conditions(object: &mut Value) {
+    if let Some(Value::Array(conditions)) = object.pointer_mut("/status/conditions") {
+        conditions.sort_by(|one, other| one["type"].as_str().cmp(&other["type"].as_str()));
+    }
 }
 
 fn is_of_the_api(object: &Value) -> bool {
