@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::home::{Home, Namespaces};
 use super::instance::InstanceNetwork;
@@ -58,11 +58,9 @@ impl PodNamespaces {
         Ok((Self { namespaces, diag, route }, sockets))
     }
 
-    /// Opens unconnected sockets in this network.
-    pub(crate) fn unconnected(&self, home: &Home, count: u16) -> Result<Vec<OwnedFd>, NetworkError> {
-        home.visit(self.namespaces.net.as_fd(), || sockets::unconnected(count))
-            .and_then(|made| Ok(made?))
-            .map_err(NetworkError::system("opening sockets in a pod"))
+    /// The network's namespace.
+    pub(crate) fn network(&self) -> BorrowedFd<'_> {
+        self.namespaces.net.as_fd()
     }
 }
 

@@ -19,6 +19,7 @@ use super::server::Spawner;
 use crate::container::mounts;
 use crate::network::NetworkError;
 use crate::network::pod::{MadeSockets, PodLink, PodNamespaces, WantedSockets, make_sockets};
+use crate::network::sockets;
 use crate::spec::{
     Check, ContainerId, ContainerState, PodId, PodNetwork, PodSpec, PodState, PodVolume, VolumeKind, VolumeName,
 };
@@ -182,10 +183,15 @@ impl Spawner {
 
     fn open_sockets(&self, pod: &Pod, count: u16) -> Result<Vec<OwnedFd>, Refusal> {
         let count = count.min(PodSpec::MAX_SOCKETS);
-        match &pod.namespaces {
-            Some(namespaces) => namespaces.unconnected(&self.machine.home, count).map_err(refuse_network),
-            None => Ok(Vec::new()),
-        }
+        let network = match (&pod.namespaces, &self.machine.network) {
+            (Some(namespaces), _) => namespaces.network(),
+            (None, Some(instance)) => instance.namespace.as_fd(),
+            // A pod that holds an address of an instance's network has one.
+            (None, None) => return Ok(Vec::new()),
+        };
+        let opened = self.machine.home.visit(network, || sockets::unconnected(count));
+        let opened = opened.and_then(|opened| Ok(opened?));
+        opened.map_err(NetworkError::system("opening sockets in a pod")).map_err(refuse_network)
     }
 
     pub(super) fn list_pods(&self) -> Outcome {

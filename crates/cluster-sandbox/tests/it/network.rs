@@ -248,15 +248,27 @@ fn a_pod_of_the_instance_has_an_address_and_runs_nothing() {
         let built_in = pod(&instance, "built-in", |spec| {
             spec.network = PodNetwork::Instance;
             spec.listeners = listeners;
+            spec.sockets = 1;
         })
         .await;
         assert!(built_in.diag.is_none());
+        assert_eq!(built_in.sockets.len(), 1);
         let address = format!("{}:8012", ip(&built_in));
         pod(&instance, "pod", |_| {}).await;
         let [listener] = <[OwnedFd; 1]>::try_from(built_in.listeners).unwrap();
         let answering = answer_one(listener, "built in");
         let (said, _) = instance.output(&container("pod", "a", &["get", &address])).await;
         assert_eq!(said, "built in\n");
+        answering.join().unwrap();
+        let adopted = instance.sandbox.adopt_pod(&pod_id("built-in"), 3).await.unwrap();
+        assert_eq!(adopted.sockets.len(), 3);
+        let [listener] = <[OwnedFd; 1]>::try_from(adopted.listeners).unwrap();
+        let answering = answer_one(listener, "again");
+        let [socket] =
+            <[OwnedFd; 1]>::try_from(instance.sandbox.sockets(&pod_id("built-in"), 1).await.unwrap()).unwrap();
+        rustix::io::ioctl_fionbio(&socket, false).unwrap();
+        rustix::net::connect(&socket, &address.parse::<SocketAddr>().unwrap()).unwrap();
+        TcpStream::from(socket).write_all(b"x").unwrap();
         answering.join().unwrap();
         let (code, _) = refusal(instance.sandbox.start_container(&container("built-in", "b", &["sleep"])).await);
         assert_eq!(code, RefusalCode::Invalid);

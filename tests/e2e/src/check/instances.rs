@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::processes;
+use super::{parts, processes};
+use crate::demo;
 use crate::instance::{Instance, ensure};
 use crate::ksvc::{self, Ksvc};
 use crate::leftovers::Picture;
@@ -36,8 +37,16 @@ pub(super) fn restart(place: &Place) -> Result<String> {
     ensure(kwick.pid()? != main, || "kwick was not restarted".to_owned())?;
     ensure(ksvc::host(&object)? == host, || "its URL changed".to_owned())?;
     ksvc::greet(&kwick.gateway, &host)?;
+    // Going to zero and back needs Knative's parts, which were taken back as well.
+    for (part, namespace) in parts::PARTS {
+        parts::ready_pod(&kwick, part, namespace, "")?;
+    }
+    demo::quicken(&kwick.api)?;
+    let host = ksvc::host(&Ksvc::hello("later").deploy(&kwick.api)?)?;
+    ksvc::at_scale(&kwick.api, "later", 0)?;
+    ksvc::greet(&kwick.gateway, &host)?;
     kwick.down()?;
-    Ok("2 pods, the same processes".to_owned())
+    Ok("2 pods, the same processes; another service went to zero and came back".to_owned())
 }
 
 /// Two instances serve a service of the same name, and the end of one is not the other's.

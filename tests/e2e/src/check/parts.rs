@@ -13,7 +13,7 @@ use crate::until::until;
 
 const SYSTEM: &str = "/api/v1/namespaces/knative-serving";
 /// The parts, and where their Pods are.
-const PARTS: [(&str, &str); 3] =
+pub(super) const PARTS: [(&str, &str); 3] =
     [("activator", SYSTEM), ("controller", SYSTEM), ("gateway", "/api/v1/namespaces/kwick-system")];
 const METRICS_PORT: u16 = 9090;
 
@@ -41,7 +41,7 @@ pub(super) fn are_pods(kwick: &Instance<'_>) -> Result<String> {
 }
 
 /// The ready Pod of a part that is not called `old`.
-fn ready_pod(kwick: &Instance<'_>, part: &str, namespace: &str, old: &str) -> Result<Value> {
+pub(super) fn ready_pod(kwick: &Instance<'_>, part: &str, namespace: &str, old: &str) -> Result<Value> {
     until(&format!("a ready Pod of {part}"), ksvc::PATIENCE, || {
         let pods = kwick.api.list(&format!("{namespace}/pods?labelSelector=app%3D{part}"))?;
         let found = pods.into_iter().find(|pod| name(pod) != old && ksvc::condition(pod, "Ready").0 == "True");
