@@ -156,13 +156,15 @@ impl Draft<'_> {
             return;
         }
         self.revision.status.propagate_autoscaler(&existing.status, now);
+        status::keep_cause(&mut self.revision.status, &self.observed.revision.status, now);
         let desired = make_pod_autoscaler(&self.revision, &self.revision.status, deployment);
         let refused = update_failed(RESOURCES_AVAILABLE, &what);
         self.plan.changes.extend(rescale(existing, &desired).map(|change| change.or_condition(refused)));
     }
 
     fn finish(self) -> Plan<RevisionStatus> {
-        let Self { plan, mut revision, observed, .. } = self;
+        let Self { plan, mut revision, observed, now, .. } = self;
+        status::explain(&mut revision.status, observed.pod.as_deref(), now);
         if !observed.revision.is_ready() && revision.status.is_true(READY) {
             // The generation of a Revision changes only by a user's hand, so this is told once.
             let news = PlanEvent::normal("RevisionReady", "Revision becomes ready upon all resources being ready");

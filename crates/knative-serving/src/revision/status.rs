@@ -3,19 +3,56 @@
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use knative_apis::condition::ConditionedStatus;
 use knative_apis::serving::v1::RevisionStatus;
 use knative_apis::serving::v1::revision::{
-    REASON_PROGRESS_DEADLINE_EXCEEDED, container_exiting_message, exit_code_reason,
+    INITIAL_SCALE_NEVER_ACHIEVED, REASON_DEPLOYING, REASON_PROGRESS_DEADLINE_EXCEEDED, RESOURCES_AVAILABLE,
+    container_exiting_message, exit_code_reason,
 };
 
 use super::observe::Observed;
 use super::resources::{Configs, QUEUE_CONTAINER};
 
 const SILENT_EXIT: &str = "container exited with no error";
+const OUT_OF_MEMORY: &str = "OOMKilled";
+/// The reason of an end that nobody saw: the node or the machine was restarted.
+const UNSEEN_END: &str = "ContainerStatusUnknown";
+/// What containers wait for in any start.
+const USUAL_WAITS: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 
 /// Copies what the Deployment says about its progress.
 pub(super) fn propagate_deployment(status: &mut RevisionStatus, deployment: &Deployment, now: Timestamp) {
     status.propagate_deployment(&deployment.status.clone().unwrap_or_default(), now);
+}
+
+/// Once the Deployment that failed is scaled to zero, its Pod is gone, and with it the cause, which stays known from `before`.
+pub(super) fn keep_cause(status: &mut RevisionStatus, before: &RevisionStatus, now: Timestamp) {
+    let is_bare = |status: &RevisionStatus| {
+        let condition = status.condition(RESOURCES_AVAILABLE);
+        condition.is_some_and(|condition| condition.is_false() && condition.message == INITIAL_SCALE_NEVER_ACHIEVED)
+    };
+    let known = before.condition(RESOURCES_AVAILABLE).filter(|condition| condition.is_false());
+    if let Some(known) = known.filter(|_| is_bare(status)) {
+        status.mark_resources_unavailable(&known.reason, &known.message, now);
+    }
+}
+
+/// While the Pods are on their way: what one of their containers waits for, if that is not usual.
+pub(super) fn explain(status: &mut RevisionStatus, pod: Option<&Pod>, now: Timestamp) {
+    let condition = status.condition(RESOURCES_AVAILABLE);
+    if !condition.is_some_and(|condition| condition.is_unknown() && condition.reason == REASON_DEPLOYING) {
+        return;
+    }
+    let statuses = pod.and_then(|pod| pod.status.as_ref());
+    let containers = statuses.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let waiting = containers.filter_map(|container| container.state.as_ref()?.waiting.as_ref());
+    for waiting in waiting {
+        let reason = waiting.reason.as_deref().unwrap_or_default();
+        if !USUAL_WAITS.contains(&reason) {
+            let message = format!("{reason}: {}", waiting.message.as_deref().unwrap_or_default());
+            return status.mark_resources_unknown(REASON_DEPLOYING, &message, now);
+        }
+    }
 }
 
 /// Looks at a Pod while none is available although some are wanted: why is that?
@@ -63,8 +100,16 @@ fn look_at_containers(status: &mut RevisionStatus, pod: &Pod, has_timed_out: boo
 
 fn last_exit(container: &ContainerStatus) -> Option<(i32, &str)> {
     let exit = container.last_state.as_ref()?.terminated.as_ref()?;
-    let message = exit.message.as_deref().unwrap_or_default();
-    Some((exit.exit_code, if exit.exit_code == 0 && message.is_empty() { SILENT_EXIT } else { message }))
+    let reason = exit.reason.as_deref().unwrap_or_default();
+    if reason == UNSEEN_END {
+        return None;
+    }
+    let message = match exit.message.as_deref().unwrap_or_default() {
+        "" if exit.exit_code == 0 => SILENT_EXIT,
+        "" if reason == OUT_OF_MEMORY => OUT_OF_MEMORY,
+        message => message,
+    };
+    Some((exit.exit_code, message))
 }
 
 fn has_timed_out(deployment: &Deployment) -> bool {
