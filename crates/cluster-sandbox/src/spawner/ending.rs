@@ -6,6 +6,7 @@
 //!        └─ network, cgroups, socket, run directory gone ─▶ those who asked are answered ─▶ the process ends
 //! ```
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
@@ -16,15 +17,17 @@ use super::containers::send;
 use super::server::{Spawner, exit_code};
 use crate::cgroup::remove_instance;
 use crate::network::pod::PodLink;
-use crate::spec::PodId;
+use crate::spec::{PodId, PodSpec};
 use crate::sys::time::Moment;
 use crate::wire::Answer;
 
 /// An end that has begun.
 #[derive(Debug)]
 pub(super) struct Ending {
+    begun: Moment,
+    /// When every pod is killed that has not ended.
     kill_at: Moment,
-    is_killing: bool,
+    killed: BTreeSet<PodId>,
     replies: Vec<Reply>,
 }
 
@@ -37,10 +40,19 @@ const LEAVE: Duration = Duration::from_secs(5);
 /// How long a client that is a child may take to end, once everything else has.
 const CHILD_ENDS: Duration = Duration::from_secs(15);
 
+impl Ending {
+    /// When a pod's containers are killed; none once they have been.
+    fn kill_at(&self, pod: &PodSpec) -> Option<Moment> {
+        let own = pod.grace_ms.map(|grace| self.begun.after(Duration::from_millis(grace)));
+        (!self.killed.contains(&pod.id)).then(|| own.map_or(self.kill_at, |own| own.min(self.kill_at)))
+    }
+}
+
 impl Spawner {
     /// Begins the end, or joins those who wait for it. An earlier deadline than the present one counts.
     pub(super) fn end(&mut self, grace: Duration, reply: Option<Reply>) {
-        let kill_at = Moment::now().after(grace);
+        let begun = Moment::now();
+        let kill_at = begun.after(grace);
         match &mut self.ending {
             Some(ending) => {
                 ending.kill_at = ending.kill_at.min(kill_at);
@@ -48,7 +60,8 @@ impl Spawner {
             }
             None => {
                 tracing::info!(grace_ms = grace.as_millis() as u64, "ending every pod");
-                self.ending = Some(Ending { kill_at, is_killing: false, replies: reply.into_iter().collect() });
+                let replies = reply.into_iter().collect();
+                self.ending = Some(Ending { begun, kill_at, killed: BTreeSet::new(), replies });
                 self.listeners.clear();
                 self.cancel_unpacks();
                 self.stop_all_containers();
@@ -60,7 +73,9 @@ impl Spawner {
     pub(super) fn patience(&self) -> Option<Duration> {
         let lingers = !self.lingering_groups.is_empty() || self.jobs.has_discarded();
         let ticks = lingers.then_some(LINGER_TICK);
-        let kill = self.ending.as_ref().filter(|ending| !ending.is_killing).map(|ending| ending.kill_at.remaining());
+        let kills =
+            self.ending.iter().flat_map(|ending| self.pods.values().filter_map(|pod| ending.kill_at(&pod.spec)));
+        let kill = kills.min().map(Moment::remaining);
         let orphan = self.orphan_at.map(Moment::remaining);
         let link = self.lingering_links.front().map(|(at, _)| at.remaining());
         [ticks, kill, orphan, link].into_iter().flatten().min()
@@ -90,12 +105,13 @@ impl Spawner {
     }
 
     fn advance_end(&mut self) {
-        let is_due = self.ending.as_ref().is_some_and(|ending| ending.kill_at.is_past());
-        if let Some(ending) = self.ending.as_mut().filter(|ending| is_due && !ending.is_killing) {
-            ending.is_killing = true;
-            let living: Vec<_> = self.containers.keys().cloned().collect();
-            living.iter().for_each(|container| self.kill_container(container));
-        }
+        let Some(ending) = &mut self.ending else { return };
+        let is_due = |pod: &PodSpec| ending.kill_at(pod).is_some_and(Moment::is_past);
+        let due: Vec<PodId> =
+            self.pods.values().map(|pod| &pod.spec).filter(|pod| is_due(pod)).map(|pod| pod.id.clone()).collect();
+        ending.killed.extend(due.iter().cloned());
+        let living: Vec<_> = due.iter().flat_map(|pod| self.containers_of(pod)).collect();
+        living.iter().for_each(|container| self.kill_container(container));
         let over: Vec<PodId> = self.pods.keys().filter(|pod| self.are_over(pod)).cloned().collect();
         for pod in over {
             // It exists: it was just listed.

@@ -29,6 +29,10 @@ pub struct PodSpec {
     pub host_aliases: Vec<HostAlias>,
     /// Whether several containers will share `/dev/shm`. With one container each run may have its own.
     pub shared_memory: bool,
+    /// How long its containers may take to end when everything ends, in milliseconds; as long as whoever ends everything says if `None`, and
+    /// never longer.
+    #[serde(default)]
+    pub grace_ms: Option<u64>,
     /// Whatever the client wants to find again when it adopts the pod.
     pub tag: String,
 }
@@ -50,6 +54,7 @@ impl PodSpec {
             dns: Dns::default(),
             host_aliases: Vec::new(),
             shared_memory: false,
+            grace_ms: None,
             tag: String::new(),
         }
     }

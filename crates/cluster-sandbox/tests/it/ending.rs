@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use cluster_sandbox::spec::{PodListener, PodSpec, PodVolume, Protocol, VolumeKind};
+use cluster_sandbox::spec::{PodListener, PodNetwork, PodSpec, PodVolume, Protocol, VolumeKind};
 use cluster_sandbox::{NetworkConfig, RefusalCode, cleanup, launch};
 
 use super::harness::{
@@ -56,6 +56,24 @@ fn down_ends_everything() {
             // The polite one was asked, the deaf one was killed; both logs stay.
             assert!(["polite.log", "deaf.log"].iter().all(|log| instance.config.logs_dir.join(log).exists()));
             assert_eq!(std::fs::read_dir(&instance.config.pods_dir).unwrap().count(), 0);
+        },
+    );
+}
+
+#[test]
+fn a_pod_has_its_own_time_at_the_end() {
+    run(
+        |_| {},
+        async |instance| {
+            let mut spec = PodSpec::new(pod_id("pod"));
+            spec.network = PodNetwork::Isolated;
+            spec.grace_ms = Some(100);
+            instance.sandbox.create_pod(&spec).await.unwrap();
+            let deaf = container("pod", "deaf", &["children", "2"]);
+            instance.start(&deaf).await;
+            eventually("its readiness", || instance.said(&deaf).contains("started")).await;
+            // Nothing but the pod's own time ends it.
+            tokio::time::timeout(PATIENCE, instance.sandbox.down(PATIENCE * 10)).await.unwrap().unwrap();
         },
     );
 }

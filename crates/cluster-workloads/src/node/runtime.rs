@@ -18,7 +18,7 @@ use tokio::task::AbortHandle;
 
 use super::builtin::BuiltinFactory;
 use super::container_spec;
-use super::facts::containers;
+use super::facts::{containers, seconds};
 use super::kubelet::{ContainerExecs, Kubelet};
 use super::log_sink::LogSink;
 use super::names::PodTag;
@@ -162,6 +162,8 @@ fn spec(node: &Kubelet, pod: &Pod, roles: &Roles) -> Result<PodSpec, String> {
     spec.volumes = volumes::spawner_volumes(pod);
     spec.dns = network::dns(pod, node.config.dns_server, &node.config.cluster_domain);
     spec.host_aliases = network::host_aliases(pod);
+    let grace = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
+    spec.grace_ms = grace.map(|grace| u64::try_from(seconds(grace).as_millis()).unwrap_or(u64::MAX));
     spec.shared_memory = count - roles.len() > 1;
     spec.tag = PodTag { namespace, name, uid }.to_text();
     Ok(spec)

@@ -19,7 +19,7 @@ use crate::instance::root;
 
 /// How long a running Kwick has to drain and to end its pods.
 const MAIN_GRACE: Duration = Duration::from_secs(60);
-/// How long pods have when only the spawner is left.
+/// How long pods that do not ask for less have when only the spawner is left.
 const PODS_GRACE: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 

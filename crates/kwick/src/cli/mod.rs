@@ -51,7 +51,7 @@ pub(crate) struct Cli {
 enum Command {
     /// Start an instance on this machine (needs root).
     Up(up::Up),
-    /// Stop an instance and leave nothing of it running (needs root).
+    /// Stop an instance and leave nothing of it running (needs root). Pods have the time to end that they ask for, 30 seconds at most.
     Down(down::Down),
     /// Show what runs.
     Status(status::Status),

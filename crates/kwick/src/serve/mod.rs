@@ -56,7 +56,7 @@ const DRAIN: Duration = Duration::from_secs(15);
 const SETTLE: Duration = Duration::from_secs(5);
 /// How long after the start what only the start needed stays in memory: first deployments need much of the same.
 const START_IS_OVER: Duration = Duration::from_secs(10);
-/// How long pods have to end.
+/// How long pods have to end that do not ask for less.
 const PODS_GRACE: Duration = Duration::from_secs(30);
 
 /// What to serve.
