@@ -21,8 +21,13 @@ impl NameResolver for SystemResolver {
     fn lookup(&self, host: String) -> BoxFuture<'_, io::Result<Vec<IpAddr>>> {
         async move {
             let resolver = TokioResolver::builder_tokio().and_then(hickory_resolver::ResolverBuilder::build);
-            let found = resolver.map_err(io::Error::other)?.lookup_ip(host).await.map_err(io::Error::other)?;
-            Ok(found.iter().collect())
+            match resolver.map_err(io::Error::other)?.lookup_ip(host.as_str()).await {
+                Ok(found) => Ok(found.iter().collect()),
+                Err(error) if error.is_nx_domain() || error.is_no_records_found() => {
+                    Err(io::Error::new(io::ErrorKind::NotFound, format!("no address of {host:?} is known")))
+                }
+                Err(error) => Err(io::Error::other(error)),
+            }
         }
         .boxed()
     }

@@ -40,7 +40,6 @@ pub(crate) struct Init<'a> {
     pub(crate) volumes: &'a BTreeMap<VolumeName, PathBuf>,
     pub(crate) files: &'a BTreeMap<VolumeName, PathBuf>,
     pub(crate) client_dir: &'a Path,
-    pub(crate) host_paths: &'a [PathBuf],
     pub(crate) filter: Option<&'a [Instruction]>,
     pub(crate) stdout: BorrowedFd<'a>,
     pub(crate) stderr: BorrowedFd<'a>,
@@ -109,12 +108,7 @@ impl Init<'_> {
             set_attributes(mount.as_fd(), libc::MOUNT_ATTR_NODEV, false).map_err(failed(&what))?;
             attach(mount.as_fd(), target.as_fd()).map_err(failed(&what))?;
         }
-        let sources = Sources {
-            volumes: self.volumes,
-            files: self.files,
-            client_dir: self.client_dir,
-            host_paths: self.host_paths,
-        };
+        let sources = Sources { volumes: self.volumes, files: self.files, client_dir: self.client_dir };
         self.spec.mounts.iter().try_for_each(|mount| sources.mount(mount, root))?;
         if self.spec.security.is_proc_masked { masks::apply(root) } else { Ok(()) }
     }

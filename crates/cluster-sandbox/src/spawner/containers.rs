@@ -64,6 +64,7 @@ impl Spawner {
     pub(super) fn start_container(&mut self, spec: ContainerSpec, reply: Reply) -> Result<(), Refusal> {
         spec.check().map_err(refuse)?;
         spec.check_capabilities(self.config.capability_bound).map_err(refuse)?;
+        spec.check_host_paths(&self.config.host_paths).map_err(refuse)?;
         let pod = self.pods.get(&spec.pod).ok_or_else(|| no_pod(&spec.pod))?;
         if self.ending.is_some() || pod.removing.is_some() {
             return Err(Refusal::new(RefusalCode::Busy, format!("pod {} is being removed", spec.pod)));
@@ -139,7 +140,6 @@ impl Spawner {
             volumes: &pod.volumes,
             files: &pod.files,
             client_dir: &self.config.volumes_dir,
-            host_paths: &self.config.host_paths,
             filter: filter.as_deref(),
             stdout: child_stdout.as_fd(),
             stderr: child_stderr.as_fd(),

@@ -3,7 +3,7 @@
 //! They need no system call: bounds, characters, shapes. What a path really leads to is decided later, with descriptors, where it is opened.
 
 use std::collections::BTreeSet;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use super::{
     CapabilitySet, ContainerSpec, ExecSpec, ListenSpec, Mount, MountSource, Place, PodFiles, PodSpec, UnpackSpec,
@@ -188,8 +188,29 @@ impl ContainerSpec {
     /// Refuses capabilities beyond `bound`.
     pub(crate) fn check_capabilities(&self, bound: CapabilitySet) -> Result<(), Invalid> {
         let beyond = self.security.capabilities.difference(bound);
+        let names = || match self.security.capabilities == CapabilitySet::ALL {
+            true => "a privileged container's".to_owned(),
+            false => beyond.names().collect::<Vec<_>>().join(", "),
+        };
         require(beyond.is_empty(), "security.capabilities", || {
-            format!("{beyond:?} would reach beyond the container; this installation does not allow them")
+            format!("{} would reach beyond the container; this installation does not allow them", names())
+        })
+    }
+
+    /// Refuses paths of the machine that are not below one of `allowed`.
+    pub(crate) fn check_host_paths(&self, allowed: &[PathBuf]) -> Result<(), Invalid> {
+        let wanted = self.mounts.iter().filter_map(|mount| match &mount.source {
+            MountSource::Host(path) => Some(path),
+            _ => None,
+        });
+        wanted.into_iter().try_for_each(|path| {
+            let is_allowed = allowed.iter().any(|allowed| path.starts_with(allowed));
+            require(is_allowed, "mounts.source", || {
+                format!(
+                    "{} is the machine's; this installation does not give it to containers (hostPath)",
+                    path.display()
+                )
+            })
         })
     }
 }

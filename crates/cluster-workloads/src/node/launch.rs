@@ -134,8 +134,13 @@ impl Launch {
 
     async fn prepare(&self) -> Result<(Ready, Environment), Launched> {
         let image = self.image().await?;
-        let env = self.env(&image).await.map_err(|why| refused("CreateContainerConfigError", why))?;
+        let env = self.env(&image).await.map_err(|why| self.misconfigured(why))?;
         Ok((image, env))
+    }
+
+    fn misconfigured(&self, why: String) -> Launched {
+        self.tell(PlanEvent::warning("Failed", format!("Error: {why}")));
+        refused("CreateContainerConfigError", why)
     }
 
     fn tell(&self, event: PlanEvent) {
@@ -257,7 +262,7 @@ impl Launch {
     async fn start_process(self, image: Ready, env: Environment) -> Launched {
         let mut mounts = match volumes::mounts(&self.pod, &self.container, &env.own) {
             Ok(mounts) => mounts,
-            Err(why) => return refused("CreateContainerConfigError", why),
+            Err(why) => return self.misconfigured(why),
         };
         match self.message_mount() {
             Ok(mount) => mounts.push(mount),
@@ -275,7 +280,7 @@ impl Launch {
         });
         let spec = match spec {
             Ok(spec) => spec,
-            Err(why) => return refused("CreateContainerConfigError", why),
+            Err(why) => return self.misconfigured(why),
         };
         self.forget_old_log().await;
         match self.node.sandbox.start_container(&spec).await {

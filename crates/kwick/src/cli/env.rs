@@ -15,11 +15,12 @@ pub(super) struct Env {
 
 impl Env {
     pub(super) fn run(&self) -> Result<()> {
-        let path = self.instance.dir()?.join("kubeconfig");
+        let dir = self.instance.dir()?;
+        let path = dir.join("kubeconfig");
         if !path.exists() {
             return Err(Refused::error(
                 format!("there is no {}", path.display()),
-                "start an instance with `sudo kwick up --detach`, or name its --data-dir",
+                format!("start an instance with `sudo kwick up --detach{}`, or name its --data-dir", dir.option()),
             ));
         }
         say(format!("export KUBECONFIG={}", quoted(&path.display().to_string())))

@@ -9,6 +9,7 @@ mod status;
 pub(crate) mod table;
 mod up;
 
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -73,7 +74,7 @@ enum Command {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Instance {
     /// Where the instance keeps its data.
-    #[arg(long, env = "KWICK_DATA_DIR", default_value = "/var/lib/kwick", value_name = "DIR", global = true)]
+    #[arg(long, env = "KWICK_DATA_DIR", default_value = DataDir::DEFAULT, value_name = "DIR", global = true)]
     data_dir: PathBuf,
 }
 
@@ -140,19 +141,49 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
 /// # Errors
 /// Nothing runs there.
 fn require_running(dir: &DataDir, server: fn(&Record) -> Option<SocketAddr>) -> Result<SocketAddr> {
-    let mut address = Record::load(dir)?.and_then(|record| server(&record));
-    if let Some(address) = &mut address
-        && address.ip().is_unspecified()
-    {
+    let address = Record::load(dir)?.and_then(|record| server(&record)).map(from_here);
+    // A Kwick in another PID namespace is not known by its process id, but it answers.
+    let heard = address
+        .map_or(Heard::Nobody, |address| if lock::running(dir).is_some() { Heard::Answer } else { Heard::of(address) });
+    let (path, option) = (dir.path().display(), dir.option());
+    let message = match (address, heard) {
+        (Some(address), Heard::Answer) => return Ok(address),
+        (Some(_), Heard::Silence) => format!(
+            "kwick does not run on {path}; its spawner keeps the pods for a while: `sudo kwick up --detach{option}` takes them \
+             back, `sudo kwick down{option}` ends them"
+        ),
+        _ => format!("nothing runs on {path}; start it with `sudo kwick up --detach{option}`"),
+    };
+    Err(Ended { code: FAILED, message }.into())
+}
+
+/// Where a server that listens on every address is reached on this machine.
+pub(crate) fn from_here(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
         address.set_ip(Ipv4Addr::LOCALHOST.into());
     }
-    // A Kwick in another PID namespace is not known by its process id, but it answers.
-    let answers = |address: &SocketAddr| TcpStream::connect_timeout(address, ANSWERS_WITHIN).is_ok();
-    match address {
-        Some(address) if lock::running(dir).is_some() || answers(&address) => Ok(address),
-        _ => {
-            let message = format!("nothing runs on {}; start it with `sudo kwick up --detach`", dir.path().display());
-            Err(Ended { code: FAILED, message }.into())
+    address
+}
+
+/// What comes of speaking to a server.
+enum Heard {
+    /// Something, if only that it wants to hear something else.
+    Answer,
+    /// Somebody holds the socket and does not serve it: a spawner without its Kwick.
+    Silence,
+    /// Nobody listens.
+    Nobody,
+}
+
+impl Heard {
+    fn of(address: SocketAddr) -> Self {
+        let Ok(mut stream) = TcpStream::connect_timeout(&address, ANSWERS_WITHIN) else { return Self::Nobody };
+        let asked =
+            stream.set_read_timeout(Some(ANSWERS_WITHIN)).and_then(|()| stream.write_all(b"GET / HTTP/1.0\r\n\r\n"));
+        match asked.and_then(|()| stream.read(&mut [0])) {
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Self::Silence,
+            // A server of TLS may simply close.
+            _ => Self::Answer,
         }
     }
 }
@@ -166,7 +197,6 @@ pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output> {
 
 /// Standard output, the one way to it. A reader that went away is no error.
 pub(crate) fn say(text: impl std::fmt::Display) -> Result<()> {
-    use std::io::Write as _;
     match writeln!(std::io::stdout().lock(), "{text}") {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(error).context("cannot write to standard output")

@@ -98,6 +98,11 @@ fn for_people(status: &Value) -> String {
         None | Some(Value::Null) => "-".to_owned(),
         Some(other) => other.to_string(),
     };
+    // What does not run has no address.
+    let url = |scheme: &str, pointer: &str| match status.pointer(pointer).and_then(Value::as_str) {
+        Some(address) => format!("{scheme}://{address}"),
+        None => "-".to_owned(),
+    };
     let rows_of = |name: &str| status[name].as_array().cloned().unwrap_or_default();
     let mebibytes = |pointer: &str| status.pointer(pointer).and_then(Value::as_u64).unwrap_or(0) >> 20;
     let mut parts = vec![table::render(
@@ -105,8 +110,8 @@ fn for_people(status: &Value) -> String {
         &[
             ["pid".to_owned(), text("/pid")],
             ["spawner pid".to_owned(), text("/spawnerPid")],
-            ["api".to_owned(), format!("https://{}", text("/addresses/api"))],
-            ["gateway".to_owned(), format!("http://{}", text("/addresses/gateway"))],
+            ["api".to_owned(), url("https", "/addresses/api")],
+            ["gateway".to_owned(), url("http", "/addresses/gateway")],
             ["registry".to_owned(), text("/addresses/registry")],
             [
                 "memory".to_owned(),

@@ -51,7 +51,7 @@ pub(crate) enum ImageCommand {
 pub(crate) enum ImageError {
     /// Nobody listens where the instance's registry should.
     #[error(
-        "the instance's registry does not answer at {registry}; see `kwick status`, and start the instance with `sudo kwick up`"
+        "the instance's registry does not answer at {registry}; see `kwick status` (with `--only api` there is none)"
     )]
     Unreachable {
         /// Where it should be.

@@ -18,7 +18,10 @@ impl Remove {
         let mut lines = Vec::new();
         for name in &self.names {
             let removed = registry.client.remove_image(&registry.host(), name).await;
-            removed.map_err(|error| registry.failed(format!("remove {}", name.to_familiar()), error))?;
+            removed.map_err(|error| {
+                let before = if lines.is_empty() { String::new() } else { format!(" ({})", lines.join(", ")) };
+                registry.failed(format!("remove {}{before}", name.to_familiar()), error)
+            })?;
             lines.push(format!("removed {}", name.to_familiar()));
         }
         Ok(lines.join("\n"))

@@ -22,6 +22,9 @@ const OWNED: [&str; 3] = ["state", "images", "volumes"];
 pub(crate) struct DataDir(PathBuf);
 
 impl DataDir {
+    /// Where an instance is if nobody says otherwise.
+    pub(crate) const DEFAULT: &str = "/var/lib/kwick";
+
     /// Names the directory; touches nothing. A relative path is taken from the working directory.
     pub(crate) fn at(path: &Path) -> Result<Self> {
         let path = std::path::absolute(path).with_context(|| format!("cannot tell where {} is", path.display()))?;
@@ -36,6 +39,11 @@ impl DataDir {
     /// The directory itself.
     pub(crate) fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// ` --data-dir DIR`, for a command to a person, unless that is the default.
+    pub(crate) fn option(&self) -> String {
+        if self.0 == Path::new(Self::DEFAULT) { String::new() } else { format!(" --data-dir {}", self.0.display()) }
     }
 
     /// Whether an instance was ever started here.

@@ -5,7 +5,7 @@ use std::os::fd::AsFd as _;
 use anyhow::{Context, Result};
 
 use super::Options;
-use crate::cli::say;
+use crate::cli::{from_here, say};
 use crate::instance::record::Record;
 use kwick::assembly::Level;
 
@@ -30,11 +30,7 @@ fn summary(options: &Options, record: &Record) -> String {
     let address =
         |address: Option<std::net::SocketAddr>| address.map_or_else(|| "-".to_owned(), |address| address.to_string());
     let kubeconfig = options.dir.join("kubeconfig");
-    let env = if options.dir.path() == std::path::Path::new("/var/lib/kwick") {
-        "kwick env".to_owned()
-    } else {
-        format!("kwick env --data-dir {}", options.dir.path().display())
-    };
+    let option = options.dir.option();
     let mut lines = vec![
         "Kwick is ready.".to_owned(),
         format!("  kubeconfig  {}", kubeconfig.display()),
@@ -48,14 +44,15 @@ fn summary(options: &Options, record: &Record) -> String {
         lines.push(format!("  gateway     http://{gateway}"));
         lines.push(String::new());
         lines.push("Next:".to_owned());
-        lines.push(format!("  eval \"$({env})\""));
-        lines.push("  kwick image import FILE --name hello && kn service create hello --image hello".to_owned());
+        lines.push(format!("  eval \"$(kwick env{option})\""));
+        lines.push(format!("  kwick image import FILE --name hello{option} && kn service create hello --image hello"));
         lines.push(format!("  curl http://hello.default.localhost{}", port_of(record)));
         lines.push(format!(
-            "  curl -H 'Host: hello.default.localhost' http://{gateway}    (where names under localhost do not resolve)"
+            "  curl -H 'Host: hello.default.localhost' http://{}    (where names under localhost do not resolve)",
+            address(record.gateway.map(from_here))
         ));
     } else {
-        lines.push(format!("Next:  eval \"$({env})\" && kubectl get namespaces"));
+        lines.push(format!("Next:  eval \"$(kwick env{option})\" && kubectl get namespaces"));
     }
     lines.join("\n")
 }

@@ -165,7 +165,10 @@ fn damaged(path: &Path, error: &dyn std::fmt::Display) -> anyhow::Error {
 /// What a person can do who expected an image to be here.
 fn hint<'a>(image: &Reference, here: impl Iterator<Item = &'a Reference>) -> String {
     let last = |reference: &Reference| reference.repository().rsplit('/').next().unwrap_or_default().to_owned();
-    let near = here.filter(|other| strsim::osa_distance(&last(image), &last(other)) <= MAX_TYPOS);
+    let wanted = last(image);
+    // Of a short name little may be misspelled.
+    let typos = MAX_TYPOS.min(wanted.chars().count() / 3);
+    let near = here.filter(|other| strsim::osa_distance(&wanted, &last(other)) <= typos);
     let near: BTreeSet<String> = near.map(Reference::to_familiar).collect();
     let ways = "`kwick image list` shows the images that are here, `kwick image import` adds one";
     match near.first() {
@@ -203,6 +206,7 @@ mod tests {
         let said = |image: &str| hint(&image.parse().unwrap(), here.iter());
         assert!(said("helo").starts_with("did you mean \"hello\"? "), "{}", said("helo"));
         assert!(said("127.0.0.1:5000/greter:v1").contains("team/greeter"), "{}", said("127.0.0.1:5000/greter:v1"));
+        assert!(said("her").starts_with("`kwick image list`"), "{}", said("her"));
         assert!(said("postgres").starts_with("`kwick image list`"), "{}", said("postgres"));
     }
 }

@@ -10,6 +10,7 @@ use cluster_apiserver::http::routes::{Route, RouteFuture, RouteHandler};
 use cluster_apiserver::http::service::RequestBody;
 use cluster_sandbox::spec::SpawnerFacts;
 use http::{Method, Request, Response, StatusCode, header};
+use kwick::assembly::Level;
 use serde_json::{Value, json};
 
 use crate::instance::record::Record;
@@ -18,8 +19,12 @@ use crate::instance::record::Record;
 const PAGE_BYTES: u64 = 4096;
 
 /// The route.
-pub(super) fn route(record: &Record, spawner: &SpawnerFacts) -> Route {
-    let addresses = json!({"api": record.api, "registry": record.registry, "gateway": record.gateway});
+pub(super) fn route(record: &Record, level: Level, spawner: &SpawnerFacts) -> Route {
+    let addresses = json!({
+        "api": record.api,
+        "registry": record.registry.filter(|_| level >= Level::Cluster),
+        "gateway": record.gateway.filter(|_| level >= Level::All),
+    });
     let (spawner_pid, notices) = (spawner.pid, spawner.notices.clone());
     Route { prefix: "/kwick/status".to_owned(), handler: Arc::new(StatusRoute { addresses, spawner_pid, notices }) }
 }

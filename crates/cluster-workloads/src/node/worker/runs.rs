@@ -169,7 +169,8 @@ impl Worker {
             signal: exit.signal,
             reason: reason.to_owned(),
             message: words,
-            started_at: since(cell),
+            // An end may overtake the news of its start: so soon it came.
+            started_at: Some(since(cell).unwrap_or(exit.finished_at)),
             finished_at: exit.finished_at,
             id: container.as_str().to_owned(),
         };
