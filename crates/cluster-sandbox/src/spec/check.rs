@@ -189,7 +189,7 @@ impl ContainerSpec {
     pub(crate) fn check_capabilities(&self, bound: CapabilitySet) -> Result<(), Invalid> {
         let beyond = self.security.capabilities.difference(bound);
         let names = || match self.security.capabilities == CapabilitySet::ALL {
-            true => "a privileged container's".to_owned(),
+            true => "a privileged container".to_owned(),
             false => beyond.names().collect::<Vec<_>>().join(", "),
         };
         require(beyond.is_empty(), "security.capabilities", || {
