@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
-use knative_apis::condition::ConditionedStatus;
+use knative_apis::condition::{Condition, ConditionedStatus};
 use knative_apis::serving::v1::RevisionStatus;
 use knative_apis::serving::v1::revision::{
-    INITIAL_SCALE_NEVER_ACHIEVED, REASON_DEPLOYING, REASON_PROGRESS_DEADLINE_EXCEEDED, RESOURCES_AVAILABLE,
-    container_exiting_message, exit_code_reason,
+    REASON_DEPLOYING, REASON_PROGRESS_DEADLINE_EXCEEDED, RESOURCES_AVAILABLE, container_exiting_message,
+    exit_code_reason,
 };
 
 use super::observe::Observed;
@@ -25,14 +25,14 @@ pub(super) fn propagate_deployment(status: &mut RevisionStatus, deployment: &Dep
     status.propagate_deployment(&deployment.status.clone().unwrap_or_default(), now);
 }
 
-/// Once the Deployment that failed is scaled to zero, its Pod is gone, and with it the cause, which stays known from `before`.
+/// Once the Deployment that failed is scaled to zero, its Pod is gone, and what is left is that it took too long: why stays known from `before`.
 pub(super) fn keep_cause(status: &mut RevisionStatus, before: &RevisionStatus, now: Timestamp) {
-    let is_bare = |status: &RevisionStatus| {
-        let condition = status.condition(RESOURCES_AVAILABLE);
-        condition.is_some_and(|condition| condition.is_false() && condition.message == INITIAL_SCALE_NEVER_ACHIEVED)
-    };
-    let known = before.condition(RESOURCES_AVAILABLE).filter(|condition| condition.is_false());
-    if let Some(known) = known.filter(|_| is_bare(status)) {
+    let failure = |status: &RevisionStatus| status.condition(RESOURCES_AVAILABLE).filter(|c| c.is_false()).cloned();
+    let says_when = |condition: &Condition| condition.reason == REASON_PROGRESS_DEADLINE_EXCEEDED;
+    if let (Some(present), Some(known)) = (failure(status), failure(before))
+        && says_when(&present)
+        && !says_when(&known)
+    {
         status.mark_resources_unavailable(&known.reason, &known.message, now);
     }
 }

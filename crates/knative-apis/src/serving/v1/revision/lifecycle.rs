@@ -25,9 +25,6 @@ pub const REASON_NOT_OWNED: &str = "NotOwned";
 /// The pods were not ready in time.
 pub const REASON_PROGRESS_DEADLINE_EXCEEDED: &str = "ProgressDeadlineExceeded";
 
-/// The message when that is all that is known.
-pub const INITIAL_SCALE_NEVER_ACHIEVED: &str = "Initial scale was never achieved";
-
 /// The reason for a container that exited.
 pub fn exit_code_reason(exit_code: i32) -> String {
     format!("ExitCode{exit_code}")
@@ -102,7 +99,7 @@ impl RevisionStatus {
         self.propagate_initialization(autoscaler, failed, now);
         let timed_out = ready.is_false() && !autoscaler.is_scale_target_initialized();
         if timed_out && !failed && !autoscaler.service_name.is_empty() {
-            self.mark_resources_unavailable(REASON_PROGRESS_DEADLINE_EXCEEDED, INITIAL_SCALE_NEVER_ACHIEVED, now);
+            self.mark_resources_unavailable(REASON_PROGRESS_DEADLINE_EXCEEDED, "Initial scale was never achieved", now);
         }
         if ready.reason == REASON_CLASS_NOT_SERVED && !failed {
             // Nobody will ever lead requests to its pods.
