@@ -71,10 +71,13 @@ fn capabilities_are_adjusted_within_the_bound() {
             let facts = instance.described(&spec).await;
             assert_eq!(facts["CapEff"], "0000000000001000");
             assert_eq!(facts["CapBnd"], "0000000000001000");
-            let mut spec = container("pod", "b", &["self"]);
-            spec.security.capabilities = CapabilitySet::ALL;
-            let (code, message) = refusal(instance.sandbox.start_container(&spec).await);
-            assert!(code == RefusalCode::Invalid && message.contains("SYS_ADMIN"), "{message}");
+            let one_more = CapabilitySet::adjusted(&["SYS_ADMIN".into()], &[]).unwrap();
+            for (capabilities, words) in [(one_more, "SYS_ADMIN"), (CapabilitySet::ALL, "a privileged container")] {
+                let mut spec = container("pod", "b", &["self"]);
+                spec.security.capabilities = capabilities;
+                let (code, message) = refusal(instance.sandbox.start_container(&spec).await);
+                assert!(code == RefusalCode::Invalid && message.contains(words), "{message}");
+            }
             let mut spec = container("pod", "c", &["self"]);
             spec.security.seccomp = Seccomp::Unconfined;
             assert_eq!(instance.described(&spec).await["Seccomp"], "0");
