@@ -41,9 +41,16 @@ async fn create_one(core: &Core, group: &str, plural: &str, object: Value) -> Re
         return Ok(());
     }
     let caller = Caller { identity: Identity::master("system:apiserver"), is_in_process: true };
-    let context =
-        Context { core, caller: &caller, resource, namespace: &namespace, subresource: "", is_dry_run: false };
-    let created = writes::create(&context, object).await;
+    let context = Context {
+        core,
+        caller: &caller,
+        resource,
+        namespace: &namespace,
+        subresource: "",
+        manager: writes::SERVER,
+        is_dry_run: false,
+    };
+    let created = writes::create(&context, writes::Next::Changed(object)).await;
     created.map(|_| ()).map_err(|source| StartError::Bootstrap { what: format!("{plural} {name}"), source })
 }
 
@@ -62,7 +69,8 @@ fn api_service(core: &Core) -> Value {
             "name": "kubernetes", "namespace": "default", "labels": {"component": "apiserver", "provider": "kubernetes"},
         },
         "spec": {
-            "type": "ClusterIP", "clusterIP": core.service_ips.range().api_address().to_string(), "sessionAffinity": "None",
+            "type": "ClusterIP", "clusterIP": core.service_ips.range().api_address().to_string(), "ipFamilyPolicy": "SingleStack",
+            "sessionAffinity": "None",
             "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": port}],
         },
     })

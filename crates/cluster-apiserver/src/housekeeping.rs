@@ -82,6 +82,7 @@ pub(crate) async fn forget_events(core: Arc<Core>) -> Result<(), TaskError> {
                 resource: events,
                 namespace,
                 subresource: "",
+                manager: crate::writes::SERVER,
                 is_dry_run: false,
             };
             if let Err(error) = delete(&context, event.key.name(), &DeleteOptions::default()).await

@@ -23,6 +23,7 @@ mod discovery;
 mod entropy;
 pub mod facts;
 pub mod field_error;
+mod fields;
 mod housekeeping;
 pub mod http;
 pub mod identity;

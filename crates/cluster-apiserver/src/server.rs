@@ -185,8 +185,15 @@ impl ApiServer {
         let resource = core.registry.builtin(group, plural).ok_or_else(StatusError::no_such_resource)?;
         let namespace = str_at(&object, &["metadata", "namespace"]).to_owned();
         let caller = Caller { identity: Identity::master("system:apiserver"), is_in_process: true };
-        let context =
-            Context { core, caller: &caller, resource, namespace: &namespace, subresource: "", is_dry_run: false };
+        let context = Context {
+            core,
+            caller: &caller,
+            resource,
+            namespace: &namespace,
+            subresource: "",
+            manager: writes::SERVER,
+            is_dry_run: false,
+        };
         writes::restore(&context, object).await
     }
 

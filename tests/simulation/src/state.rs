@@ -1,4 +1,5 @@
-//! What is left at the end, without what may differ between two ways to the same end: identities, times, addresses, counts of changes.
+//! What is left at the end, without what may differ between two ways to the same end: identities, times, addresses, counts of changes, and
+//! who wrote a field last.
 
 use std::collections::BTreeMap;
 
@@ -25,8 +26,9 @@ pub const KINDS: [(&str, &str); 14] = [
 ];
 
 /// Fields that differ.
-const VARYING: [&str; 18] = [
+const VARYING: [&str; 19] = [
     "resourceVersion",
+    "managedFields",
     "creationTimestamp",
     "generation",
     "observedGeneration",

@@ -17,7 +17,7 @@ use crate::registry::{CRD_TABLE, Resource};
 use crate::status::Result;
 use crate::store::{ObjectKey, Revision, Snapshot, Stored, TableName};
 use crate::value::{at, list_at, object_at, str_at, strings_at};
-use crate::writes::{Context, DeleteOptions, delete, update};
+use crate::writes::{Context, DeleteOptions, Next, SERVER, delete, update};
 
 /// How often a CRD is looked at whose instances take their time to end.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -90,8 +90,8 @@ async fn settle(core: &Core, resource: &Resource, known: &mut Known, stored: &St
     let others = others.filter_map(|(_, other)| other.accepted.clone());
     let others: Vec<Names> = core.registry.builtin_names(&group).chain(others).collect();
     if status::desired(&crd, &others, core.clock.now()) != crd {
-        let set = |old: &Value| Ok(status::desired(old, &others, core.clock.now()));
-        write(core, resource, &crd, "status", set).await?;
+        let mut set = |old: &Value| Ok(Next::Changed(status::desired(old, &others, core.clock.now())));
+        write(core, resource, &crd, "status", &mut set).await?;
     }
     let now = status::desired(&crd, &others, core.clock.now());
     let accepted = super::has_condition(&now, "NamesAccepted").then(|| Names::of(&now));
@@ -110,7 +110,7 @@ async fn end(core: &Core, resource: &Resource, crd: &Value) -> Result<bool> {
     if !delete_instances(core, &names).await? {
         return Ok(false);
     }
-    let release = |old: &Value| {
+    let mut release = |old: &Value| {
         let mut new = old.clone();
         let finalizers = list_at(old, &["metadata", "finalizers"]);
         let rest: Vec<Value> =
@@ -121,9 +121,9 @@ async fn end(core: &Core, resource: &Resource, crd: &Value) -> Result<bool> {
         } else {
             metadata.insert("finalizers".to_owned(), rest.into());
         }
-        Ok(new)
+        Ok(Next::Changed(new))
     };
-    write(core, resource, crd, "", release).await?;
+    write(core, resource, crd, "", &mut release).await?;
     core.store.drop_table(&table);
     Ok(true)
 }
@@ -136,7 +136,8 @@ async fn delete_instances(core: &Core, names: &Names) -> Result<bool> {
     let mut is_empty = true;
     for stored in core.store.list(&names.table(), "").objects {
         let namespace = stored.key.namespace();
-        let context = Context { core, caller: &caller, resource, namespace, subresource: "", is_dry_run: false };
+        let context =
+            Context { core, caller: &caller, resource, namespace, subresource: "", manager: SERVER, is_dry_run: false };
         match delete(&context, stored.key.name(), &DeleteOptions::default()).await {
             Ok(deleted) => is_empty &= deleted.is_gone,
             Err(error) if error.code == 404 => {}
@@ -160,10 +161,11 @@ async fn write(
     resource: &Resource,
     crd: &Value,
     subresource: &str,
-    transform: impl FnMut(&Value) -> Result<Value> + Send,
+    transform: &mut (dyn FnMut(&Value) -> Result<Next> + Send),
 ) -> Result<()> {
     let caller = caller();
-    let context = Context { core, caller: &caller, resource, namespace: "", subresource, is_dry_run: false };
+    let context =
+        Context { core, caller: &caller, resource, namespace: "", subresource, manager: SERVER, is_dry_run: false };
     match update(&context, str_at(crd, &["metadata", "name"]), transform).await {
         // It went away meanwhile.
         Err(error) if error.code == 404 => Ok(()),

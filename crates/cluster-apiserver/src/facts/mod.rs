@@ -285,7 +285,7 @@ impl Field {
     }
 
     /// The keys of a list of [`ListType::Map`].
-    pub fn list_map_keys(self) -> impl Iterator<Item = &'static str> {
+    pub fn list_map_keys(self) -> impl Iterator<Item = &'static str> + Clone {
         table::string(table::field_word(self.0, 14)).split(',').filter(|key| !key.is_empty())
     }
 

@@ -71,11 +71,27 @@ pub(crate) struct WriteOptions {
 impl WriteOptions {
     /// Reads and checks them; `options` is the kind that texts name, such as `CreateOptions`.
     pub(crate) fn parse(query: &Query, options: &str) -> Result<Self> {
+        check_field_manager(query.text("fieldManager"), options)?;
         Ok(Self {
             is_dry_run: dry_run(query.all("dryRun"), options)?,
             field_validation: field_validation(query, options)?,
         })
     }
+}
+
+/// Names of managers may have so many bytes.
+pub(crate) const FIELD_MANAGER_MAX: usize = 128;
+
+fn check_field_manager(manager: &str, options: &str) -> Result<()> {
+    let path = top("fieldManager");
+    if manager.len() > FIELD_MANAGER_MAX {
+        return Err(StatusError::invalid_option(options, &FieldError::too_long(&path, FIELD_MANAGER_MAX)));
+    }
+    if let Some((place, c)) = manager.char_indices().find(|(_, c)| c.is_control()) {
+        let why = format!("invalid character U+{:04X} (at position {place})", u32::from(c));
+        return Err(StatusError::invalid_option(options, &FieldError::invalid(&path, manager, &why)));
+    }
+    Ok(())
 }
 
 /// Whether nothing is to be stored.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, USER_AGENT};
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use super::body::{Body, BodyError};
 use super::limits::{MAX_BODY_BYTES, Sort, Ticket};
 use super::path::{RequestPath, ResourcePath};
-use super::query::Query;
+use super::query::{FIELD_MANAGER_MAX, Query};
 use super::respond;
 use crate::authn::impersonate;
 use crate::authz::Attributes;
@@ -160,6 +160,7 @@ impl ApiService {
             Method::GET => (Bytes::new(), None),
             _ => self.read(&caller, &parts.headers, body).await?,
         };
+        let manager = manager(&query, &caller, &parts.headers);
         let ask = Ask {
             core: Arc::clone(core),
             caller,
@@ -170,6 +171,7 @@ impl ApiService {
             query,
             accepted,
             content_type: header(&parts.headers, CONTENT_TYPE).unwrap_or_default().to_owned(),
+            manager,
             takes_gzip: respond::takes_gzip(&parts.headers),
             body,
             _room: room,
@@ -258,6 +260,28 @@ async fn collect(mut body: RequestBody) -> Result<Bytes> {
 
 fn header(headers: &HeaderMap, name: http::HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Who owns what a request writes: whom it names, else its client program. Code of this process is known by its identity.
+fn manager(query: &Query, caller: &Caller, headers: &HeaderMap) -> String {
+    let named = query.text("fieldManager");
+    if !named.is_empty() {
+        return named.to_owned();
+    }
+    let agent = match headers.get(USER_AGENT) {
+        Some(agent) => String::from_utf8_lossy(agent.as_bytes()),
+        None if caller.is_in_process => caller.identity.username.rsplit(':').next().unwrap_or_default().into(),
+        None => "".into(),
+    };
+    let program = agent.split('/').next().unwrap_or_default();
+    let mut manager = String::new();
+    for c in program.chars().filter(|c| !c.is_control()) {
+        if manager.len() + c.len_utf8() > FIELD_MANAGER_MAX {
+            break;
+        }
+        manager.push(c);
+    }
+    manager
 }
 
 /// A method as metrics count it; made-up ones are one.

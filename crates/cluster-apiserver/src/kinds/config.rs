@@ -73,12 +73,12 @@ fn decoded_len(value: &Value) -> usize {
 pub(super) struct Secret;
 
 impl Strategy for Secret {
-    fn prepare_create(&self, secret: &mut Value) {
+    fn default(&self, secret: &mut Value) {
+        super::defaults::apply(secret);
         merge_string_data(secret);
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value, _subresource: Option<&str>) {
-        merge_string_data(new);
         if str_at(new, &["type"]).is_empty() {
             crate::value::copy_field(new, old, "type");
         }

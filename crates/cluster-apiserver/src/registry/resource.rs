@@ -4,7 +4,9 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::crd::CustomVersion;
+use crate::facts;
 use crate::field_error::FieldError;
+use crate::fields::{Element, FieldSet, Place, Reach};
 use crate::kinds::{self, Admission, Denied, Dependents, Kind, Storage};
 use crate::status::{Result, StatusError};
 use crate::store::{Labels, NewBody, Revision, Stored, TableName};
@@ -52,6 +54,13 @@ pub(crate) enum Behaviour {
 
 const CUSTOM_VERBS: &[&str] = &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 const READ_WRITE: &[&str] = &["get", "patch", "update"];
+/// What a resize of a Pod may change.
+const RESIZED: &[&[&str]] = &[
+    &["spec", "containers", "*", "resources"],
+    &["spec", "containers", "*", "resizePolicy"],
+    &["spec", "initContainers", "*", "resources"],
+    &["spec", "initContainers", "*", "resizePolicy"],
+];
 
 impl Resource {
     pub(crate) fn builtin(kind: &'static Kind) -> Self {
@@ -197,6 +206,61 @@ impl Resource {
         }
         self.set_type(&mut value);
         Ok(value)
+    }
+
+    /// The type, as far as ownership of fields goes; `None` for one that nobody can own.
+    pub(crate) fn place(&self) -> Option<Place<'_>> {
+        match &self.behaviour {
+            Behaviour::Builtin(kind) => facts::type_of_kind(kind.group, kind.version, kind.kind).map(Place::Message),
+            Behaviour::Custom(custom) => Some(Place::Root(&custom.schema)),
+        }
+    }
+
+    /// An object in which nothing is set.
+    pub(crate) fn empty(&self) -> Value {
+        let mut object = match self.place() {
+            Some(Place::Message(of)) => facts::canonical::zero_message(of),
+            _ => Value::Null,
+        };
+        self.set_type(&mut object);
+        object
+    }
+
+    /// Which fields a write through a subresource, or to the object itself, may change.
+    pub(crate) fn reach(&self, subresource: &str) -> Reach {
+        let without = |fields: &[&[&str]]| Reach::Without(FieldSet::of_fields(fields));
+        match (subresource, &self.behaviour) {
+            ("status", Behaviour::Custom(_)) => without(&[&["spec"], &["metadata"]]),
+            ("status", Behaviour::Builtin(kind)) => {
+                let mut reset = FieldSet::of_fields(&[&["spec"]]);
+                for name in kind.strategy.rules().status_keeps {
+                    reset.insert(["metadata", name].map(Element::field));
+                }
+                Reach::Without(reset)
+            }
+            ("ephemeralcontainers", _) => Reach::Only(&[&["spec", "ephemeralContainers"]]),
+            ("resize", _) => Reach::Only(RESIZED),
+            _ if self.subresource("status").is_some() => without(&[&["status"]]),
+            _ => without(&[]),
+        }
+    }
+
+    /// An object as the store keeps it, with its type.
+    pub(crate) fn in_store(&self, object: &Value) -> Value {
+        match &self.behaviour {
+            Behaviour::Builtin(Kind { storage: Storage::Shared { to_stored, .. }, .. }) => to_stored(object),
+            _ => object.clone(),
+        }
+    }
+
+    /// An object of this version, of the form that the store keeps.
+    pub(crate) fn in_version(&self, stored: &Value) -> Value {
+        let mut object = match &self.behaviour {
+            Behaviour::Builtin(Kind { storage: Storage::Shared { from_stored, .. }, .. }) => from_stored(stored),
+            _ => stored.clone(),
+        };
+        self.set_type(&mut object);
+        object
     }
 
     /// Sets `apiVersion` and `kind`.

@@ -30,6 +30,7 @@ pub struct Schema {
     is_int_or_string: bool,
     preserves_unknown: bool,
     is_embedded_resource: bool,
+    is_map_atomic: bool,
     has_cel_rules: bool,
     default: Option<Box<Value>>,
     properties: BTreeMap<Box<str>, Schema>,
@@ -39,8 +40,9 @@ pub struct Schema {
     rules: Option<Box<Rules>>,
 }
 
+/// The type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Type {
+pub(crate) enum Type {
     Object,
     Array,
     String,
@@ -61,8 +63,9 @@ enum Additional {
     Schema(Box<Schema>),
 }
 
+/// How the items of a list are told apart.
 #[derive(Debug, Default)]
-enum ListType {
+pub(crate) enum ListType {
     #[default]
     Atomic,
     Set,
@@ -142,6 +145,7 @@ impl Schema {
             is_int_or_string: flag("x-kubernetes-int-or-string"),
             preserves_unknown: flag("x-kubernetes-preserve-unknown-fields"),
             is_embedded_resource: flag("x-kubernetes-embedded-resource"),
+            is_map_atomic: text("x-kubernetes-map-type") == "atomic",
             has_cel_rules: schema
                 .get("x-kubernetes-validations")
                 .and_then(Value::as_array)
@@ -177,8 +181,57 @@ impl Schema {
         self.properties.values().chain(self.items.as_deref()).chain(additional)
     }
 
+    /// The type, if the schema names one.
+    pub(crate) fn kind(&self) -> Option<Type> {
+        self.kind
+    }
+
+    /// The schema of a field that is named.
+    pub(crate) fn property(&self, name: &str) -> Option<&Self> {
+        self.properties.get(name)
+    }
+
+    /// The schema of a list's items.
+    pub(crate) fn items(&self) -> Option<&Self> {
+        self.items.as_deref()
+    }
+
+    /// How a list's items are told apart.
+    pub(crate) fn list_type(&self) -> &ListType {
+        &self.list
+    }
+
+    /// Whether an object is owned as a whole.
+    pub(crate) fn is_map_atomic(&self) -> bool {
+        self.is_map_atomic
+    }
+
+    /// Whether an object has `apiVersion`, `kind` and `metadata` of its own.
+    pub(crate) fn is_embedded_resource(&self) -> bool {
+        self.is_embedded_resource
+    }
+
+    /// Whether fields that no schema knows are kept.
+    pub(crate) fn keeps_unknown_fields(&self) -> bool {
+        self.preserves_unknown
+    }
+
+    /// Whether an object has whatever fields, because nothing is said of them.
+    pub(crate) fn takes_any_field(&self) -> bool {
+        match self.additional {
+            Additional::None => self.properties.is_empty(),
+            Additional::Any => true,
+            Additional::Schema(_) => false,
+        }
+    }
+
+    /// What a value is that is not set.
+    pub(crate) fn default_value(&self) -> Option<&Value> {
+        self.default.as_deref()
+    }
+
     /// The schema of a field that is not named, if such fields are known.
-    fn additional(&self) -> Option<&Self> {
+    pub(crate) fn additional(&self) -> Option<&Self> {
         match &self.additional {
             Additional::Schema(schema) => Some(schema),
             _ => None,

@@ -7,7 +7,7 @@ use crate::negotiate::decode;
 use crate::status::{Details, Result, StatusError, success};
 use crate::value::{at, entries_at, list_at, object_at, str_at};
 use crate::verbs::{Answer, Ask, Content};
-use crate::writes::{self, Context};
+use crate::writes::{self, Context, Next};
 
 /// Binds the Pod `name`, or the one that the body names.
 pub(super) async fn create(ask: &Ask, name: &str) -> Result<Answer> {
@@ -27,7 +27,8 @@ pub(super) async fn create(ask: &Ask, name: &str) -> Result<Answer> {
     let Some(pods) = ask.core.registry.builtin("", "pods") else { return Err(StatusError::no_such_resource()) };
     let context = Context { resource: pods, subresource: "binding", ..ask.context(options.is_dry_run) };
     let now = ask.core.now_text();
-    writes::update(&context, name, |pod| bind(pod, &binding, &node, &now)).await?;
+    // What a scheduler sets through a binding is nobody's.
+    writes::update(&context, name, &mut |pod| bind(pod, &binding, &node, &now).map(Next::Owned)).await?;
     Ok(Answer::created(Content::Other(success(None::<Details>, Some(201)))))
 }
 

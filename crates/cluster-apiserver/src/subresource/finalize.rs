@@ -7,13 +7,13 @@ use crate::negotiate::decode;
 use crate::status::Result;
 use crate::value::{object_at, str_at, strings_at};
 use crate::verbs::{Answer, Ask};
-use crate::writes;
+use crate::writes::{self, Next};
 
 pub(super) async fn update(ask: &Ask) -> Result<Answer> {
     let options = WriteOptions::parse(&ask.query, "UpdateOptions")?;
     let given = decode::object(&ask.resource, &ask.content_type, &ask.body)?.value;
     let finalizers: Vec<String> = strings_at(&given, &["spec", "finalizers"]).into_iter().map(str::to_owned).collect();
-    let written = writes::update(&ask.context(options.is_dry_run), &ask.name, |old| {
+    let written = writes::update(&ask.context(options.is_dry_run), &ask.name, &mut |old| {
         let mut new = old.clone();
         let spec = object_at(&mut new, &["spec"]);
         if finalizers.is_empty() {
@@ -25,7 +25,7 @@ pub(super) async fn update(ask: &Ask) -> Result<Answer> {
         if !revision.is_empty() {
             object_at(&mut new, &["metadata"]).insert("resourceVersion".to_owned(), revision.into());
         }
-        Ok(new)
+        Ok(Next::Changed(new))
     })
     .await?;
     Ok(Answer::from(written))

@@ -8,9 +8,9 @@ use crate::selector::LabelSelector;
 use crate::status::{Cause, Details, Result, StatusError, success};
 use crate::store::{ObjectKey, TableName};
 use crate::value::{at, i64_at, str_at};
-use crate::verbs::patch::{Patch, options, type_of};
+use crate::verbs::patch::patch;
 use crate::verbs::{Answer, Ask, Content};
-use crate::writes::{self, Context, DeleteOptions};
+use crate::writes::{self, Context, DeleteOptions, Next};
 
 const RETRY_AFTER_S: u32 = 10;
 
@@ -88,19 +88,14 @@ pub(super) async fn write_part(ask: &Ask) -> Result<Answer> {
             let stored = ask.core.store.get(&ask.resource.table, &key);
             stored.map(|stored| Answer::ok(Content::Stored(stored))).ok_or_else(|| ask.resource.not_found(&ask.name))
         }
-        "patch" => {
-            let write_options = options(ask)?;
-            let patch = Patch::of(ask)?;
-            let of = type_of(&ask.resource);
-            let written =
-                writes::update(&ask.context(write_options.is_dry_run), &ask.name, |old| patch.apply(of, old)).await?;
-            Ok(Answer::from(written))
-        }
+        "patch" => patch(ask).await,
         _ => {
             let write_options = WriteOptions::parse(&ask.query, "UpdateOptions")?;
             let object = decode::object(&ask.resource, &ask.content_type, &ask.body)?.value;
-            let written =
-                writes::update(&ask.context(write_options.is_dry_run), &ask.name, |_| Ok(object.clone())).await?;
+            let written = writes::update(&ask.context(write_options.is_dry_run), &ask.name, &mut |_| {
+                Ok(Next::Changed(object.clone()))
+            })
+            .await?;
             Ok(Answer::from(written))
         }
     }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::authn::{BoundObject, TokenAsk};
 use crate::core::time_text;
+use crate::facts;
 use crate::field_error::FieldError;
 use crate::http::query::WriteOptions;
 use crate::negotiate::decode;
@@ -25,6 +26,8 @@ pub(super) async fn create(ask: &Ask) -> Result<Answer> {
     let account = ask.resource.load(&account)?;
     let mut request =
         decode::body_of("authentication.k8s.io", "v1", "TokenRequest", &ask.content_type, &ask.body)?.value;
+    let of = facts::type_of_kind("authentication.k8s.io", "v1", "TokenRequest");
+    let fields = of.and_then(|of| ask.fields_of_question(of, "authentication.k8s.io/v1", &request));
     let mut audiences: Vec<String> =
         strings_at(&request, &["spec", "audiences"]).into_iter().map(str::to_owned).collect();
     if audiences.is_empty() {
@@ -56,6 +59,7 @@ pub(super) async fn create(ask: &Ask) -> Result<Answer> {
     metadata.insert("namespace".to_owned(), ask.namespace.as_str().into());
     metadata.insert("uid".to_owned(), account["metadata"]["uid"].clone());
     metadata.insert("creationTimestamp".to_owned(), time_text(now).into());
+    metadata.extend(fields.map(|fields| ("managedFields".to_owned(), fields)));
     // A dry run hands out nothing that works.
     let token = if is_dry_run { String::new() } else { token };
     request["status"] = json!({"token": token, "expirationTimestamp": time_text(expires)});

@@ -16,6 +16,8 @@ use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::core::Core;
+use crate::facts;
+use crate::fields::{FieldSet, Managed, OneVersion, Ownership, Place, Reach};
 use crate::http::body::Body;
 use crate::http::limits::Ticket;
 use crate::http::query::Query;
@@ -42,6 +44,8 @@ pub(crate) struct Ask {
     pub(crate) query: Query,
     pub(crate) accepted: Accepted,
     pub(crate) content_type: String,
+    /// Who says that it owns what it writes; see [`Ask::manager`].
+    pub(crate) manager: String,
     pub(crate) takes_gzip: bool,
     pub(crate) body: Bytes,
     /// Held until the request is answered.
@@ -107,8 +111,22 @@ impl Ask {
             resource: &self.resource,
             namespace: &self.namespace,
             subresource: &self.subresource,
+            manager: &self.manager,
             is_dry_run,
         }
+    }
+
+    /// The managedFields of what is created and not stored: an object of a kind beside the resource's own.
+    pub(crate) fn fields_of_question(&self, of: facts::Type, api_version: &str, object: &Value) -> Option<Value> {
+        let ownership = Ownership {
+            versions: &OneVersion { place: Place::Message(of), api_version },
+            api_version,
+            reach: &Reach::Without(FieldSet::default()),
+            manager: &self.manager,
+            subresource: &self.subresource,
+            now: &self.core.now_text(),
+        };
+        ownership.update(&facts::canonical::zero_message(of), object, Managed::default()).to_value()
     }
 
     /// Where the asked-for objects are in their table.

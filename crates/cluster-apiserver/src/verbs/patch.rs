@@ -1,8 +1,8 @@
-//! Patches: JSON patch, merge patch, strategic merge patch. Server-side apply is refused with 415 until this server keeps managed fields.
+//! Patches: JSON patch, merge patch, strategic merge patch. Server-side apply is refused with 415 until this server can do it.
 //!
 //! A patch is laid over the newest object, again if somebody else was faster, unless it names a revision itself.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Answer, Ask};
 use crate::facts;
@@ -14,8 +14,8 @@ use crate::patch::strategic::{self, PatchError};
 use crate::registry::Resource;
 use crate::status::{Result, StatusError, top};
 use crate::strict::{self, DecodeError};
-use crate::value::{at, str_at};
-use crate::writes;
+use crate::value::{at, object_at, str_at};
+use crate::writes::{self, Next};
 
 /// A JSON patch may have so many operations, as in Kubernetes.
 const MAX_OPERATIONS: usize = 10_000;
@@ -63,12 +63,12 @@ impl Patch {
             }
             "application/merge-patch+json" => object_only(value()?).map(Self::Merge),
             "application/strategic-merge-patch+json" if !is_custom => object_only(value()?).map(Self::Strategic),
+            "application/apply-patch+yaml" => Err(refuse_apply(ask)),
             "application/strategic-merge-patch+json" => {
                 let accepted =
                     "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
                 Err(StatusError::unsupported_media_type(accepted))
             }
-            "application/apply-patch+yaml" => Err(refuse_apply(ask)),
             _ => Err(StatusError::unsupported_patch()),
         }
     }
@@ -133,22 +133,30 @@ fn refuse_apply(ask: &Ask) -> StatusError {
 /// Checks the options of a patch.
 pub(crate) fn options(ask: &Ask) -> Result<WriteOptions> {
     let options = WriteOptions::parse(&ask.query, "PatchOptions")?;
-    let is_apply = decode::media_type(&ask.content_type) == "application/apply-patch+yaml";
-    if !is_apply && ask.query.flag("force") {
+    if !is_apply(ask) && ask.query.get("force").is_some() {
         let error = FieldError::forbidden(&top("force"), "may not be specified for non-apply patch");
         return Err(StatusError::invalid_option("PatchOptions", &error));
     }
     Ok(options)
 }
 
-pub(super) async fn patch(ask: &Ask) -> Result<Answer> {
+/// Whether a PATCH is an apply.
+fn is_apply(ask: &Ask) -> bool {
+    decode::media_type(&ask.content_type) == "application/apply-patch+yaml"
+}
+
+pub(crate) async fn patch(ask: &Ask) -> Result<Answer> {
     let options = options(ask)?;
     let patch = Patch::of(ask)?;
     let resource = &ask.resource;
     let of = type_of(resource);
     let mut warnings = Vec::new();
-    let written = writes::update(&ask.context(options.is_dry_run), &ask.name, |old| {
-        let new = patch.apply(of, old)?;
+    let written = writes::update(&ask.context(options.is_dry_run), &ask.name, &mut |old| {
+        let mut new = patch.apply(of, old)?;
+        // Without entries is not without the list, which is what is left of one without entries.
+        if at(&new, &["metadata", "managedFields"]).and_then(Value::as_array).is_some_and(Vec::is_empty) {
+            object_at(&mut new, &["metadata"]).insert("managedFields".to_owned(), json!([{}]));
+        }
         check_type(resource, &new)?;
         let decoded = decode::patched(resource, &new).map_err(|error| refuse_result(resource, &new, &error))?;
         warnings.clear();
@@ -159,7 +167,7 @@ pub(super) async fn patch(ask: &Ask) -> Result<Answer> {
                 FieldValidation::Strict => return Err(refuse_fields(&new, &decoded.strict_errors)),
             }
         }
-        Ok(decoded.value)
+        Ok(Next::Changed(decoded.value))
     })
     .await?;
     warnings.extend(written.warnings.iter().cloned());

@@ -12,7 +12,7 @@ use crate::registry::Resource;
 use crate::status::{Details, Result, StatusError, success, top};
 use crate::strict::Decoded;
 use crate::value::{at, bool_at, i64_at, str_at, strings_at};
-use crate::writes::{self, Context, DeleteOptions, Deleted, Propagation};
+use crate::writes::{self, Context, DeleteOptions, Deleted, Next, Propagation};
 
 /// Kinds whose delete answers with the object even when it is gone.
 const RETURN_DELETED: [&str; 7] = [
@@ -28,7 +28,7 @@ const RETURN_DELETED: [&str; 7] = [
 pub(super) async fn create(ask: &Ask) -> Result<Answer> {
     let options = WriteOptions::parse(&ask.query, "CreateOptions")?;
     let (object, mut warnings) = body(ask, options)?;
-    let written = writes::create(&ask.context(options.is_dry_run), object).await?;
+    let written = writes::create(&ask.context(options.is_dry_run), Next::Changed(object)).await?;
     warnings.extend(written.warnings.iter().cloned());
     Ok(Answer { warnings, ..Answer::from(written) })
 }
@@ -38,11 +38,11 @@ pub(super) async fn update(ask: &Ask) -> Result<Answer> {
     let (object, mut warnings) = body(ask, options)?;
     let context = ask.context(options.is_dry_run);
     let given_uid = str_at(&object, &["metadata", "uid"]);
-    let replaced = writes::update(&context, &ask.name, |old| {
+    let mut replace = |old: &Value| {
         check_uid(&ask.resource, old, given_uid)?;
-        Ok(object.clone())
-    });
-    let written = match replaced.await {
+        Ok(Next::Changed(object.clone()))
+    };
+    let written = match writes::update(&context, &ask.name, &mut replace).await {
         Err(error) if error.code == 404 && may_create(ask) => create_at(ask, &context, object).await?,
         written => written?,
     };
@@ -78,7 +78,7 @@ async fn create_at(ask: &Ask, context: &Context<'_>, mut object: Value) -> Resul
         return Err(StatusError::bad_request(message));
     }
     crate::value::object_at(&mut object, &["metadata"]).insert("name".to_owned(), name.into());
-    writes::create(context, object).await
+    writes::create(context, Next::Changed(object)).await
 }
 
 /// # Errors

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::{Context, MAX_OBJECT_BYTES, Outcome, Written, drop_untracked, match_namespace};
+use super::ownership::{Next, has_fields, put_fields, take_fields};
+use super::{Context, MAX_OBJECT_BYTES, Outcome, Written, drop_self_link, match_namespace};
 use crate::admit::Operation;
 use crate::admit::namespace;
 use crate::authz::escalation;
@@ -13,17 +14,23 @@ use crate::value::{as_object, child_mut, str_at};
 /// How often a name is generated anew when it is taken.
 const GENERATE_ATTEMPTS: usize = 8;
 
-/// Creates an object; `object` is a decoded body.
+/// Creates an object out of a decoded body.
 ///
 /// # Errors
 /// Whatever stands between a body and the store.
-pub(crate) async fn create(context: &Context<'_>, mut object: Value) -> Result<Written> {
+pub(crate) async fn create(context: &Context<'_>, next: Next) -> Result<Written> {
     let Context { core, resource, .. } = context;
+    let (mut object, is_owned) = match next {
+        Next::Changed(object) => (object, false),
+        Next::Owned(object) => (object, true),
+    };
+    let given = take_fields(&mut object);
     match_namespace(resource, context.namespace, &mut object)?;
     resource.set_type(&mut object);
-    drop_untracked(&mut object);
+    drop_self_link(&mut object);
     namespace::check_create(&core.store, resource, context.namespace, str_at(&object, &["metadata", "name"]))?;
     resource.default(&mut object);
+    let fields = if is_owned { given } else { context.fields_of_new(&object, given.as_ref()) };
     let mut warnings = Vec::new();
     let mut object = context.mutate(object, None, &mut warnings)?;
     let has_revision = !str_at(&object, &["metadata", "resourceVersion"]).is_empty();
@@ -36,10 +43,11 @@ pub(crate) async fn create(context: &Context<'_>, mut object: Value) -> Result<W
     if has_revision {
         return Err(StatusError::new(500, "", "resourceVersion should not be set on objects to be created"));
     }
+    put_fields(&mut object, fields);
     let outcome = if context.is_dry_run {
         Outcome::Loose(try_create(context, object)?)
     } else {
-        store(context, object, is_generated).await?
+        store(context, object, is_generated, is_owned).await?
     };
     Ok(Written { outcome, warnings, is_created: true })
 }
@@ -75,7 +83,8 @@ fn try_create(context: &Context<'_>, object: Value) -> Result<Value> {
     Ok(object)
 }
 
-async fn store(context: &Context<'_>, mut object: Value, is_generated: bool) -> Result<Outcome> {
+/// Stores it; under another name if the generated one is taken, and without its managedFields if it is too large with them.
+async fn store(context: &Context<'_>, mut object: Value, is_generated: bool, is_owned: bool) -> Result<Outcome> {
     let durability = context.durability(None, Some(&object));
     let mut attempt = 1;
     loop {
@@ -89,6 +98,7 @@ async fn store(context: &Context<'_>, mut object: Value, is_generated: bool) -> 
                 let name = context.core.entropy.name(base);
                 as_object(child_mut(&mut object, "metadata")).insert("name".to_owned(), name.into());
             }
+            Err(CommitError::TooLarge(_)) if !is_owned && has_fields(&object) => drop(take_fields(&mut object)),
             Err(error) => {
                 if matches!(error, CommitError::Exists) {
                     // What is in the way may not be durable yet; the answer waits until it is.

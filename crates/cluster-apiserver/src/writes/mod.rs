@@ -1,14 +1,15 @@
 //! The one way to the store: create, update and delete, whoever asks and through whatever subresource.
 //!
 //! ```text
-//! create: namespace → defaults → plug-ins → mutate → name, uid → addresses → kind's checks → grants → validate → commit
-//! update: head → transform(old) → revision, uid → defaults → plug-ins → mutate → kind's checks → … → commit at the head's revision, or again
+//! create: namespace → defaults → owners → plug-ins → mutate → name, uid → addresses → kind's checks → grants → validate → commit
+//! update: head → transform(old) → revision, uid → defaults → owners → plug-ins → mutate → kind's checks → … → commit at the head's revision, or again
 //! delete: head → preconditions → grace, finalizers, dependents → mark, or commit the deletion
 //! ```
 //! An update that changes nothing is not written: controllers count on the revision staying what it is.
 
 mod create;
 mod delete;
+mod ownership;
 mod restore;
 mod update;
 
@@ -29,6 +30,7 @@ use crate::value::{MAX_DEPTH, as_object, child_mut, is_deeper_than, str_at};
 
 pub(crate) use create::create;
 pub(crate) use delete::{DeleteOptions, Deleted, Propagation, delete};
+pub(crate) use ownership::Next;
 pub(crate) use restore::restore;
 pub(crate) use update::update;
 
@@ -43,8 +45,13 @@ pub(crate) struct Context<'a> {
     pub(crate) resource: &'a Resource,
     pub(crate) namespace: &'a str,
     pub(crate) subresource: &'a str,
+    /// Who owns what is written.
+    pub(crate) manager: &'a str,
     pub(crate) is_dry_run: bool,
 }
+
+/// The owner of what the server itself writes.
+pub(crate) const SERVER: &str = "kube-apiserver";
 
 /// What a write left behind.
 #[derive(Debug)]
@@ -211,11 +218,9 @@ impl Context<'_> {
     }
 }
 
-/// Removes what this server keeps no account of.
-fn drop_untracked(object: &mut Value) {
-    let metadata = as_object(child_mut(object, "metadata"));
-    metadata.remove("managedFields");
-    metadata.remove("selfLink");
+/// Removes what no object has any more.
+fn drop_self_link(object: &mut Value) {
+    as_object(child_mut(object, "metadata")).remove("selfLink");
 }
 
 /// # Errors

@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-use super::{Context, drop_untracked};
+use super::{Context, drop_self_link};
 use crate::admit::namespace;
 use crate::status::Result;
 use crate::store::{CommitError, Durability, Expected};
 use crate::value::str_at;
 
-/// Stores `object` as it was, with its name, uid, times and status: it has been admitted before. Answers whether it is back: not if something
+/// Stores `object` as it was, with its name, uid, times, owners and status: it has been admitted before. Answers whether it is back: not if something
 /// of its name is there, nor if its creation was durable, because then it was not lost but deleted.
 ///
 /// # Errors
@@ -20,7 +20,7 @@ pub(crate) async fn restore(context: &Context<'_>, mut object: Value) -> Result<
     if context.durability(None, Some(&object)) == Durability::Durable {
         return Ok(false);
     }
-    drop_untracked(&mut object);
+    drop_self_link(&mut object);
     let write = context.write_to(context.key(&name), Expected::Absent, Durability::Durable);
     match context.commit(write, object).await {
         Ok(_) => Ok(true),

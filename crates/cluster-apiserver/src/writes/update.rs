@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Context, MAX_OBJECT_BYTES, Outcome, Written, drop_untracked, match_namespace};
+use super::ownership::{Next, has_fields, is_same, put_fields, take_fields};
+use super::{Context, MAX_OBJECT_BYTES, Outcome, Written, drop_self_link, match_namespace};
 use crate::admit::Operation;
 use crate::authz::escalation;
 use crate::field_error::{FieldError, FieldPath, FieldReason};
@@ -24,7 +25,7 @@ const ATTEMPTS: usize = 64;
 pub(crate) async fn update(
     context: &Context<'_>,
     name: &str,
-    mut transform: impl FnMut(&Value) -> Result<Value> + Send,
+    transform: &mut (dyn FnMut(&Value) -> Result<Next> + Send),
 ) -> Result<Written> {
     let Context { core, resource, .. } = context;
     let key = context.key(name);
@@ -34,12 +35,15 @@ pub(crate) async fn update(
             context.settle(name, head.unpublished).await?;
             return Err(resource.not_found(name));
         };
-        let old = resource.load(&stored)?;
+        let mut old = resource.load(&stored)?;
         let prepared = match transform(&old) {
-            Ok(new) => prepare(context, name, &old, new).await,
+            Ok(next) => {
+                let fields = take_fields(&mut old);
+                prepare(context, name, &old, fields.as_ref(), next).await
+            }
             Err(refused) => Err(refused),
         };
-        let Prepared { object, warnings, fate, addresses: _addresses } = match prepared {
+        let Prepared { object, is_owned, warnings, fate, addresses: _addresses } = match prepared {
             Ok(prepared) => prepared,
             Err(refused) => {
                 context.settle(name, head.unpublished).await?;
@@ -54,7 +58,13 @@ pub(crate) async fn update(
         if context.is_dry_run {
             return done(Outcome::Loose(object));
         }
-        match commit(context, &stored, &old, &object, fate).await {
+        let mut committed = commit(context, &stored, &old, &object, fate).await;
+        if let (Err(CommitError::TooLarge(_)), false, true) = (&committed, is_owned, has_fields(&object)) {
+            let mut smaller = object.clone();
+            take_fields(&mut smaller);
+            committed = commit(context, &stored, &old, &smaller, fate).await;
+        }
+        match committed {
             Ok(Some(stored)) => return done(Outcome::Stored(stored)),
             Ok(None) => return done(Outcome::Loose(object)),
             // Somebody else was faster: look again. Whether that is a conflict the transform's revision says.
@@ -78,20 +88,34 @@ enum Fate {
 
 struct Prepared {
     object: Value,
+    /// Whether its managedFields came with it.
+    is_owned: bool,
     warnings: Vec<String>,
     fate: Fate,
     /// Keeps others from taking the same addresses until the write is done.
     addresses: crate::admit::service_ip::Reservation,
 }
 
-async fn prepare(context: &Context<'_>, name: &str, old: &Value, new: Value) -> Result<Prepared> {
+/// `old` is without its managedFields, which are `before`.
+async fn prepare(
+    context: &Context<'_>,
+    name: &str,
+    old: &Value,
+    before: Option<&Value>,
+    next: Next,
+) -> Result<Prepared> {
     let Context { core, resource, .. } = context;
-    let mut new = new;
+    let (mut new, is_owned) = match next {
+        Next::Changed(new) => (new, false),
+        Next::Owned(new) => (new, true),
+    };
+    let given = take_fields(&mut new);
     resource.set_type(&mut new);
-    drop_untracked(&mut new);
+    drop_self_link(&mut new);
     match_names(context, name, &mut new)?;
     match_identity(context, name, old, &mut new)?;
     resource.default(&mut new);
+    let fields = if is_owned { given } else { context.fields_of_changed(old, &new, before, given.as_ref()) };
     let mut warnings = Vec::new();
     let mut new = context.mutate(new, Some(old), &mut warnings)?;
     let addresses = core.service_ips.allocate(context, &mut new, Some(old)).await?;
@@ -99,8 +123,13 @@ async fn prepare(context: &Context<'_>, name: &str, old: &Value, new: Value) -> 
     escalation::check(&core.rbac, &context.caller.identity, resource, &new, Some(old))?;
     context.check_depth(&new)?;
     context.validate(Operation::Update, &new, Some(old), &mut warnings)?;
-    let fate = fate(context, old, &new);
-    Ok(Prepared { object: new, warnings, fate, addresses })
+    let fate = match fate(context, old, &new) {
+        Fate::Vanishes => Fate::Vanishes,
+        _ if is_same(old, before, &new, fields.as_ref()) => Fate::Unchanged,
+        _ => Fate::Changed,
+    };
+    put_fields(&mut new, fields);
+    Ok(Prepared { object: new, is_owned, warnings, fate, addresses })
 }
 
 /// # Errors
@@ -153,7 +182,7 @@ fn fate(context: &Context<'_>, old: &Value, new: &Value) -> Fate {
     if is_last_finalizer || is_finished_namespace(context, old, new) {
         return Fate::Vanishes;
     }
-    if old == new { Fate::Unchanged } else { Fate::Changed }
+    Fate::Changed
 }
 
 /// Namespaces have finalizers of their own, in their spec, and no grace period.

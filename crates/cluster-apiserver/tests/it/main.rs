@@ -15,6 +15,8 @@ mod http;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod ownership;
+#[cfg(test)]
 mod patches;
 #[cfg(test)]
 mod routes;

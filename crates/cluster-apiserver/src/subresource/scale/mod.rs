@@ -2,11 +2,13 @@
 //!
 //! Built-in kinds have `spec.replicas`; CRDs say where theirs is.
 
+mod owners;
+
 use serde_json::{Value, json};
 
 use crate::crd::json_path;
-use crate::facts;
 use crate::field_error::FieldError;
+use crate::fields::Managed;
 use crate::http::query::WriteOptions;
 use crate::kinds::selector;
 use crate::negotiate::decode;
@@ -17,7 +19,8 @@ use crate::strict;
 use crate::value::{at, i64_at, object_at, str_at};
 use crate::verbs::patch::{self, Patch};
 use crate::verbs::{Answer, Ask, Content};
-use crate::writes;
+use crate::writes::{self, Next};
+use owners::ScaleOwners;
 
 pub(super) fn get(ask: &Ask) -> Result<Answer> {
     let key = ObjectKey::new(&ask.namespace, &ask.name);
@@ -70,18 +73,36 @@ fn selector_text(selector: &Value) -> String {
 }
 
 pub(super) async fn write(ask: &Ask) -> Result<Answer> {
-    let is_patch = ask.verb == "patch";
-    let options = if is_patch { patch::options(ask)? } else { WriteOptions::parse(&ask.query, "UpdateOptions")? };
-    let change = if is_patch { Change::Patch(Patch::of(ask)?) } else { Change::Replace(body(ask, options)?) };
     let resource = &ask.resource;
-    let scale_type = scale_type();
-    let written = writes::update(&ask.context(options.is_dry_run), &ask.name, |old| {
-        let scale = match &change {
-            Change::Replace(scale) => scale.clone(),
-            Change::Patch(patch) => typed(patch.apply(scale_type, &scale_of(resource, old))?)?,
+    let (options, change) = match ask.verb {
+        "patch" => (patch::options(ask)?, Change::Patch(Patch::of(ask)?)),
+        _ => {
+            let options = WriteOptions::parse(&ask.query, "UpdateOptions")?;
+            (options, Change::Replace(body(ask, options)?))
+        }
+    };
+    let path = replicas_path(resource)?;
+    let context = ask.context(options.is_dry_run);
+    let written = writes::update(&context, &ask.name, &mut |old| {
+        let before = scale_of(resource, old);
+        let object = Managed::parse(&old["metadata"]["managedFields"]).unwrap_or_default();
+        let owners = ScaleOwners { context: &context, path: &path, object };
+        let (scale, managed) = match &change {
+            Change::Replace(scale) => (scale.clone(), owners.update(&before, scale)),
+            Change::Patch(patch) => {
+                let scale = typed(patch.apply(owners::scale_type(), &before)?)?;
+                let managed = owners.update(&before, &scale);
+                (scale, managed)
+            }
         };
         check(&ask.name, &scale)?;
-        lay_over(resource, old, &scale)
+        let mut new = lay_over(&path, old, &scale);
+        let metadata = object_at(&mut new, &["metadata"]);
+        match managed.to_value() {
+            Some(list) => metadata.insert("managedFields".to_owned(), list),
+            None => metadata.remove("managedFields"),
+        };
+        Ok(Next::Owned(new))
     })
     .await?;
     let object = written.value(resource)?;
@@ -94,16 +115,12 @@ enum Change {
     Patch(Patch),
 }
 
-fn scale_type() -> Option<facts::Type> {
-    facts::type_of_kind("autoscaling", "v1", "Scale")
-}
-
 /// What a patch made of a scale, as a scale.
 ///
 /// # Errors
 /// 422 if it is none, such as for more replicas than an int32 counts.
 fn typed(patched: Value) -> Result<Value> {
-    let Some(of) = scale_type() else { return Ok(patched) };
+    let Some(of) = owners::scale_type() else { return Ok(patched) };
     match strict::decode_value(of, &patched) {
         Ok(decoded) => Ok(decoded.value),
         Err(error) => Err(patch::refuse_unfit(&patched, &error)),
@@ -133,8 +150,20 @@ fn check(name: &str, scale: &Value) -> Result<()> {
     Ok(())
 }
 
+/// The fields on the way to the replicas.
+///
+/// # Errors
+/// 500 for a CRD whose path can be read only.
+fn replicas_path(resource: &Resource) -> Result<Vec<String>> {
+    let path = match &resource.behaviour {
+        Behaviour::Builtin(_) => Some(vec!["spec".to_owned(), "replicas".to_owned()]),
+        Behaviour::Custom(custom) => custom.scale.as_ref().and_then(|paths| json_path::fields(&paths.spec_replicas)),
+    };
+    path.ok_or_else(|| StatusError::internal("the path of the replicas cannot be written"))
+}
+
 /// The object with the scale's replicas, meant for the scale's revision.
-fn lay_over(resource: &Resource, old: &Value, scale: &Value) -> Result<Value> {
+fn lay_over(path: &[String], old: &Value, scale: &Value) -> Value {
     let replicas = i64_at(scale, &["spec", "replicas"]).unwrap_or_default();
     let mut new = old.clone();
     for name in ["resourceVersion", "uid"] {
@@ -142,13 +171,9 @@ fn lay_over(resource: &Resource, old: &Value, scale: &Value) -> Result<Value> {
             object_at(&mut new, &["metadata"]).insert(name.to_owned(), value.clone());
         }
     }
-    let path = match &resource.behaviour {
-        Behaviour::Builtin(_) => Some(vec!["spec".to_owned(), "replicas".to_owned()]),
-        Behaviour::Custom(custom) => custom.scale.as_ref().and_then(|paths| json_path::fields(&paths.spec_replicas)),
-    };
-    let path = path.ok_or_else(|| StatusError::internal("the path of the replicas cannot be written"))?;
-    let Some((last, parents)) = path.split_last() else { return Ok(new) };
-    let parents: Vec<&str> = parents.iter().map(String::as_str).collect();
-    object_at(&mut new, &parents).insert(last.clone(), replicas.into());
-    Ok(new)
+    if let Some((last, parents)) = path.split_last() {
+        let parents: Vec<&str> = parents.iter().map(String::as_str).collect();
+        object_at(&mut new, &parents).insert(last.clone(), replicas.into());
+    }
+    new
 }
