@@ -1,7 +1,8 @@
-//! Who owns what after a write: whoever changes a field owns it.
+//! Who owns what after a write: whoever changes a field owns it, whoever applies one does too.
 //!
 //! ```text
 //! update: what differs → the writer's entry, out of all others; what went away → out of all
+//! apply:  live + config → without what the applier gave up and nobody else owns → what others own and would change is a conflict
 //! ```
 //! Specified by structured-merge-diff's `merge.Updater` and the managers around it in apimachinery's `managedfields`.
 
@@ -12,8 +13,14 @@ use serde_json::Value;
 use super::compare::{Comparison, compare};
 use super::element::Element;
 use super::managed::{Managed, Manager, Operation, Owned};
+use super::merge::merge;
+use super::of::fields_of;
+use super::remove::{remove, with_named_fields};
 use super::schema::Place;
 use super::set::FieldSet;
+
+/// Who owns fields that nobody was known to own when somebody applied first.
+const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 
 /// What a kind looks like in each of its versions.
 pub(crate) trait Versions {
@@ -89,6 +96,9 @@ pub(crate) struct Ownership<'a> {
     pub(crate) now: &'a str,
 }
 
+/// What an apply would change of what others own.
+pub(crate) type Conflicts = BTreeMap<Manager, FieldSet>;
+
 /// What a change takes from a manager.
 struct Taken {
     /// What it owned of what changes.
@@ -97,19 +107,30 @@ struct Taken {
     removed: FieldSet,
 }
 
+/// What an apply comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Applied {
+    pub(crate) object: Value,
+    pub(crate) managed: Managed,
+}
+
 impl Ownership<'_> {
     /// Who owns what after an update from `old` to `new`, neither of which contains managedFields.
     pub(crate) fn update(&self, old: &Value, new: &Value, managed: Managed) -> Managed {
+        self.update_by(self.manager, old, new, managed)
+    }
+
+    fn update_by(&self, manager: &str, old: &Value, new: &Value, managed: Managed) -> Managed {
         let Some(difference) = self.difference(self.api_version, old, new) else { return managed };
         let mut managed = managed;
         // A change of nothing leaves all as it is; versions do not matter then.
         if !difference.is_empty() {
-            let taken = self.taken(&difference, old, new, &mut managed);
+            let taken = self.taken_from_others(None, &difference, old, new, &mut managed);
             give_up(&mut managed, &taken);
         }
         let changed = self.reach.filter(&difference.changed()).difference(&never_owned());
         if !changed.is_empty() {
-            let manager = Manager::new(self.manager, Operation::Update, self.api_version, self.subresource);
+            let manager = Manager::new(manager, Operation::Update, self.api_version, self.subresource);
             let before = managed.0.remove(&manager).map(|owned| owned.set).unwrap_or_default();
             let owned = Owned {
                 set: before.union(&changed),
@@ -120,6 +141,55 @@ impl Ownership<'_> {
         }
         managed.cap();
         managed
+    }
+
+    /// What an apply of `config` to `live` comes to. `empty` is an object of the type in which nothing is set.
+    ///
+    /// # Errors
+    /// Fields that others own would change, and it is not forced.
+    pub(crate) fn apply(
+        &self,
+        live: &Value,
+        config: &Value,
+        managed: Managed,
+        empty: &Value,
+        is_forced: bool,
+    ) -> Result<Applied, Conflicts> {
+        let mut managed = managed;
+        if managed.0.is_empty() {
+            managed = self.update_by(BEFORE_FIRST_APPLY, empty, live, managed);
+        }
+        let Some(place) = self.versions.place(self.api_version) else {
+            return Ok(Applied { object: live.clone(), managed });
+        };
+        let manager = Manager::new(self.manager, Operation::Apply, "", self.subresource);
+        let merged = merge(place, live, config);
+        let set = self.reach.filter(&fields_of(place, config));
+        let time = managed.0.get(&manager).and_then(|owned| owned.time.clone());
+        let owned = Owned { set, api_version: self.api_version.to_owned(), time };
+        let last = managed.0.insert(manager.clone(), owned);
+        let object = match last {
+            Some(last) if !last.set.is_empty() => self.prune(merged, &managed, &last),
+            _ => merged,
+        };
+        let difference = self.difference(self.api_version, live, &object).unwrap_or_default();
+        let taken = self.taken_from_others(Some(&manager), &difference, live, &object, &mut managed);
+        let would_change = taken.iter().filter(|(_, taken)| !taken.changed.is_empty());
+        let would_change: Conflicts =
+            would_change.map(|(manager, taken)| (manager.clone(), taken.changed.clone())).collect();
+        if !is_forced && !would_change.is_empty() {
+            return Err(would_change);
+        }
+        give_up(&mut managed, &taken);
+        if let Some(owned) = managed.0.get_mut(&manager) {
+            owned.set = owned.set.difference(&never_owned());
+            // Whoever changes nothing has not been here.
+            if object != *live {
+                owned.time = Some(self.now.to_owned());
+            }
+        }
+        managed.0.retain(|_, owned| !owned.set.is_empty());
+        Ok(Applied { object, managed })
     }
 
     /// How two objects of the written version differ in another one; `None` if that is not served.
@@ -133,9 +203,10 @@ impl Ownership<'_> {
         Some(difference.filtered(|set| self.reach.filter(set)))
     }
 
-    /// For each manager: what it owns of what changes, and all that goes away. Managers of versions that are gone go too.
-    fn taken(
+    /// For each manager but one: what it owns of what changes, and all that goes away. Managers of versions that are gone go too.
+    fn taken_from_others(
         &self,
+        but: Option<&Manager>,
         difference: &Comparison,
         old: &Value,
         new: &Value,
@@ -145,6 +216,9 @@ impl Ownership<'_> {
         versions.insert(self.api_version.to_owned(), Some(difference.clone()));
         let mut owned_by = BTreeMap::new();
         managed.0.retain(|manager, owned| {
+            if but == Some(manager) {
+                return true;
+            }
             let version = versions.entry(owned.api_version.clone());
             let difference = version.or_insert_with(|| self.difference(&owned.api_version, old, new));
             let Some(difference) = difference else { return false };
@@ -153,6 +227,28 @@ impl Ownership<'_> {
             true
         });
         owned_by
+    }
+
+    /// The merged object without what its applier owned last time, does not name this time, and nobody else owns.
+    fn prune(&self, merged: Value, managed: &Managed, last: &Owned) -> Value {
+        let Some(place) = self.versions.place(&last.api_version) else { return merged };
+        let is_other_version = last.api_version != self.api_version;
+        let merged = if is_other_version { self.versions.convert(&merged, &last.api_version) } else { merged };
+        let last_set = with_named_fields(place, &last.set);
+        let all = with_named_fields(place, &fields_of(place, &merged));
+        let rest_of = |object: &Value| with_named_fields(place, &fields_of(place, object));
+        // What is still owned comes back, by whomever it is.
+        let mut pruned = remove(place, &merged, &last_set);
+        let mut still_owned = FieldSet::default();
+        for owned in managed.0.values() {
+            still_owned = still_owned.union(&owned.set);
+        }
+        let kept = rest_of(&pruned).union(&with_named_fields(place, &still_owned));
+        pruned = remove(place, &merged, &all.difference(&kept));
+        // What came along although the applier never owned it comes back too.
+        let gone = all.difference(&rest_of(&pruned)).intersection(&last_set);
+        let pruned = remove(place, &merged, &gone);
+        if is_other_version { self.versions.convert(&pruned, self.api_version) } else { pruned }
     }
 }
 

@@ -27,7 +27,6 @@ pub(crate) enum Place<'a> {
 
 /// What a value at a place is, or should be.
 pub(crate) enum Form<'a> {
-    #[expect(dead_code, reason = "which scalars fit is asked by whoever applies one")]
     Scalar(Scalar),
     List(List<'a>),
     Map(Map<'a>),
@@ -71,7 +70,6 @@ pub(crate) struct Map<'a> {
 pub(crate) struct Entry<'a> {
     pub(crate) place: Place<'a>,
     /// Whether the type names it, so that it is no key of somebody's choice.
-    #[expect(dead_code, reason = "whoever applies an object asks for it")]
     pub(crate) is_named: bool,
 }
 

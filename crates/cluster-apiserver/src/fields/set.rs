@@ -43,7 +43,8 @@ impl FieldSet {
         &self.nodes
     }
 
-    fn get(&self, element: &Element) -> Option<&Node> {
+    /// The node at the top for an element.
+    pub(crate) fn get(&self, element: &Element) -> Option<&Node> {
         let place = self.nodes.binary_search_by(|node| node.element.cmp(element)).ok()?;
         self.nodes.get(place)
     }
@@ -146,6 +147,24 @@ impl FieldSet {
             }
         }
         Self { nodes }
+    }
+
+    /// Every field, those of a level before those below it.
+    pub(crate) fn paths(&self) -> Vec<Vec<Element>> {
+        let mut paths = Vec::new();
+        self.collect(&mut Vec::new(), &mut paths);
+        paths
+    }
+
+    fn collect(&self, prefix: &mut Vec<Element>, paths: &mut Vec<Vec<Element>>) {
+        for node in self.nodes.iter().filter(|node| node.is_member) {
+            paths.push(prefix.iter().chain([&node.element]).cloned().collect());
+        }
+        for node in &self.nodes {
+            prefix.push(node.element.clone());
+            node.below.collect(prefix, paths);
+            prefix.pop();
+        }
     }
 
     /// Reads the form of managedFields. It is as deep as the reader of its JSON allowed.

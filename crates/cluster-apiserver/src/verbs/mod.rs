@@ -1,5 +1,6 @@
 //! The verbs: one function each, for every resource alike.
 
+pub(crate) mod apply;
 mod get;
 mod list;
 mod options;

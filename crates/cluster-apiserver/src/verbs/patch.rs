@@ -1,10 +1,10 @@
-//! Patches: JSON patch, merge patch, strategic merge patch. Server-side apply is refused with 415 until this server can do it.
+//! Patches: JSON patch, merge patch, strategic merge patch. An apply is one by its method only; see [`apply`](super::apply).
 //!
 //! A patch is laid over the newest object, again if somebody else was faster, unless it names a revision itself.
 
 use serde_json::{Value, json};
 
-use super::{Answer, Ask};
+use super::{Answer, Ask, apply};
 use crate::facts;
 use crate::field_error::{FieldError, quote};
 use crate::http::query::{FieldValidation, WriteOptions};
@@ -63,7 +63,6 @@ impl Patch {
             }
             "application/merge-patch+json" => object_only(value()?).map(Self::Merge),
             "application/strategic-merge-patch+json" if !is_custom => object_only(value()?).map(Self::Strategic),
-            "application/apply-patch+yaml" => Err(refuse_apply(ask)),
             "application/strategic-merge-patch+json" => {
                 let accepted =
                     "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
@@ -110,26 +109,6 @@ fn object_only(patch: Value) -> Result<Value> {
     ))
 }
 
-/// What an apply gets: the refusals that it would get anyway, else that this server does not do it.
-fn refuse_apply(ask: &Ask) -> StatusError {
-    if ask.query.text("fieldManager").is_empty() {
-        let error = FieldError::required(&top("fieldManager"), "is required for apply patch");
-        return StatusError::invalid_option("PatchOptions", &error);
-    }
-    let Ok(applied) = strict::parse_yaml(&ask.body) else {
-        return StatusError::bad_request("error decoding YAML");
-    };
-    if at(&applied, &["metadata", "managedFields"]).is_some() {
-        return StatusError::bad_request("metadata.managedFields must be nil");
-    }
-    let (api_version, kind) = (str_at(&applied, &["apiVersion"]), str_at(&applied, &["kind"]));
-    if api_version.is_empty() || kind.is_empty() {
-        return StatusError::bad_request(format!("invalid object type: {api_version}/, Kind={kind}"));
-    }
-    let message = "this server does not support server-side apply yet; use client-side apply or another kind of patch";
-    StatusError::new(415, "UnsupportedMediaType", message)
-}
-
 /// Checks the options of a patch.
 pub(crate) fn options(ask: &Ask) -> Result<WriteOptions> {
     let options = WriteOptions::parse(&ask.query, "PatchOptions")?;
@@ -141,11 +120,14 @@ pub(crate) fn options(ask: &Ask) -> Result<WriteOptions> {
 }
 
 /// Whether a PATCH is an apply.
-fn is_apply(ask: &Ask) -> bool {
-    decode::media_type(&ask.content_type) == "application/apply-patch+yaml"
+pub(crate) fn is_apply(ask: &Ask) -> bool {
+    decode::media_type(&ask.content_type) == apply::MEDIA_TYPE
 }
 
 pub(crate) async fn patch(ask: &Ask) -> Result<Answer> {
+    if is_apply(ask) {
+        return apply::apply(ask).await;
+    }
     let options = options(ask)?;
     let patch = Patch::of(ask)?;
     let resource = &ask.resource;

@@ -14,7 +14,7 @@ use crate::value::{as_object, child_mut, str_at};
 /// How often a name is generated anew when it is taken.
 const GENERATE_ATTEMPTS: usize = 8;
 
-/// Creates an object out of a decoded body.
+/// Creates an object out of a decoded body, or of what an apply to nothing made.
 ///
 /// # Errors
 /// Whatever stands between a body and the store.

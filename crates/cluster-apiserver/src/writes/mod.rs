@@ -30,7 +30,7 @@ use crate::value::{MAX_DEPTH, as_object, child_mut, is_deeper_than, str_at};
 
 pub(crate) use create::create;
 pub(crate) use delete::{DeleteOptions, Deleted, Propagation, delete};
-pub(crate) use ownership::Next;
+pub(crate) use ownership::{Next, Refused};
 pub(crate) use restore::restore;
 pub(crate) use update::update;
 

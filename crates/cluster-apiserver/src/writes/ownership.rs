@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Context;
-use crate::fields::{Managed, Ownership, Place, Reach, Versions, managed};
+use crate::fields::{Applied, Conflicts, Managed, Ownership, Place, Reach, Versions, last_applied, managed};
 use crate::registry::{Catalogue, Resource};
 use crate::value::{as_object, at, str_at};
 
@@ -19,6 +19,15 @@ pub(crate) enum Next {
     Changed(Value),
     /// Its managedFields say already whose it is.
     Owned(Value),
+}
+
+/// Why an apply is not carried out.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// Others own what it would change.
+    Conflicts(Conflicts),
+    /// Whose the object is cannot be read.
+    Unreadable(managed::Unreadable),
 }
 
 /// A resource in all its versions.
@@ -96,6 +105,47 @@ impl Context<'_> {
             return None;
         }
         self.owning(|ownership| ownership.update(old, new, managed)).to_value()
+    }
+
+    /// Applies `config` to an object, which is `None` if it is to be created.
+    ///
+    /// # Errors
+    /// Others own what would change, or whose it is cannot be read.
+    pub(crate) fn apply(
+        &self,
+        live: Option<&Value>,
+        config: &Value,
+        is_forced: bool,
+    ) -> std::result::Result<Value, Refused> {
+        let empty = self.resource.empty();
+        let mut live = live.cloned().unwrap_or_else(|| empty.clone());
+        let managed = take_fields(&mut live).as_ref().map(Managed::parse).transpose().map_err(Refused::Unreadable)?;
+        let managed = managed.unwrap_or_default();
+        let apply =
+            |is_forced| self.owning(|ownership| ownership.apply(&live, config, managed.clone(), &empty, is_forced));
+        let is_kubectl = self.manager == last_applied::MANAGER;
+        let applied = match apply(is_forced) {
+            Err(conflicts) if is_kubectl => match self.others_conflicts(&live, conflicts) {
+                conflicts if conflicts.is_empty() => apply(true),
+                conflicts => Err(conflicts),
+            },
+            applied => applied,
+        };
+        let Applied { mut object, managed } = applied.map_err(Refused::Conflicts)?;
+        if is_kubectl {
+            last_applied::refresh(&mut object, config);
+        }
+        put_fields(&mut object, managed.to_value());
+        Ok(object)
+    }
+
+    /// The conflicts that are not with what kubectl itself applied before servers could.
+    fn others_conflicts(&self, live: &Value, mut conflicts: Conflicts) -> Conflicts {
+        if let Some(own) = self.resource.place().and_then(|place| last_applied::fields(place, live)) {
+            conflicts.values_mut().for_each(|set| *set = set.difference(&own));
+            conflicts.retain(|_, set| !set.is_empty());
+        }
+        conflicts
     }
 
     fn owning<T>(&self, then: impl FnOnce(Ownership<'_>) -> T) -> T {

@@ -32,6 +32,13 @@ fn the_text_of_kubernetes_survives() {
     }
 }
 
+#[test]
+fn paths_are_listed_by_level() {
+    let paths = set(json!({"f:a": {"f:b": {}}, "f:c": {".": {}, "f:d": {}}})).paths();
+    let shown: Vec<String> = paths.iter().map(|path| path.iter().map(ToString::to_string).collect()).collect();
+    assert_eq!(shown, [".c", ".a.b", ".c.d"]);
+}
+
 fn element() -> impl Strategy<Value = Element> {
     prop_oneof![
         "[abc]".prop_map(|name| Element::field(&name)),
@@ -66,6 +73,11 @@ proptest! {
         prop_assert!(a.difference(&a).is_empty());
         prop_assert!(a.difference(&b).intersection(&b).is_empty());
         prop_assert!(a.recursive_difference(&b).difference(&a.difference(&b)).is_empty());
+        for path in a.paths() {
+            prop_assert!(a.has(&path) && a.union(&b).has(&path));
+            prop_assert_eq!(a.difference(&b).has(&path), !b.has(&path));
+            prop_assert_eq!(a.intersection(&b).has(&path), b.has(&path));
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::crd::json_path;
 use crate::field_error::FieldError;
-use crate::fields::Managed;
+use crate::fields::{Managed, Place};
 use crate::http::query::WriteOptions;
 use crate::kinds::selector;
 use crate::negotiate::decode;
@@ -17,9 +17,10 @@ use crate::status::{Result, StatusError, top};
 use crate::store::ObjectKey;
 use crate::strict;
 use crate::value::{at, i64_at, object_at, str_at};
+use crate::verbs::apply::{self, Config};
 use crate::verbs::patch::{self, Patch};
 use crate::verbs::{Answer, Ask, Content};
-use crate::writes::{self, Next};
+use crate::writes::{self, Next, Refused};
 use owners::ScaleOwners;
 
 pub(super) fn get(ask: &Ask) -> Result<Answer> {
@@ -75,6 +76,12 @@ fn selector_text(selector: &Value) -> String {
 pub(super) async fn write(ask: &Ask) -> Result<Answer> {
     let resource = &ask.resource;
     let (options, change) = match ask.verb {
+        "patch" if patch::is_apply(ask) => {
+            let options = patch::options(ask)?;
+            let place = owners::scale_type().map(Place::Message);
+            let config = Config::of(ask, options.field_validation, place, "autoscaling/v1", "Scale")?;
+            (options, Change::Apply(config))
+        }
         "patch" => (patch::options(ask)?, Change::Patch(Patch::of(ask)?)),
         _ => {
             let options = WriteOptions::parse(&ask.query, "UpdateOptions")?;
@@ -88,6 +95,11 @@ pub(super) async fn write(ask: &Ask) -> Result<Answer> {
         let object = Managed::parse(&old["metadata"]["managedFields"]).unwrap_or_default();
         let owners = ScaleOwners { context: &context, path: &path, object };
         let (scale, managed) = match &change {
+            Change::Apply(config) => {
+                let applied = owners.apply(&before, &config.object, config.is_forced);
+                let (scale, managed) = applied.map_err(|conflicts| apply::refuse(Refused::Conflicts(conflicts)))?;
+                (typed(scale)?, managed)
+            }
             Change::Replace(scale) => (scale.clone(), owners.update(&before, scale)),
             Change::Patch(patch) => {
                 let scale = typed(patch.apply(owners::scale_type(), &before)?)?;
@@ -113,6 +125,7 @@ pub(super) async fn write(ask: &Ask) -> Result<Answer> {
 enum Change {
     Replace(Value),
     Patch(Patch),
+    Apply(Config),
 }
 
 /// What a patch made of a scale, as a scale.

@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use crate::facts;
-use crate::fields::{Element, FieldSet, Managed, Manager, OneVersion, Owned, Ownership, Place, Reach};
+use crate::fields::{Conflicts, Element, FieldSet, Managed, Manager, OneVersion, Owned, Ownership, Place, Reach};
 use crate::writes::Context;
 
 /// The version that scales are of.
@@ -33,6 +33,17 @@ impl ScaleOwners<'_> {
         // Where nobody owns the replicas nobody is told of who sets them.
         let after = if scale.0.is_empty() { scale } else { self.owning(|scales| scales.update(old, new, scale)) };
         self.of_object(after)
+    }
+
+    /// A configuration laid over a scale, and the object's managers after that.
+    ///
+    /// # Errors
+    /// Others own the replicas.
+    pub(super) fn apply(self, live: &Value, config: &Value, is_forced: bool) -> Result<(Value, Managed), Conflicts> {
+        let empty = scale_type().map(facts::canonical::zero_message).unwrap_or_default();
+        let scale = self.of_scale();
+        let applied = self.owning(|scales| scales.apply(live, config, scale, &empty, is_forced))?;
+        Ok((applied.object, self.of_object(applied.managed)))
     }
 
     fn owning<T>(&self, then: impl FnOnce(Ownership<'_>) -> T) -> T {
