@@ -1,5 +1,6 @@
 //! `metadata.managedFields`: who owns which fields of an object, and since when.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
@@ -31,7 +32,7 @@ impl Operation {
 }
 
 /// Whose entry it is. Whoever applies has one entry, in whatever version.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Manager {
     pub(crate) name: String,
     pub(crate) operation: Operation,
@@ -41,6 +42,10 @@ pub(crate) struct Manager {
 }
 
 impl Manager {
+    fn order(&self) -> impl Ord {
+        (&self.name, self.operation, &self.api_version, self.subresource.is_empty(), &self.subresource)
+    }
+
     /// The manager of a write.
     pub(crate) fn new(name: &str, operation: Operation, api_version: &str, subresource: &str) -> Self {
         let api_version = if operation == Operation::Apply { "" } else { api_version };
@@ -50,6 +55,19 @@ impl Manager {
             api_version: api_version.to_owned(),
             subresource: subresource.to_owned(),
         }
+    }
+}
+
+/// The order in which conflicts name them: of one name and operation, the object itself comes after its subresources.
+impl Ord for Manager {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.order().cmp(&other.order())
+    }
+}
+
+impl PartialOrd for Manager {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

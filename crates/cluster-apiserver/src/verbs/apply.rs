@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::patch::options;
+use super::patch::{options, refuse_nameless};
 use super::{Answer, Ask};
 use crate::authz::Attributes;
 use crate::field_error::FieldError;
@@ -126,11 +126,11 @@ async fn create(ask: &Ask, context: &Context<'_>, config: &Config) -> Result<Wri
         return Err(StatusError::conflict(&resource.group, &resource.plural, name, &why));
     }
     let given = str_at(&config.object, &["metadata", "name"]);
+    if given.is_empty() {
+        return Err(refuse_nameless(name));
+    }
     if given != name {
-        let message = match given {
-            "" => format!("the name of the object ({name} based on URL) was undeterminable: name must be provided"),
-            given => format!("the name of the object ({given}) does not match the name on the URL ({name})"),
-        };
+        let message = format!("the name of the object ({given}) does not match the name on the URL ({name})");
         return Err(StatusError::bad_request(message));
     }
     writes::create(context, next).await

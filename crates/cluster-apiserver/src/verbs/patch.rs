@@ -135,8 +135,10 @@ pub(crate) async fn patch(ask: &Ask) -> Result<Answer> {
     let mut warnings = Vec::new();
     let written = writes::update(&ask.context(options.is_dry_run), &ask.name, &mut |old| {
         let mut new = patch.apply(of, old)?;
-        // Without entries is not without the list, which is what is left of one without entries.
-        if at(&new, &["metadata", "managedFields"]).and_then(Value::as_array).is_some_and(Vec::is_empty) {
+        // Without entries is not without the list, which is what is left of one without entries; but not for custom kinds.
+        if !resource.is_custom()
+            && at(&new, &["metadata", "managedFields"]).and_then(Value::as_array).is_some_and(Vec::is_empty)
+        {
             object_at(&mut new, &["metadata"]).insert("managedFields".to_owned(), json!([{}]));
         }
         check_type(resource, &new)?;
@@ -149,11 +151,21 @@ pub(crate) async fn patch(ask: &Ask) -> Result<Answer> {
                 FieldValidation::Strict => return Err(refuse_fields(&new, &decoded.strict_errors)),
             }
         }
+        if str_at(&decoded.value, &["metadata", "name"]).is_empty() {
+            return Err(refuse_nameless(&ask.name));
+        }
         Ok(Next::Changed(decoded.value))
     })
     .await?;
     warnings.extend(written.warnings.iter().cloned());
     Ok(Answer { warnings, ..Answer::from(written) })
+}
+
+/// The refusal for what has no name and is meant for an object that has one.
+pub(super) fn refuse_nameless(name: &str) -> StatusError {
+    StatusError::bad_request(format!(
+        "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+    ))
 }
 
 pub(crate) fn type_of(resource: &Resource) -> Option<facts::Type> {

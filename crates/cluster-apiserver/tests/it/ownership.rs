@@ -244,6 +244,8 @@ async fn what_cannot_be_applied_says_why() {
         let answer = raw.send(request).await;
         assert_eq!((answer.status.as_u16(), answer.headers.get_all("warning").iter().count()), (code, warnings));
     }
+    let nameless = raw.merge(&path, &json!({"metadata": null})).await;
+    assert_eq!(nameless.status, 400, "{}", nameless.message());
     // YAML is read as well.
     let yaml = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: yaml\ndata:\n  a: '1'\n";
     let request = Request::patch(format!("{CONFIG_MAPS}/yaml?fieldManager=m")).header("content-type", APPLY);
