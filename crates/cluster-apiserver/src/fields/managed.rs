@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::lazy::LazySet;
 use super::set::FieldSet;
 use crate::value::{list_at, str_at};
 
@@ -88,11 +89,18 @@ impl std::fmt::Display for Manager {
 /// What a manager owns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Owned {
-    pub(crate) set: FieldSet,
+    pub(crate) set: LazySet,
     /// The version that the fields are of.
     pub(crate) api_version: String,
     /// When it last took or gave up fields, RFC 3339.
     pub(crate) time: Option<String>,
+}
+
+impl Owned {
+    /// Nothing yet.
+    pub(crate) fn nothing(api_version: &str) -> Self {
+        Self { set: FieldSet::default().into(), api_version: api_version.to_owned(), time: None }
+    }
 }
 
 /// The managers of an object.
@@ -105,23 +113,42 @@ pub(crate) struct Managed(pub(crate) BTreeMap<Manager, Owned>);
 pub(crate) struct Unreadable(String);
 
 impl Managed {
-    /// Reads the list of an object.
+    /// Reads a list that anybody may have written.
     ///
     /// # Errors
     /// An entry is not of its form.
     pub(crate) fn parse(list: &Value) -> Result<Self, Unreadable> {
+        let managed = Self::read(list.clone())?;
+        let read = |(manager, owned): (Manager, Owned)| {
+            let set = match owned.set {
+                LazySet::Unread(fields) => FieldSet::parse(&fields),
+                LazySet::Read(set) => Ok(set),
+            };
+            let set = set.map_err(|error| Unreadable(format!("error decoding set: {error}")))?;
+            Ok((manager, Owned { set: set.into(), ..owned }))
+        };
+        managed.0.into_iter().map(read).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Reads the list of an object of the store, whose sets are read when they are needed. What is not of its form is no list.
+    pub(crate) fn stored(list: Value) -> Self {
+        Self::read(list).unwrap_or_default()
+    }
+
+    fn read(list: Value) -> Result<Self, Unreadable> {
         let mut managed = BTreeMap::new();
-        for (index, entry) in list_at(list, &[]).iter().enumerate() {
-            let operation = match str_at(entry, &["operation"]) {
+        let Value::Array(entries) = list else { return Ok(Self(managed)) };
+        for (index, mut entry) in entries.into_iter().enumerate() {
+            let operation = match str_at(&entry, &["operation"]) {
                 "Apply" => Operation::Apply,
                 "Update" => Operation::Update,
                 _ => return Err(Unreadable("operation must be `Apply` or `Update`".to_owned())),
             };
-            let api_version = str_at(entry, &["apiVersion"]);
+            let api_version = str_at(&entry, &["apiVersion"]).to_owned();
             if api_version.is_empty() {
                 return Err(Unreadable("apiVersion must not be empty".to_owned()));
             }
-            match str_at(entry, &["fieldsType"]) {
+            match str_at(&entry, &["fieldsType"]) {
                 "FieldsV1" => {}
                 "" => return Err(Unreadable(format!("missing fieldsType in managed fields entry {index}"))),
                 other => {
@@ -129,30 +156,26 @@ impl Managed {
                     return Err(Unreadable(format!("invalid fieldsType {other} in managed fields entry {index}")));
                 }
             }
-            // An absent set is empty, as is `{}`; only inside of one is that a leaf.
-            let set = FieldSet::parse(entry.get("fieldsV1").unwrap_or(&Value::Null));
-            let set = set.map_err(|error| Unreadable(format!("error decoding set: {error}")))?;
             let manager = Manager {
-                name: str_at(entry, &["manager"]).to_owned(),
+                name: str_at(&entry, &["manager"]).to_owned(),
                 operation,
-                api_version: if operation == Operation::Apply { String::new() } else { api_version.to_owned() },
-                subresource: str_at(entry, &["subresource"]).to_owned(),
+                api_version: if operation == Operation::Apply { String::new() } else { api_version.clone() },
+                subresource: str_at(&entry, &["subresource"]).to_owned(),
             };
-            let time = Some(str_at(entry, &["time"])).filter(|time| !time.is_empty()).map(str::to_owned);
-            managed.insert(manager, Owned { set, api_version: api_version.to_owned(), time });
+            let time = Some(str_at(&entry, &["time"])).filter(|time| !time.is_empty()).map(str::to_owned);
+            let set = LazySet::Unread(entry.get_mut("fieldsV1").map(Value::take).unwrap_or_default());
+            managed.insert(manager, Owned { set, api_version, time });
         }
         Ok(Self(managed))
     }
 
     /// The list of an object; `None` if nobody manages it.
-    pub(crate) fn to_value(&self) -> Option<Value> {
+    pub(crate) fn into_value(self) -> Option<Value> {
         if self.0.is_empty() {
             return None;
         }
-        let mut entries: Vec<(&Manager, &Owned)> = self.0.iter().collect();
-        entries.sort_by_key(|(manager, owned)| {
-            (manager.operation, owned.time.as_deref(), &manager.name, &owned.api_version, &manager.subresource)
-        });
+        let mut entries: Vec<(Manager, Owned)> = self.0.into_iter().collect();
+        entries.sort_by(|a, b| listed(a).cmp(&listed(b)));
         Some(Value::Array(entries.into_iter().map(|(manager, owned)| entry(manager, owned)).collect()))
     }
 
@@ -183,7 +206,7 @@ impl Managed {
                 && let Some(newer) = self.0.remove(&manager)
                 && let Some(bucket) = self.0.get_mut(&bucket)
             {
-                bucket.set = bucket.set.union(&newer.set);
+                bucket.set = bucket.set.get().union(&newer.set.get()).into();
                 bucket.time = newer.time;
             }
             excess -= 1;
@@ -191,20 +214,25 @@ impl Managed {
     }
 }
 
-fn entry(manager: &Manager, owned: &Owned) -> Value {
+/// The place of an entry in the list.
+fn listed((manager, owned): &(Manager, Owned)) -> impl Ord {
+    (manager.operation, owned.time.as_deref(), &manager.name, &owned.api_version, &manager.subresource)
+}
+
+fn entry(manager: Manager, owned: Owned) -> Value {
     let mut entry = Map::new();
-    let mut text = |name: &str, value: &str| {
+    let mut text = |name: &str, value: String| {
         if !value.is_empty() {
             entry.insert(name.to_owned(), value.into());
         }
     };
-    text("manager", &manager.name);
-    text("operation", manager.operation.as_str());
-    text("apiVersion", &owned.api_version);
-    text("time", owned.time.as_deref().unwrap_or_default());
-    text("fieldsType", "FieldsV1");
-    text("subresource", &manager.subresource);
-    entry.insert("fieldsV1".to_owned(), owned.set.to_value());
+    text("manager", manager.name);
+    text("operation", manager.operation.as_str().to_owned());
+    text("apiVersion", owned.api_version);
+    text("time", owned.time.unwrap_or_default());
+    text("fieldsType", "FieldsV1".to_owned());
+    text("subresource", manager.subresource);
+    entry.insert("fieldsV1".to_owned(), owned.set.into_value());
     Value::Object(entry)
 }
 
@@ -246,11 +274,11 @@ mod tests {
             entry_of("a", "Update", "2024-01-02T00:00:00Z", json!({"f:b": {}})),
             entry_of("c", "Apply", "2024-01-03T00:00:00Z", json!({"f:c": {}})),
         ]);
-        let sorted = Managed::parse(&list).expect("list").to_value().expect("entries");
+        let sorted = Managed::parse(&list).expect("list").into_value().expect("entries");
         assert_eq!(sorted, json!([list[2], list[0], list[1]]));
-        assert_eq!(Managed::parse(&sorted).expect("list").to_value(), Some(sorted));
+        assert_eq!(Managed::parse(&sorted).expect("list").into_value(), Some(sorted));
         assert_eq!(Managed::parse(&Value::Null), Ok(Managed::default()));
-        assert_eq!(Managed::default().to_value(), None);
+        assert_eq!(Managed::default().into_value(), None);
     }
 
     #[test]
@@ -282,7 +310,7 @@ mod tests {
         assert_eq!(managed.0.len(), 10);
         let bucket = Manager::new(OLD_UPDATERS, Operation::Update, "v1", "");
         let merged = managed.0.get(&bucket).expect("bucket");
-        assert_eq!(merged.set.to_value(), json!({"f:1": {}, "f:2": {}, "f:3": {}}));
+        assert_eq!(merged.set.clone().into_value(), json!({"f:1": {}, "f:2": {}, "f:3": {}}));
         assert_eq!(merged.time, Some(time(3)));
         let before = managed.clone();
         managed.cap();

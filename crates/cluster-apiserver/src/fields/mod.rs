@@ -5,7 +5,7 @@
 //! what an applier named before and names no more goes away, unless somebody else owns it.
 //!
 //! ```text
-//! element ─► set ─► managed ────────────► owners: update, apply
+//! element ─► set ─► lazy ─► managed ─────► owners: update, apply
 //! schema ─► compare, of, merge, remove ──────┘
 //! ```
 //! All of this is pure. [`crate::writes`] calls it: an object's managedFields are taken apart, updated and put back around the other steps of a
@@ -14,6 +14,7 @@
 pub(crate) mod compare;
 pub(crate) mod element;
 pub(crate) mod last_applied;
+pub(crate) mod lazy;
 pub(crate) mod managed;
 mod merge;
 pub(crate) mod of;
@@ -25,6 +26,6 @@ pub(crate) mod set;
 pub(crate) use element::Element;
 pub(crate) use managed::{Managed, Manager, Owned};
 pub(crate) use of::errors_of;
-pub(crate) use owners::{Applied, Conflicts, OneVersion, Ownership, Reach, Versions};
+pub(crate) use owners::{Applied, Conflicts, OneVersion, Ownership, Reach, Updated, Versions};
 pub(crate) use schema::Place;
 pub(crate) use set::FieldSet;

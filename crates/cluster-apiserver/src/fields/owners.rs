@@ -7,6 +7,7 @@
 //! Specified by structured-merge-diff's `merge.Updater` and the managers around it in apimachinery's `managedfields`.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
@@ -99,12 +100,18 @@ pub(crate) struct Ownership<'a> {
 /// What an apply would change of what others own.
 pub(crate) type Conflicts = BTreeMap<Manager, FieldSet>;
 
-/// What a change takes from a manager.
-struct Taken {
-    /// What it owned of what changes.
+/// What changes, or what a manager owns of that.
+struct Change {
     changed: FieldSet,
-    /// All that goes away.
     removed: FieldSet,
+}
+
+/// What an update comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Updated {
+    pub(crate) managed: Managed,
+    /// Whether more than times differ from before.
+    pub(crate) differs: bool,
 }
 
 /// What an apply comes to.
@@ -116,31 +123,35 @@ pub(crate) struct Applied {
 
 impl Ownership<'_> {
     /// Who owns what after an update from `old` to `new`, neither of which contains managedFields.
-    pub(crate) fn update(&self, old: &Value, new: &Value, managed: Managed) -> Managed {
+    pub(crate) fn update(&self, old: &Value, new: &Value, managed: Managed) -> Updated {
         self.update_by(self.manager, old, new, managed)
     }
 
-    fn update_by(&self, manager: &str, old: &Value, new: &Value, managed: Managed) -> Managed {
-        let Some(difference) = self.difference(self.api_version, old, new) else { return managed };
-        let mut managed = managed;
+    fn update_by(&self, manager: &str, old: &Value, new: &Value, mut managed: Managed) -> Updated {
+        let difference = self.difference(self.api_version, old, new).unwrap_or_default();
         // A change of nothing leaves all as it is; versions do not matter then.
-        if !difference.is_empty() {
-            let taken = self.taken_from_others(None, &difference, old, new, &mut managed);
-            give_up(&mut managed, &taken);
+        if difference.is_empty() {
+            return Updated { managed, differs: false };
         }
-        let changed = self.reach.filter(&difference.changed()).difference(&never_owned());
+        let manager = Manager::new(manager, Operation::Update, self.api_version, self.subresource);
+        let changed = self.reach.filter(&difference.changed()).difference(&NEVER_OWNED);
+        let count = managed.0.len();
+        // The writer's own entry gets what changes in any case.
+        let mut taken = self.taken_from(&difference, old, new, &mut managed);
+        if let Some(own) = taken.get_mut(&manager) {
+            own.changed = own.changed.difference(&changed);
+        }
+        let mut differs = give_up(&mut managed, &taken) || managed.0.len() != count;
         if !changed.is_empty() {
-            let manager = Manager::new(manager, Operation::Update, self.api_version, self.subresource);
-            let before = managed.0.remove(&manager).map(|owned| owned.set).unwrap_or_default();
-            let owned = Owned {
-                set: before.union(&changed),
-                api_version: self.api_version.to_owned(),
-                time: Some(self.now.to_owned()),
-            };
-            managed.0.insert(manager, owned);
+            let own = managed.0.entry(manager).or_insert_with(|| Owned::nothing(self.api_version));
+            if own.set.intersection(&changed) != changed {
+                own.set = own.set.get().union(&changed).into();
+                differs = true;
+            }
+            own.time = Some(self.now.to_owned());
         }
         managed.cap();
-        managed
+        Updated { managed, differs }
     }
 
     /// What an apply of `config` to `live` comes to. `empty` is an object of the type in which nothing is set.
@@ -157,7 +168,7 @@ impl Ownership<'_> {
     ) -> Result<Applied, Conflicts> {
         let mut managed = managed;
         if managed.0.is_empty() {
-            managed = self.update_by(BEFORE_FIRST_APPLY, empty, live, managed);
+            managed = self.update_by(BEFORE_FIRST_APPLY, empty, live, managed).managed;
         }
         let Some(place) = self.versions.place(self.api_version) else {
             return Ok(Applied { object: live.clone(), managed });
@@ -166,14 +177,15 @@ impl Ownership<'_> {
         let merged = merge(place, live, config);
         let set = self.reach.filter(&fields_of(place, config));
         let time = managed.0.get(&manager).and_then(|owned| owned.time.clone());
-        let owned = Owned { set, api_version: self.api_version.to_owned(), time };
+        let owned = Owned { set: set.into(), api_version: self.api_version.to_owned(), time };
         let last = managed.0.insert(manager.clone(), owned);
         let object = match last {
             Some(last) if !last.set.is_empty() => self.prune(merged, &managed, &last),
             _ => merged,
         };
         let difference = self.difference(self.api_version, live, &object).unwrap_or_default();
-        let taken = self.taken_from_others(Some(&manager), &difference, live, &object, &mut managed);
+        let own = managed.0.remove(&manager);
+        let taken = self.taken_from(&difference, live, &object, &mut managed);
         let would_change = taken.iter().filter(|(_, taken)| !taken.changed.is_empty());
         let would_change: Conflicts =
             would_change.map(|(manager, taken)| (manager.clone(), taken.changed.clone())).collect();
@@ -181,14 +193,16 @@ impl Ownership<'_> {
             return Err(would_change);
         }
         give_up(&mut managed, &taken);
-        if let Some(owned) = managed.0.get_mut(&manager) {
-            owned.set = owned.set.difference(&never_owned());
+        if let Some(mut owned) = own {
+            owned.set = owned.set.get().difference(&NEVER_OWNED).into();
             // Whoever changes nothing has not been here.
             if object != *live {
                 owned.time = Some(self.now.to_owned());
             }
+            if !owned.set.is_empty() {
+                managed.0.insert(manager, owned);
+            }
         }
-        managed.0.retain(|_, owned| !owned.set.is_empty());
         Ok(Applied { object, managed })
     }
 
@@ -203,30 +217,29 @@ impl Ownership<'_> {
         Some(difference.filtered(|set| self.reach.filter(set)))
     }
 
-    /// For each manager but one: what it owns of what changes, and all that goes away. Managers of versions that are gone go too.
-    fn taken_from_others(
+    /// What a change takes from each manager. Managers of versions that are gone go too.
+    fn taken_from(
         &self,
-        but: Option<&Manager>,
         difference: &Comparison,
         old: &Value,
         new: &Value,
         managed: &mut Managed,
-    ) -> BTreeMap<Manager, Taken> {
-        let mut versions: BTreeMap<String, Option<Comparison>> = BTreeMap::new();
-        versions.insert(self.api_version.to_owned(), Some(difference.clone()));
-        let mut owned_by = BTreeMap::new();
+    ) -> BTreeMap<Manager, Change> {
+        let of = |difference: Comparison| Change { changed: difference.changed(), removed: difference.removed };
+        let mut versions: BTreeMap<String, Option<Change>> = BTreeMap::new();
+        versions.insert(self.api_version.to_owned(), Some(of(difference.clone())));
+        let mut taken = BTreeMap::new();
         managed.0.retain(|manager, owned| {
-            if but == Some(manager) {
-                return true;
+            if !versions.contains_key(&owned.api_version) {
+                versions.insert(owned.api_version.clone(), self.difference(&owned.api_version, old, new).map(of));
             }
-            let version = versions.entry(owned.api_version.clone());
-            let difference = version.or_insert_with(|| self.difference(&owned.api_version, old, new));
-            let Some(difference) = difference else { return false };
-            let changed = owned.set.intersection(&difference.changed());
-            owned_by.insert(manager.clone(), Taken { changed, removed: difference.removed.clone() });
+            let Some(Some(change)) = versions.get(&owned.api_version) else { return false };
+            let changed = owned.set.intersection(&change.changed);
+            let removed = owned.set.intersection(&change.removed);
+            taken.insert(manager.clone(), Change { changed, removed });
             true
         });
-        owned_by
+        taken
     }
 
     /// The merged object without what its applier owned last time, does not name this time, and nobody else owns.
@@ -234,14 +247,14 @@ impl Ownership<'_> {
         let Some(place) = self.versions.place(&last.api_version) else { return merged };
         let is_other_version = last.api_version != self.api_version;
         let merged = if is_other_version { self.versions.convert(&merged, &last.api_version) } else { merged };
-        let last_set = with_named_fields(place, &last.set);
+        let last_set = with_named_fields(place, &last.set.get());
         let all = with_named_fields(place, &fields_of(place, &merged));
         let rest_of = |object: &Value| with_named_fields(place, &fields_of(place, object));
         // What is still owned comes back, by whomever it is.
         let mut pruned = remove(place, &merged, &last_set);
         let mut still_owned = FieldSet::default();
         for owned in managed.0.values() {
-            still_owned = still_owned.union(&owned.set);
+            still_owned = still_owned.union(&owned.set.get());
         }
         let kept = rest_of(&pruned).union(&with_named_fields(place, &still_owned));
         pruned = remove(place, &merged, &all.difference(&kept));
@@ -252,20 +265,23 @@ impl Ownership<'_> {
     }
 }
 
-/// Takes from each manager what it owned of a change and what is gone.
-fn give_up(managed: &mut Managed, changes: &BTreeMap<Manager, Taken>) {
+/// Takes from each manager what it owned of a change; answers whether that was anything.
+fn give_up(managed: &mut Managed, taken: &BTreeMap<Manager, Change>) -> bool {
+    let mut is_any = false;
     managed.0.retain(|manager, owned| {
-        if let Some(Taken { changed, removed }) = changes.get(manager)
+        if let Some(Change { changed, removed }) = taken.get(manager)
             && !(changed.is_empty() && removed.is_empty())
         {
-            owned.set = owned.set.difference(changed).difference(removed);
+            owned.set = owned.set.get().difference(changed).difference(removed).into();
+            is_any = true;
         }
         !owned.set.is_empty()
     });
+    is_any
 }
 
 /// What is nobody's, because the server sets it or the path says it.
-fn never_owned() -> FieldSet {
+static NEVER_OWNED: LazyLock<FieldSet> = LazyLock::new(|| {
     FieldSet::of_fields(&[
         &["apiVersion"],
         &["kind"],
@@ -280,7 +296,7 @@ fn never_owned() -> FieldSet {
         &["metadata", "managedFields"],
         &["metadata", "resourceVersion"],
     ])
-}
+});
 
 #[cfg(test)]
 mod tests;

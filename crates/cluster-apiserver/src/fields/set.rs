@@ -50,6 +50,7 @@ impl FieldSet {
     }
 
     /// Whether the field at a path is in it.
+    #[cfg(test)]
     pub(crate) fn has(&self, path: &[Element]) -> bool {
         match path.split_first() {
             None => false,
@@ -107,6 +108,18 @@ impl FieldSet {
             (Some(a), Some(b)) => (a.is_member && b.is_member, a.below.intersection(&b.below)),
             _ => (false, Self::default()),
         })
+    }
+
+    /// What of this is in a set of the form of managedFields, which is not read for it.
+    pub(crate) fn found_in(&self, fields: &Value) -> Self {
+        let mut found = Self::default();
+        let Value::Object(fields) = fields else { return found };
+        for node in &self.nodes {
+            let Some(value) = fields.get(&node.element.to_text()) else { continue };
+            let is_there = value.as_object().is_none_or(|below| below.is_empty() || below.contains_key("."));
+            found.put(node.element.clone(), node.is_member && is_there, node.below.found_in(value));
+        }
+        found
     }
 
     /// What is in this and not in the other; a field that the other has does not take what is below it along.

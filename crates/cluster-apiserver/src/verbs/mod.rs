@@ -127,7 +127,7 @@ impl Ask {
             subresource: &self.subresource,
             now: &self.core.now_text(),
         };
-        ownership.update(&facts::canonical::zero_message(of), object, Managed::default()).to_value()
+        ownership.update(&facts::canonical::zero_message(of), object, Managed::default()).managed.into_value()
     }
 
     /// Where the asked-for objects are in their table.

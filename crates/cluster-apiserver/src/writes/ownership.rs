@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Context;
-use crate::fields::{Applied, Conflicts, Managed, Ownership, Place, Reach, Versions, last_applied, managed};
+use crate::fields::{Applied, Conflicts, Managed, Ownership, Place, Reach, Updated, Versions, last_applied, managed};
 use crate::registry::{Catalogue, Resource};
 use crate::value::{as_object, at, str_at};
 
@@ -19,6 +19,25 @@ pub(crate) enum Next {
     Changed(Value),
     /// Its managedFields say already whose it is.
     Owned(Value),
+}
+
+/// The managedFields of an object after a write.
+pub(super) struct Fields {
+    pub(super) list: Option<Value>,
+    /// Whether more than times differ from before.
+    pub(super) differs: bool,
+}
+
+impl Fields {
+    /// Those that came with the object.
+    pub(super) fn settled(before: Option<&Value>, after: Option<Value>) -> Self {
+        let differs = match (before, &after) {
+            (None, None) => false,
+            (Some(before), Some(after)) => !managed::is_same_but_times(before, after),
+            _ => true,
+        };
+        Self { list: after, differs }
+    }
 }
 
 /// Why an apply is not carried out.
@@ -73,7 +92,7 @@ impl Context<'_> {
     /// The managedFields of a new object; `given` are those that came with it.
     pub(super) fn fields_of_new(&self, object: &Value, given: Option<&Value>) -> Option<Value> {
         let managed = given.and_then(|given| Managed::parse(given).ok()).unwrap_or_default();
-        self.owning(|ownership| ownership.update(&self.resource.empty(), object, managed)).to_value()
+        self.owning(|ownership| ownership.update(&self.resource.empty(), object, managed)).managed.into_value()
     }
 
     /// The managedFields of an object after a change; `before` are those of the old one, `given` those that came with the new one.
@@ -81,30 +100,26 @@ impl Context<'_> {
         &self,
         old: &Value,
         new: &Value,
-        before: Option<&Value>,
-        given: Option<&Value>,
-    ) -> Option<Value> {
-        // A subresource writes its own part only.
-        let given = given.filter(|_| self.subresource.is_empty());
-        if given.is_some_and(managed::is_reset) {
-            return None;
+        before: Option<Value>,
+        given: Option<Value>,
+    ) -> Fields {
+        // A subresource writes its own part only; and whoever leaves them out, or sends them back, means that they stay.
+        let given = given.filter(|given| self.subresource.is_empty() && before.as_ref() != Some(given));
+        if given.as_ref().is_some_and(managed::is_reset) {
+            return Fields::settled(before.as_ref(), None);
         }
-        let given =
-            given.and_then(|given| Some((given, Managed::parse(given).ok().filter(|given| !given.0.is_empty())?)));
+        let given = given.and_then(|given| Managed::parse(&given).ok()).filter(|given| !given.0.is_empty());
+        if let Some(given) = given {
+            let after = self.owning(|ownership| ownership.update(old, new, given)).managed.into_value();
+            return Fields::settled(before.as_ref(), after);
+        }
+        // Nobody is told of where nobody was known before.
+        let Some(before) = before else { return Fields { list: None, differs: false } };
         if old == new {
-            return given.map(|(given, _)| given).or(before).cloned();
+            return Fields { list: Some(before), differs: false };
         }
-        // Whoever leaves them out means that they stay.
-        let managed = match (given, before) {
-            (Some((_, given)), _) => given,
-            (None, Some(before)) => Managed::parse(before).unwrap_or_default(),
-            (None, None) => Managed::default(),
-        };
-        // Nobody is told of who was not known before.
-        if managed.0.is_empty() {
-            return None;
-        }
-        self.owning(|ownership| ownership.update(old, new, managed)).to_value()
+        let Updated { managed, differs } = self.owning(|ownership| ownership.update(old, new, Managed::stored(before)));
+        Fields { list: managed.into_value(), differs }
     }
 
     /// Applies `config` to an object, which is `None` if it is to be created.
@@ -135,7 +150,7 @@ impl Context<'_> {
         if is_kubectl {
             last_applied::refresh(&mut object, config);
         }
-        put_fields(&mut object, managed.to_value());
+        put_fields(&mut object, managed.into_value());
         Ok(object)
     }
 
@@ -163,16 +178,6 @@ impl Context<'_> {
     fn reach(&self) -> Reach {
         self.resource.reach(self.subresource)
     }
-}
-
-/// Whether two objects, with managedFields beside them, are the same but for the times in those.
-pub(super) fn is_same(old: &Value, before: Option<&Value>, new: &Value, after: Option<&Value>) -> bool {
-    let same_fields = match (before, after) {
-        (None, None) => true,
-        (Some(before), Some(after)) => before == after || managed::is_same_but_times(before, after),
-        _ => false,
-    };
-    same_fields && old == new
 }
 
 /// Whether an object has managedFields.

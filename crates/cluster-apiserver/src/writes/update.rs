@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::ownership::{Next, has_fields, is_same, put_fields, take_fields};
+use super::ownership::{Fields, Next, has_fields, put_fields, take_fields};
 use super::{Context, MAX_OBJECT_BYTES, Outcome, Written, drop_self_link, match_namespace};
 use crate::admit::Operation;
 use crate::authz::escalation;
@@ -29,6 +29,7 @@ pub(crate) async fn update(
 ) -> Result<Written> {
     let Context { core, resource, .. } = context;
     let key = context.key(name);
+    let mut keeps_fields = true;
     for _ in 0..ATTEMPTS {
         let head = core.store.head(&resource.table, &key);
         let Some(stored) = head.object else {
@@ -39,17 +40,20 @@ pub(crate) async fn update(
         let prepared = match transform(&old) {
             Ok(next) => {
                 let fields = take_fields(&mut old);
-                prepare(context, name, &old, fields.as_ref(), next).await
+                prepare(context, name, &old, fields, next).await
             }
             Err(refused) => Err(refused),
         };
-        let Prepared { object, is_owned, warnings, fate, addresses: _addresses } = match prepared {
+        let Prepared { mut object, is_owned, warnings, fate, addresses: _addresses } = match prepared {
             Ok(prepared) => prepared,
             Err(refused) => {
                 context.settle(name, head.unpublished).await?;
                 return Err(refused);
             }
         };
+        if !keeps_fields {
+            take_fields(&mut object);
+        }
         let done = |outcome| Ok(Written { outcome, warnings, is_created: false });
         if fate == Fate::Unchanged {
             context.settle(name, head.unpublished).await?;
@@ -58,15 +62,18 @@ pub(crate) async fn update(
         if context.is_dry_run {
             return done(Outcome::Loose(object));
         }
-        let mut committed = commit(context, &stored, &old, &object, fate).await;
-        if let (Err(CommitError::TooLarge(_)), false, true) = (&committed, is_owned, has_fields(&object)) {
-            let mut smaller = object.clone();
-            take_fields(&mut smaller);
-            committed = commit(context, &stored, &old, &smaller, fate).await;
+        if fate == Fate::Vanishes {
+            match context.commit_deletion(stored.key.clone(), Expected::At(stored.revision), &object).await {
+                Ok(_) => return done(Outcome::Loose(object)),
+                Err(CommitError::Conflict(_) | CommitError::Missing) => continue,
+                Err(error) => return Err(context.refusal(name, &error)),
+            }
         }
-        match committed {
-            Ok(Some(stored)) => return done(Outcome::Stored(stored)),
-            Ok(None) => return done(Outcome::Loose(object)),
+        let may_shrink = !is_owned && has_fields(&object);
+        match commit(context, &stored, &old, object).await {
+            Ok(stored) => return done(Outcome::Stored(stored)),
+            // It may do without an account of its owners.
+            Err(CommitError::TooLarge(_)) if may_shrink => keeps_fields = false,
             // Somebody else was faster: look again. Whether that is a conflict the transform's revision says.
             Err(CommitError::Conflict(_) | CommitError::Missing) => {}
             Err(error) => return Err(context.refusal(name, &error)),
@@ -101,7 +108,7 @@ async fn prepare(
     context: &Context<'_>,
     name: &str,
     old: &Value,
-    before: Option<&Value>,
+    before: Option<Value>,
     next: Next,
 ) -> Result<Prepared> {
     let Context { core, resource, .. } = context;
@@ -115,7 +122,11 @@ async fn prepare(
     match_names(context, name, &mut new)?;
     match_identity(context, name, old, &mut new)?;
     resource.default(&mut new);
-    let fields = if is_owned { given } else { context.fields_of_changed(old, &new, before, given.as_ref()) };
+    let fields = if is_owned {
+        Fields::settled(before.as_ref(), given)
+    } else {
+        context.fields_of_changed(old, &new, before, given)
+    };
     let mut warnings = Vec::new();
     let mut new = context.mutate(new, Some(old), &mut warnings)?;
     let addresses = core.service_ips.allocate(context, &mut new, Some(old)).await?;
@@ -125,10 +136,10 @@ async fn prepare(
     context.validate(Operation::Update, &new, Some(old), &mut warnings)?;
     let fate = match fate(context, old, &new) {
         Fate::Vanishes => Fate::Vanishes,
-        _ if is_same(old, before, &new, fields.as_ref()) => Fate::Unchanged,
+        _ if !fields.differs && *old == new => Fate::Unchanged,
         _ => Fate::Changed,
     };
-    put_fields(&mut new, fields);
+    put_fields(&mut new, fields.list);
     Ok(Prepared { object: new, is_owned, warnings, fate, addresses })
 }
 
@@ -195,19 +206,13 @@ fn is_finished_namespace(context: &Context<'_>, old: &Value, new: &Value) -> boo
 
 async fn commit(
     context: &Context<'_>,
-    stored: &Arc<Stored>,
+    stored: &Stored,
     old: &Value,
-    new: &Value,
-    fate: Fate,
-) -> std::result::Result<Option<Arc<Stored>>, CommitError> {
-    let (key, expected) = (stored.key.clone(), Expected::At(stored.revision));
-    if fate == Fate::Vanishes {
-        context.commit_deletion(key, expected, new).await?;
-        return Ok(None);
-    }
-    let durability = context.durability(Some(old), Some(new));
-    let write = context.write_to(key, expected, durability);
+    new: Value,
+) -> std::result::Result<Arc<Stored>, CommitError> {
+    let durability = context.durability(Some(old), Some(&new));
+    let write = context.write_to(stored.key.clone(), Expected::At(stored.revision), durability);
     // One that is larger already may get smaller, or it could never end.
     let max_bytes = MAX_OBJECT_BYTES.max(stored.body.len());
-    context.commit(Write { max_bytes, ..write }, new.clone()).await.map(Some)
+    context.commit(Write { max_bytes, ..write }, new).await
 }

@@ -55,7 +55,11 @@ impl History {
 
     fn update(&mut self, manager: &str, spec: Value) {
         let new = object(spec);
-        self.managed = self.owning(manager, |ownership, old, managed| ownership.update(old, &new, managed));
+        let before = self.managed.clone();
+        let updated = self.owning(manager, |ownership, old, managed| ownership.update(old, &new, managed));
+        let sets = |managed: &Managed| managed.0.iter().map(|(m, o)| (m.clone(), o.set.clone())).collect::<Vec<_>>();
+        assert_eq!(updated.differs, sets(&before) != sets(&updated.managed));
+        self.managed = updated.managed;
         self.object = new;
     }
 
@@ -86,7 +90,7 @@ impl History {
     /// What of the spec each manager owns.
     fn owners(&self) -> Value {
         let entries = self.managed.0.iter().map(|(manager, owned)| {
-            (format!("{} {:?}", manager.name, manager.operation), owned.set.to_value()["f:spec"].clone())
+            (format!("{} {:?}", manager.name, manager.operation), owned.set.clone().into_value()["f:spec"].clone())
         });
         Value::Object(entries.collect())
     }
@@ -192,7 +196,7 @@ fn who_applies_first_to_what_nobody_is_known_to_own() {
 fn managers_of_versions_that_are_gone_go_too() {
     let mut history = History::start();
     history.update("new", json!({"a": "1"}));
-    let old = Owned { set: FieldSet::of_fields(&[&["spec", "b"]]), api_version: "v0".to_owned(), time: None };
+    let old = Owned { set: FieldSet::of_fields(&[&["spec", "b"]]).into(), api_version: "v0".to_owned(), time: None };
     history.managed.0.insert(Manager::new("old", Operation::Update, "v0", ""), old);
     history.update("new", json!({"a": "2"}));
     assert_eq!(history.owners(), json!({"new Update": {".": {}, "f:a": {}}}));
@@ -204,9 +208,9 @@ fn what_is_reset_is_nobodys() {
     history.update("u", json!({"a": "1"}));
     let new = json!({"apiVersion": "v1", "kind": "K", "metadata": {"name": "x", "labels": {"l": "1"}},
         "spec": {"a": "1"}, "status": {"s": 1}});
-    history.managed = history.owning("v", |ownership, old, managed| ownership.update(old, &new, managed));
+    history.managed = history.owning("v", |ownership, old, managed| ownership.update(old, &new, managed)).managed;
     let owned = history.managed.0.values().find(|owned| owned.set.has(&["metadata", "labels"].map(Element::field)));
-    assert_eq!(owned.expect("v").set.to_value(), json!({"f:metadata": {"f:labels": {".": {}, "f:l": {}}}}));
+    assert_eq!(owned.expect("v").set.clone().into_value(), json!({"f:metadata": {"f:labels": {".": {}, "f:l": {}}}}));
     let set = FieldSet::parse(&json!({"f:spec": {"f:containers": {"k:{\"name\":\"c\"}": {".": {}, "f:resources":
         {"f:limits": {}}, "f:image": {}}}, "f:x": {}}, "f:metadata": {"f:labels": {}}}));
     let kept = Reach::Only(&[&["spec", "containers", "*", "resources"]]).filter(&set.expect("set"));

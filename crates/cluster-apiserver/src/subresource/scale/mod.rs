@@ -92,7 +92,7 @@ pub(super) async fn write(ask: &Ask) -> Result<Answer> {
     let context = ask.context(options.is_dry_run);
     let written = writes::update(&context, &ask.name, &mut |old| {
         let before = scale_of(resource, old);
-        let object = Managed::parse(&old["metadata"]["managedFields"]).unwrap_or_default();
+        let object = Managed::stored(old["metadata"]["managedFields"].clone());
         let owners = ScaleOwners { context: &context, path: &path, object };
         let (scale, managed) = match &change {
             Change::Apply(config) => {
@@ -110,7 +110,7 @@ pub(super) async fn write(ask: &Ask) -> Result<Answer> {
         check(&ask.name, &scale)?;
         let mut new = lay_over(&path, old, &scale);
         let metadata = object_at(&mut new, &["metadata"]);
-        match managed.to_value() {
+        match managed.into_value() {
             Some(list) => metadata.insert("managedFields".to_owned(), list),
             None => metadata.remove("managedFields"),
         };

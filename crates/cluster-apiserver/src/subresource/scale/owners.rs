@@ -31,7 +31,8 @@ impl ScaleOwners<'_> {
     pub(super) fn update(self, old: &Value, new: &Value) -> Managed {
         let scale = self.of_scale();
         // Where nobody owns the replicas nobody is told of who sets them.
-        let after = if scale.0.is_empty() { scale } else { self.owning(|scales| scales.update(old, new, scale)) };
+        let after =
+            if scale.0.is_empty() { scale } else { self.owning(|scales| scales.update(old, new, scale)).managed };
         self.of_object(after)
     }
 
@@ -67,7 +68,7 @@ impl ScaleOwners<'_> {
         let path = self.replicas();
         let owners = self.object.0.iter().filter(|(_, owned)| owned.set.has(&path));
         let owners = owners.map(|(manager, owned)| {
-            let set = FieldSet::of_fields(&[&["spec", "replicas"]]);
+            let set = FieldSet::of_fields(&[&["spec", "replicas"]]).into();
             (
                 of_version(manager, API_VERSION),
                 Owned { set, api_version: API_VERSION.to_owned(), time: owned.time.clone() },
@@ -84,14 +85,14 @@ impl ScaleOwners<'_> {
         scale.0.retain(|_, owned| owned.set.has(&[Element::field("spec"), Element::field("replicas")]));
         self.object.0.retain(|manager, owned| {
             if owned.set.has(&path) && scale.0.remove(&of_version(manager, API_VERSION)).is_none() {
-                owned.set = owned.set.difference(&replicas);
+                owned.set = owned.set.get().difference(&replicas).into();
             }
             !owned.set.is_empty()
         });
         let api_version = &self.context.resource.api_version;
         for manager in scale.0.into_keys() {
             // When is not told, as in Kubernetes.
-            let owned = Owned { set: replicas.clone(), api_version: api_version.clone(), time: None };
+            let owned = Owned { set: replicas.clone().into(), api_version: api_version.clone(), time: None };
             self.object.0.insert(of_version(&manager, api_version), owned);
         }
         self.object
