@@ -9,7 +9,7 @@ use crate::instance::{Instance, ensure};
 use crate::place::{self, Place};
 
 /// So many of the recorded cases must agree in their status code.
-const AT_LEAST: u32 = 230;
+const AT_LEAST: u32 = 280;
 
 /// Where.
 #[derive(Args)]

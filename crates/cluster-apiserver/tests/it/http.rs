@@ -194,6 +194,9 @@ async fn odd_requests_are_answered() {
         "\u{0}",
         deep.as_str(),
         "{\"metadata\":{\"labels\":{\"a\":null}}}",
+        "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":[],\"data\":{\"a\":[]}}",
+        "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"ownerReferences\":[null,{}],\"finalizers\":[{},[],null,1]}}",
+        "{\"metadata\":{\"managedFields\":[{\"operation\":\"Update\",\"apiVersion\":\"v1\",\"fieldsType\":\"FieldsV1\",\"fieldsV1\":{\"k:{\":{\"f:\":{}}}}]}}",
         "[{\"op\":\"add\",\"path\":\"/metadata\",\"value\":1}]",
     ];
     for content_type in types {
@@ -202,6 +205,7 @@ async fn odd_requests_are_answered() {
                 (Method::POST, CONFIG_MAPS.to_owned()),
                 (Method::PUT, format!("{CONFIG_MAPS}/a")),
                 (Method::PATCH, format!("{CONFIG_MAPS}/a")),
+                (Method::PATCH, format!("{CONFIG_MAPS}/a?fieldManager=m&force=true")),
                 (Method::DELETE, format!("{CONFIG_MAPS}/nope")),
             ] {
                 let request = Request::builder().method(&method).uri(&path).header("content-type", content_type);

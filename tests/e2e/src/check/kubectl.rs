@@ -54,9 +54,33 @@ pub(super) fn script(kwick: &Instance<'_>) -> Result<String> {
     contains(kwick, &["create", "configmap", "typed", "--from-literal=a=b"], &["configmap/typed created"])?;
     contains(kwick, &["patch", "configmap", "typed", "-p", r#"{"data":{"c":"d"}}"#], &["patched"])?;
     contains(kwick, &["delete", "configmap", "typed"], &["deleted"])?;
+    server_side(kwick, &path)?;
     contains(kwick, &["delete", "ksvc", "typed"], &["deleted"])?;
     refused(kwick, &["get", "ksvc", "typed"], "NotFound")?;
-    Ok(format!("{} commands", READS.len() + 13))
+    Ok(format!("{} commands", READS.len() + 22))
+}
+
+/// What was applied by the client is applied by the server from then on; what others own is a conflict until it is forced.
+fn server_side(kwick: &Instance<'_>, service: &str) -> Result<()> {
+    let file = kwick.folder().with_extension("map.json");
+    let path = file.display().to_string();
+    let write = |data: serde_json::Value| {
+        let map =
+            serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "map"}, "data": data});
+        std::fs::write(&file, map.to_string())
+    };
+    let data = &["get", "configmap", "map", "-o", "jsonpath={.data}"];
+    write(serde_json::json!({"a": "1", "b": "1"}))?;
+    contains(kwick, &["apply", "-f", &path], &["configmap/map created"])?;
+    write(serde_json::json!({"a": "2"}))?;
+    contains(kwick, &["apply", "--server-side", "-f", &path], &["configmap/map serverside-applied"])?;
+    contains(kwick, data, &[r#"{"a":"2"}"#])?;
+    contains(kwick, &["patch", "configmap", "map", "-p", r#"{"data":{"a":"3"}}"#], &["patched"])?;
+    refused(kwick, &["apply", "--server-side", "-f", &path], "conflict with \"kubectl-patch\" using v1: .data.a")?;
+    contains(kwick, &["apply", "--server-side", "--force-conflicts", "-f", &path], &["serverside-applied"])?;
+    contains(kwick, data, &[r#"{"a":"2"}"#])?;
+    contains(kwick, &["delete", "configmap", "map"], &["deleted"])?;
+    contains(kwick, &["apply", "--server-side", "--force-conflicts", "-f", service], &["serverside-applied"])
 }
 
 fn contains(kwick: &Instance<'_>, args: &[&str], expected: &[&str]) -> Result<()> {
