@@ -49,6 +49,9 @@ pub mod spec;
 mod sys;
 mod wire;
 
-pub use client::{Event, Events, ExecHandle, Listening, PodHandle, Refusal, RefusalCode, Sandbox, SandboxError};
+pub use client::{
+    Attachment, Event, Events, ExecHandle, ExecIo, Listening, PodHandle, Refusal, RefusalCode, Sandbox, SandboxError,
+    Terminal,
+};
 pub use spawner::{ChildCommand, NetworkConfig, Owner, SpawnerConfig};
 pub use sys::text::release_text;

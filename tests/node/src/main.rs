@@ -25,8 +25,22 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::from(98),
         },
-        ["serve", port] => match serve(port) {
+        ["serve", port] => match serve(Ipv4Addr::UNSPECIFIED, port) {
             Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::from(98),
+        },
+        ["serve-itself", port] => match serve(Ipv4Addr::LOCALHOST, port) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::from(98),
+        },
+        ["processes"] => {
+            let names = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+            let count = names.filter(|entry| entry.file_name().to_string_lossy().parse::<u32>().is_ok()).count();
+            let _ = writeln!(io::stdout(), "{count}");
+            ExitCode::SUCCESS
+        }
+        ["converse", code] => match converse() {
+            Ok(()) => ExitCode::from(code.parse().unwrap_or(99)),
             Err(_) => ExitCode::from(98),
         },
         _ => ExitCode::from(97),
@@ -49,10 +63,20 @@ fn stay() -> io::Result<()> {
     Ok(())
 }
 
+/// Answers each line of its input, on both outputs, until that ends.
+fn converse() -> io::Result<()> {
+    for line in io::stdin().lines() {
+        let line = line?;
+        writeln!(io::stderr(), "complains of {line}")?;
+        writeln!(io::stdout(), "heard {line}")?;
+    }
+    writeln!(io::stdout(), "end of input")
+}
+
 /// Answers `GET /env/NAME` with a variable, `GET /file/PATH` with a file, `GET /stat/PATH` with its mode and whose it is, `GET /write/PATH`
 /// once it has written one, until SIGTERM.
-fn serve(port: &str) -> io::Result<()> {
-    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port.parse().unwrap_or_default()))?;
+fn serve(ip: Ipv4Addr, port: &str) -> io::Result<()> {
+    let listener = TcpListener::bind((ip, port.parse().unwrap_or_default()))?;
     writeln!(io::stdout(), "listening on {port}")?;
     let mut signals = signal_hook::iterator::Signals::new([15])?;
     std::thread::spawn(move || {

@@ -27,6 +27,9 @@ pub enum SandboxError {
     /// This process may not open as many files as the answer brings: what it asked for is not to be had, all else goes on.
     #[error("this process may not open more files (its limit is RLIMIT_NOFILE)")]
     NoRoom,
+    /// A terminal that the answer brought cannot be used.
+    #[error("using a terminal")]
+    Terminal(#[source] std::io::Error),
     /// The answer is not one to this request.
     #[error("the spawner's answer does not fit the request")]
     Unexpected,

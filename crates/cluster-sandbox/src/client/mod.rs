@@ -9,6 +9,7 @@
 
 mod connection;
 mod error;
+mod talk;
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -19,14 +20,15 @@ use base_rt::{Clock, Tasks};
 use tokio::sync::mpsc;
 
 use crate::spec::{
-    ContainerId, ContainerSpec, ContainerState, ExecId, ExecSpec, LayerName, ListenSpec, ListenerName, PodFiles, PodId,
-    PodSpec, PodState, SpawnerFacts, SpawnerUsage, UnpackSpec, Usage,
+    ContainerId, ContainerSpec, ContainerState, ExecId, LayerName, ListenSpec, ListenerName, PodFiles, PodId, PodSpec,
+    PodState, SpawnerFacts, SpawnerUsage, UnpackSpec, Usage,
 };
-use crate::wire::{Answer, FILES_SINCE, OLDEST, Request, VERSION};
+use crate::wire::{Answer, FILES_SINCE, OLDEST, Request, TERMINALS_SINCE, VERSION};
 use connection::{Answered, Connection, Handle};
 
 pub use crate::wire::{Event, Refusal, RefusalCode};
 pub use error::SandboxError;
+pub use talk::{Attachment, ExecHandle, ExecIo, Terminal};
 
 /// A connection to the spawner. Clones share it; it closes when the last is dropped.
 #[derive(Clone, Debug)]
@@ -66,19 +68,6 @@ pub struct Listening {
     pub spec: ListenSpec,
     /// The sockets; non-blocking.
     pub sockets: Vec<OwnedFd>,
-}
-
-/// A program that runs beside a container's own.
-#[derive(Debug)]
-pub struct ExecHandle {
-    /// Its process, as the host numbers it.
-    pub pid: i32,
-    /// Writes to its standard input, if that was asked for.
-    pub stdin: Option<OwnedFd>,
-    /// Reads its standard output.
-    pub stdout: OwnedFd,
-    /// Reads its standard error.
-    pub stderr: OwnedFd,
 }
 
 impl Sandbox {
@@ -138,11 +127,7 @@ impl Sandbox {
     /// Refused, with the old ones in place; [`RefusalCode::Version`] by a spawner that an earlier version of this program has started. Or the
     /// connection is broken.
     pub async fn write_files(&self, files: PodFiles) -> Result<(), SandboxError> {
-        if self.facts.protocol < FILES_SINCE {
-            let message =
-                "the spawner is of an earlier version and keeps no files; end it with \"kwick down\" and start again";
-            return Err(Refusal::new(RefusalCode::Version, message).into());
-        }
+        self.require(FILES_SINCE, "keeps no files")?;
         self.done(Request::WriteFiles(Box::new(files))).await
     }
 
@@ -205,6 +190,9 @@ impl Sandbox {
     /// Refused, with nothing left of it but what is in its log; the code tells a missing or unsuitable program or user apart. Or the
     /// connection is broken.
     pub async fn start_container(&self, spec: &ContainerSpec) -> Result<ContainerState, SandboxError> {
+        if spec.is_interactive() {
+            self.require(TERMINALS_SINCE, talk::LACK)?;
+        }
         match self.ask(Request::StartContainer(Box::new(spec.clone()))).await?.answer {
             Answer::Started(state) => Ok(*state),
             _ => Err(SandboxError::Unexpected),
@@ -233,21 +221,6 @@ impl Sandbox {
     /// [`RefusalCode::NotFound`], or the connection is broken.
     pub async fn kill(&self, container: &ContainerId) -> Result<(), SandboxError> {
         self.done(Request::Kill { container: container.clone() }).await
-    }
-
-    /// Starts a program in a running container. Its end is told as an event.
-    ///
-    /// # Errors
-    /// Refused as [`start_container`](Self::start_container) is, or the connection is broken.
-    pub async fn exec(&self, spec: &ExecSpec) -> Result<ExecHandle, SandboxError> {
-        let answered = self.ask(Request::Exec(Box::new(spec.clone()))).await?;
-        let Answer::Exec { pid } = answered.answer else { return Err(SandboxError::Unexpected) };
-        let mut ends = answered.descriptors.into_iter();
-        let stdin = if spec.with_stdin { ends.next() } else { None };
-        match (ends.next(), ends.next()) {
-            (Some(stdout), Some(stderr)) => Ok(ExecHandle { pid, stdin, stdout, stderr }),
-            _ => Err(SandboxError::Unexpected),
-        }
     }
 
     /// Sends a signal to a program started by [`exec`](Self::exec).
@@ -320,6 +293,16 @@ impl Sandbox {
     /// Waits until the spawner has ended, or has ended the connection: nothing can be asked any more.
     pub async fn gone(&self) {
         self.connection.ended().await;
+    }
+
+    /// Refuses what a spawner of an earlier version would not understand.
+    fn require(&self, since: u32, lack: &str) -> Result<(), SandboxError> {
+        if self.facts.protocol >= since {
+            return Ok(());
+        }
+        let message =
+            format!("the spawner is of an earlier version and {lack}; end it with \"kwick down\" and start again");
+        Err(Refusal::new(RefusalCode::Version, message).into())
     }
 
     async fn done(&self, request: Request) -> Result<(), SandboxError> {

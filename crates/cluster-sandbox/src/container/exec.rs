@@ -3,13 +3,13 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
 use rustix::process::Signal;
 use rustix::thread::ThreadNameSpaceType;
 
 use super::init::enter_working_directory;
 use super::program::Program;
 use super::report::Reporter;
+use super::stdio::Stdio;
 use super::tree::Tree;
 use super::{Step, failed, identity, privileges};
 use crate::cgroup::Group;
@@ -27,9 +27,7 @@ pub(crate) struct Joining<'a> {
     /// The container's first process, whose namespaces are entered.
     pub(crate) process: BorrowedFd<'a>,
     pub(crate) filter: Option<&'a [Instruction]>,
-    pub(crate) stdin: Option<BorrowedFd<'a>>,
-    pub(crate) stdout: BorrowedFd<'a>,
-    pub(crate) stderr: BorrowedFd<'a>,
+    pub(crate) stdio: Stdio<'a>,
 }
 
 impl Joining<'_> {
@@ -49,7 +47,6 @@ impl Joining<'_> {
         privileges::hide()?;
         rustix::process::setsid().map_err(failed("starting a session"))?;
         self.group.enter(self.is_born_in_group).map_err(failed("entering the cgroups"))?;
-        self.connect().map_err(failed("connecting input and output"))?;
         let spaces = ThreadNameSpaceType::MOUNT
             | ThreadNameSpaceType::NETWORK
             | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
@@ -59,29 +56,13 @@ impl Joining<'_> {
         let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
         let root = root.map_err(failed("opening the container's root"))?;
         let identity = identity::resolve(Tree::root(root.as_fd()), &self.spec.user)?;
-        let owner = Some(rustix::fs::Uid::from_raw(identity.uid));
-        for pipe in [self.stdout, self.stderr] {
-            rustix::fs::fchown(pipe, owner, None).map_err(failed("connecting input and output"))?;
-        }
+        self.stdio.connect(identity.uid).map_err(failed("connecting input and output"))?;
         enter_working_directory(&self.spec.working_dir)?;
-        let program = Program::new(self.command, &self.spec.env, &identity.home)?;
+        let program = Program::new(self.command, &self.spec.env, &identity.home, self.stdio.is_terminal())?;
         privileges::drop(&identity, &self.spec.security, self.filter)?;
         // Changing the user has cleared it.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
             .map_err(failed("binding to the spawner"))?;
         Ok(program)
-    }
-
-    fn connect(&self) -> Result<(), Errno> {
-        match self.stdin {
-            Some(pipe) => rustix::stdio::dup2_stdin(pipe)?,
-            None => rustix::stdio::dup2_stdin(rustix::fs::open(
-                "/dev/null",
-                OFlags::RDONLY | OFlags::CLOEXEC,
-                Mode::empty(),
-            )?)?,
-        }
-        rustix::stdio::dup2_stdout(self.stdout)?;
-        rustix::stdio::dup2_stderr(self.stderr)
     }
 }

@@ -1,7 +1,7 @@
 //! The steps of a new container's first process, in order.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -14,6 +14,7 @@ use super::mounts::{self, PLAIN, Sources, attach, filesystem, view_of};
 use super::overlay::Overlay;
 use super::program::Program;
 use super::report::Reporter;
+use super::stdio::Stdio;
 use super::tree::{Kind, Tree};
 use super::{Step, devices, failed, identity, masks, privileges};
 use crate::cgroup::Group;
@@ -41,8 +42,7 @@ pub(crate) struct Init<'a> {
     pub(crate) files: &'a BTreeMap<VolumeName, PathBuf>,
     pub(crate) client_dir: &'a Path,
     pub(crate) filter: Option<&'a [Instruction]>,
-    pub(crate) stdout: BorrowedFd<'a>,
-    pub(crate) stderr: BorrowedFd<'a>,
+    pub(crate) stdio: Stdio<'a>,
     pub(crate) is_born_in_group: bool,
 }
 
@@ -73,15 +73,15 @@ impl Init<'_> {
         let tree = Tree::root(root.as_fd());
         self.fill(tree)?;
         let identity = identity::resolve(tree, &self.spec.user)?;
-        self.connect_output(identity.uid).map_err(failed("connecting the output"))?;
         self.working_directory(tree)?;
         mounts::pivot(root.as_fd())?;
+        self.stdio.connect(identity.uid).map_err(failed("connecting input and output"))?;
         if self.spec.security.is_root_read_only {
             set_attributes(root.as_fd(), libc::MOUNT_ATTR_RDONLY, false).map_err(failed("protecting the root"))?;
         }
         enter_working_directory(&self.spec.working_dir)?;
         privileges::limit(&self.spec.rlimits, reporter)?;
-        let program = Program::new(&self.spec.command, &self.spec.env, &identity.home)?;
+        let program = Program::new(&self.spec.command, &self.spec.env, &identity.home, self.stdio.is_terminal())?;
         privileges::drop(&identity, &self.spec.security, self.filter)?;
         // Changing the user has cleared it.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
@@ -142,18 +142,6 @@ impl Init<'_> {
         }
         set_attributes(holder.as_fd(), libc::MOUNT_ATTR_RDONLY, false)
             .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
-    }
-
-    /// Standard input is empty; output goes to the spawner. The user owns the pipes, so that it may open /dev/stdout.
-    fn connect_output(&self, uid: u32) -> Result<(), Errno> {
-        let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        let owner = Some(rustix::fs::Uid::from_raw(uid));
-        for pipe in [self.stdout, self.stderr] {
-            rustix::fs::fchown(pipe, owner, None)?;
-        }
-        rustix::stdio::dup2_stdin(&null)?;
-        rustix::stdio::dup2_stdout(self.stdout)?;
-        rustix::stdio::dup2_stderr(self.stderr)
     }
 
     fn working_directory(&self, root: Tree<'_>) -> Step<()> {

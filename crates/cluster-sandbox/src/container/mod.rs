@@ -24,6 +24,7 @@ pub(crate) mod privileges;
 pub(crate) mod program;
 pub(crate) mod report;
 pub(crate) mod seccomp;
+pub(crate) mod stdio;
 pub(crate) mod tree;
 
 use crate::wire::{Refusal, RefusalCode};

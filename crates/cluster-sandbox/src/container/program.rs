@@ -26,8 +26,8 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// `home` is used if the environment names none.
-    pub(crate) fn new(command: &[String], env: &[(String, String)], home: &str) -> Step<Self> {
+    /// `home` is used if the environment names none; a terminal is said to be one.
+    pub(crate) fn new(command: &[String], env: &[(String, String)], home: &str, has_terminal: bool) -> Step<Self> {
         let name = command.first().cloned().unwrap_or_default();
         let find = |wanted: &str| env.iter().rev().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
         let path = find("PATH").unwrap_or(DEFAULT_PATH);
@@ -39,6 +39,7 @@ impl Program {
         let mut env: Vec<_> = env.iter().map(|(name, value)| format!("{name}={value}")).collect();
         env.extend(find("PATH").is_none().then(|| format!("PATH={DEFAULT_PATH}")));
         env.extend(find("HOME").is_none().then(|| format!("HOME={home}")));
+        env.extend((has_terminal && find("TERM").is_none()).then(|| "TERM=xterm".to_owned()));
         let c_strings = |texts: Vec<String>| texts.into_iter().map(c_string).collect::<Step<Vec<_>>>();
         Ok(Self {
             candidates: c_strings(candidates)?,
@@ -116,12 +117,12 @@ mod tests {
     #[test]
     fn a_plain_name_is_searched_and_a_path_is_not() {
         let env = [("PATH".to_owned(), "/a:/b/::".to_owned())];
-        let program = Program::new(&["x".to_owned()], &env, "/home").unwrap();
+        let program = Program::new(&["x".to_owned()], &env, "/home", false).unwrap();
         assert_eq!(strings(&program.candidates), ["/a/x", "/b/x", "./x", "./x"]);
         assert_eq!(strings(&program.env), ["PATH=/a:/b/::", "HOME=/home"]);
-        let program = Program::new(&["./x".to_owned(), "1".to_owned()], &[], "/").unwrap();
+        let program = Program::new(&["./x".to_owned(), "1".to_owned()], &[], "/", true).unwrap();
         assert_eq!(strings(&program.candidates), ["./x"]);
         assert_eq!(strings(&program.argv), ["./x", "1"]);
-        assert_eq!(strings(&program.env), [format!("PATH={DEFAULT_PATH}").as_str(), "HOME=/"]);
+        assert_eq!(strings(&program.env), [format!("PATH={DEFAULT_PATH}").as_str(), "HOME=/", "TERM=xterm"]);
     }
 }

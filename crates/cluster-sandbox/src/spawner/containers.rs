@@ -17,13 +17,15 @@ use rustix::process::{Pid, Signal, WaitStatus};
 use super::answers::{Outcome, Reply, Said, refuse, refuse_failed};
 use super::output::Log;
 use super::pods::no_pod;
-use super::poll::{Source, Stream, Token};
+use super::poll::{Source, Token};
 use super::server::{Process, Spawner};
+use super::stdio;
+use super::talk::Talk;
 use crate::cgroup::Group;
 use crate::container::init::Init;
 use crate::container::overlay::{Overlay, make_writable};
 use crate::container::report::{REPORT_MAX_BYTES, Report, Reporter, parse};
-use crate::spec::{Check, ContainerId, ContainerPhase, ContainerSpec, ContainerState, Exit, PodId, Usage};
+use crate::spec::{Check, ContainerId, ContainerPhase, ContainerSpec, ContainerState, Exit, Input, PodId, Usage};
 use crate::sys::fork::Fork;
 use crate::wire::{Answer, Event, Refusal, RefusalCode};
 
@@ -35,9 +37,7 @@ pub(super) struct Container {
     pub(super) group: Group,
     phase: ContainerPhase,
     started_at: Timestamp,
-    log: Log,
-    stdout: Option<(OwnedFd, Token)>,
-    stderr: Option<(OwnedFd, Token)>,
+    pub(super) talk: Talk,
     report: Option<ReportPipe>,
     /// Why it does not start, to be answered once nothing is left of it.
     refused: Option<(Option<Reply>, Refusal)>,
@@ -53,10 +53,6 @@ pub(super) struct ReportPipe {
     pub(super) reply: Option<Reply>,
 }
 
-/// How much is read from one output before others have their turn.
-const CHUNK_BYTES: usize = 64 << 10;
-/// How much is read of an output after its container has ended; more cannot be in a pipe.
-const LAST_CHUNKS: usize = 32;
 const CONTAINERS_MAX: usize = 4000;
 
 impl Spawner {
@@ -111,16 +107,16 @@ impl Spawner {
     ) -> Result<Container, Refusal> {
         let at = refuse_failed::<io::Error>;
         make_writable(writable).map_err(at("making a container's writable layer"))?;
-        let log = Log::open(&self.config.logs_dir, &spec.log).map_err(at("opening a container's log"))?;
+        let log = Log::open(&self.config.logs_dir, &spec.log, spec.is_interactive());
+        let log = log.map_err(at("opening a container's log"))?;
         let filter = self.machine.filters.get(spec.security.seccomp, spec.security.capabilities);
         let pipes = || refuse_failed::<Errno>("making pipes");
-        let (stdout, child_stdout) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(pipes())?;
-        let (stderr, child_stderr) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(pipes())?;
+        let (ours, theirs) =
+            if spec.has_terminal { stdio::terminal() } else { stdio::pipes(spec.input != Input::None) }
+                .map_err(at("making pipes"))?;
+        let mut talk = Talk::new(log, ours).map_err(pipes())?;
         let (report, child_report) =
             rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(pipes())?;
-        for pipe in [&stdout, &stderr] {
-            rustix::io::ioctl_fionbio(pipe, true).map_err(pipes())?;
-        }
         let birth_place = group.birth_place().map_err(at("opening a container's cgroup"))?;
         let pod = self.pods.get(&spec.pod).ok_or_else(|| no_pod(&spec.pod))?;
         let namespaces = pod.namespaces.as_ref().ok_or_else(|| no_pod(&spec.pod))?;
@@ -141,28 +137,24 @@ impl Spawner {
             files: &pod.files,
             client_dir: &self.config.volumes_dir,
             filter: filter.as_deref(),
-            stdout: child_stdout.as_fd(),
-            stderr: child_stderr.as_fd(),
+            stdio: theirs.as_stdio(),
             is_born_in_group: birth_place.is_some(),
         };
         let fork =
             Fork { namespaces: libc::CLONE_NEWPID | libc::CLONE_NEWNS, cgroup: birth_place.as_ref().map(AsFd::as_fd) };
         let started_at = self.clock.now();
         // Before the process, so that there never is one that nobody waits for.
-        let sources = [
-            (&stdout, Source::Output(spec.id.clone(), Stream::Stdout)),
-            (&stderr, Source::Output(spec.id.clone(), Stream::Stderr)),
-            (&report, Source::ContainerReport(spec.id.clone())),
-        ];
-        let [stdout_token, stderr_token, report_token] =
-            self.poller.add_all(sources).map_err(at("waiting for a container's output"))?;
-        let pid = match fork.run(|| init.run(Reporter::new(child_report))) {
+        let waiting = at("waiting for a container's output");
+        let report_token = self.poller.add(&report, Source::ContainerReport(spec.id.clone())).map_err(waiting)?;
+        let forked = talk.watch(&mut self.poller, &spec.id).map_err(at("waiting for a container's output"));
+        let forked =
+            forked.and_then(|()| fork.run(|| init.run(Reporter::new(child_report))).map_err(at("starting a process")));
+        let pid = match forked {
             Ok(pid) => pid,
-            Err(error) => {
-                [(&stdout, stdout_token), (&stderr, stderr_token), (&report, report_token)]
-                    .into_iter()
-                    .for_each(|(fd, token)| self.poller.remove(fd, token));
-                return Err(at("starting a process")(error));
+            Err(refusal) => {
+                self.poller.remove(&report, report_token);
+                talk.unwatch(&mut self.poller);
+                return Err(refusal);
             }
         };
         Ok(Container {
@@ -171,9 +163,7 @@ impl Spawner {
             group: group.clone(),
             phase: ContainerPhase::Starting,
             started_at,
-            log,
-            stdout: Some((stdout, stdout_token)),
-            stderr: Some((stderr, stderr_token)),
+            talk,
             refused: None,
             report: Some(ReportPipe { fd: report, token: report_token, said: Vec::new(), reply: Some(reply) }),
             writable: writable.clone(),
@@ -206,43 +196,16 @@ impl Spawner {
             container.refused = Some((pipe.reply, why));
             return;
         }
+        if let Err(error) = container.talk.begin(&mut self.poller, id) {
+            // Nobody could talk to it or read what it writes. It may have ended already.
+            let _ = send(container.pid, libc::SIGKILL);
+            container.refused = Some((pipe.reply, refuse_failed("taking over a terminal")(error)));
+            return;
+        }
         container.phase = ContainerPhase::Running;
         let answer = Answer::Started(Box::new(container.state()));
         if let Some(reply) = pipe.reply {
             self.answer(reply, Ok(Said::plain(answer)));
-        }
-    }
-
-    /// A container has written something.
-    pub(super) fn read_output(&mut self, id: &ContainerId, stream: Stream) {
-        let now = self.clock.now();
-        let Some(container) = self.containers.get_mut(id) else { return };
-        let (is_over, is_rotated) = container.pump(stream, now);
-        if is_over {
-            self.close_output(id, stream);
-        }
-        if is_rotated {
-            self.tell_rotation(id);
-        }
-    }
-
-    fn close_output(&mut self, id: &ContainerId, stream: Stream) {
-        let now = self.clock.now();
-        let Some(container) = self.containers.get_mut(id) else { return };
-        let output = match stream {
-            Stream::Stdout => container.stdout.take(),
-            Stream::Stderr => container.stderr.take(),
-        };
-        if let Some((fd, token)) = output {
-            self.poller.remove(&fd, token);
-            container.log.finish(stream, now);
-        }
-    }
-
-    fn tell_rotation(&mut self, id: &ContainerId) {
-        if let Some(container) = self.containers.get(id) {
-            let event = Event::LogRotated { container: id.clone(), path: container.log.path().to_owned() };
-            self.tell(&event);
         }
     }
 
@@ -253,10 +216,7 @@ impl Spawner {
             report.read();
         }
         self.finish_start(id);
-        for stream in [Stream::Stdout, Stream::Stderr] {
-            self.drain(id, stream);
-            self.close_output(id, stream);
-        }
+        self.finish_output(id);
         let now = self.clock.now();
         let Some(container) = self.containers.get_mut(id) else { return };
         let exit = exit(status, container.group.oom_kills() > 0, now);
@@ -273,20 +233,6 @@ impl Spawner {
             }
         }
         self.finish_removal(&pod);
-    }
-
-    fn drain(&mut self, id: &ContainerId, stream: Stream) {
-        let now = self.clock.now();
-        for _ in 0..LAST_CHUNKS {
-            let Some(container) = self.containers.get_mut(id) else { return };
-            let (is_over, is_rotated) = container.pump(stream, now);
-            if is_rotated {
-                self.tell_rotation(id);
-            }
-            if is_over {
-                return;
-            }
-        }
     }
 
     pub(super) fn remove_container(&mut self, id: &ContainerId) -> Outcome {
@@ -387,24 +333,8 @@ impl Container {
             pid: self.pid.as_raw_pid(),
             phase: self.phase.clone(),
             started_at: self.started_at,
-            log: self.log.path().to_owned(),
+            log: self.talk.log.path().to_owned(),
             tag: self.spec.tag.clone(),
-        }
-    }
-
-    /// Moves one chunk of output into the log: (whether the stream has nothing more, whether the log was rotated).
-    fn pump(&mut self, stream: Stream, now: Timestamp) -> (bool, bool) {
-        let output = match stream {
-            Stream::Stdout => &self.stdout,
-            Stream::Stderr => &self.stderr,
-        };
-        let Some((fd, _)) = output else { return (true, false) };
-        let mut chunk = vec![0; CHUNK_BYTES];
-        match rustix::io::read(fd, &mut chunk) {
-            Ok(0) => (true, false),
-            Ok(count) => (false, self.log.append(stream, chunk.get(..count).unwrap_or_default(), now)),
-            Err(Errno::AGAIN | Errno::INTR) => (false, false),
-            Err(_) => (true, false),
         }
     }
 }

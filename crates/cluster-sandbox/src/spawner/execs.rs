@@ -1,6 +1,6 @@
 //! Programs beside a container's own.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags, WaitStatus};
@@ -10,6 +10,7 @@ use super::answers::{Outcome, Reply, Said, refuse, refuse_failed};
 use super::containers::{ReportPipe, exit, no_container, send};
 use super::poll::Source;
 use super::server::{Process, Spawner};
+use super::stdio::{self, Ours};
 use crate::container::exec::Joining;
 use crate::container::report::{Report, Reporter, parse};
 use crate::spec::{Check, ExecId, ExecSpec};
@@ -21,8 +22,8 @@ use crate::wire::{Answer, Event, Refusal, RefusalCode};
 pub(super) struct Exec {
     pid: Pid,
     report: Option<ReportPipe>,
-    /// The client's ends of its pipes, until it runs.
-    ends: Vec<OwnedFd>,
+    /// What the client gets, until it runs.
+    ours: Option<Ours>,
     did_run: bool,
 }
 
@@ -42,9 +43,8 @@ impl Spawner {
         if !container.is_running() {
             return Err(Refusal::new(RefusalCode::Busy, format!("container {} is not running", spec.container)));
         }
-        let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(refuse_failed("making pipes"));
-        let stdin = if spec.with_stdin { Some(pipe()?) } else { None };
-        let ((stdout, child_stdout), (stderr, child_stderr)) = (pipe()?, pipe()?);
+        let (ours, theirs) = if spec.has_terminal { stdio::terminal() } else { stdio::pipes(spec.with_stdin) }
+            .map_err(refuse_failed("making pipes"))?;
         let report_flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
         let (report, child_report) = rustix::pipe::pipe_with(report_flags).map_err(refuse_failed("making pipes"))?;
         let security = &container.spec.security;
@@ -60,9 +60,7 @@ impl Spawner {
             is_born_in_group: birth_place.is_some(),
             process: process.as_fd(),
             filter: filter.as_deref(),
-            stdin: stdin.as_ref().map(|(reader, _)| reader.as_fd()),
-            stdout: child_stdout.as_fd(),
-            stderr: child_stderr.as_fd(),
+            stdio: theirs.as_stdio(),
         };
         let fork = Fork { namespaces: 0, cgroup: birth_place.as_ref().map(AsFd::as_fd) };
         // Before the process, so that there never is one that nobody waits for.
@@ -76,10 +74,9 @@ impl Spawner {
                 return Err(refusal);
             }
         };
-        let ends = stdin.into_iter().map(|(_, writer)| writer).chain([stdout, stderr]).collect();
         let report = ReportPipe { fd: report, token, said: Vec::new(), reply: Some(reply) };
         self.processes.insert(pid, Process::Exec(spec.id.clone()));
-        self.execs.insert(spec.id.clone(), Exec { pid, report: Some(report), ends, did_run: false });
+        self.execs.insert(spec.id.clone(), Exec { pid, report: Some(report), ours: Some(ours), did_run: false });
         Ok(())
     }
 
@@ -94,15 +91,23 @@ impl Spawner {
         let Some(exec) = self.execs.get_mut(id) else { return };
         let Some(pipe) = exec.report.take() else { return };
         self.poller.remove(&pipe.fd, pipe.token);
-        let descriptors = std::mem::take(&mut exec.ends);
+        let ours = exec.ours.take();
         let refused = parse(&pipe.said).into_iter().find_map(|report| match report {
             Report::Refused(why) => Some(why),
             Report::Notice(_) => None,
         });
         exec.did_run = refused.is_none();
-        let outcome = match refused {
-            Some(why) => Err(why),
-            None => Ok(Said { answer: Answer::Exec { pid: exec.pid.as_raw_pid() }, descriptors }),
+        let outcome = match (refused, ours.map(Ours::into_descriptors)) {
+            (Some(why), _) => Err(why),
+            (None, Some(Err(error))) => {
+                // Nobody could ever talk to it. It may have ended already.
+                let _ = send(exec.pid, libc::SIGKILL);
+                Err(refuse_failed("taking over a terminal")(error))
+            }
+            (None, descriptors) => {
+                let descriptors = descriptors.and_then(Result::ok).unwrap_or_default();
+                Ok(Said { answer: Answer::Exec { pid: exec.pid.as_raw_pid() }, descriptors })
+            }
         };
         if let Some(reply) = pipe.reply {
             self.answer(reply, outcome);

@@ -25,6 +25,8 @@ mod pods;
 mod poll;
 mod server;
 mod stages;
+mod stdio;
+mod talk;
 
 pub use config::{ChildCommand, NetworkConfig, Owner, SpawnerConfig};
 pub(crate) use stages::{SECOND_STAGE_AS_FIRST_PROCESS, SPAWNER_ARGUMENT, Started, lock_instance, second_stage};

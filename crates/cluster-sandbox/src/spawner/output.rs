@@ -38,12 +38,15 @@ pub(crate) struct Log {
     written: u64,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
+    /// Whether the beginning of a line is written before its end has come: somebody may wait for it.
+    is_prompt: bool,
     is_failing: bool,
 }
 
 impl Log {
-    /// Opens a log below `logs_dir`, making directories on the way. A file that is there is appended to.
-    pub(crate) fn open(logs_dir: &Path, spec: &LogSpec) -> io::Result<Self> {
+    /// Opens a log below `logs_dir`, making directories on the way. A file that is there is appended to. If it `is_prompt`, what has been
+    /// taken is in the file, also the beginning of a line.
+    pub(crate) fn open(logs_dir: &Path, spec: &LogSpec, is_prompt: bool) -> io::Result<Self> {
         let top = File::open(logs_dir)?;
         let parent = spec.path.parent().unwrap_or(Path::new(""));
         let parent = Tree::without_links(top.as_fd()).handle_or_make(parent, Kind::Directory)?;
@@ -60,6 +63,7 @@ impl Log {
             written,
             stdout: Vec::new(),
             stderr: Vec::new(),
+            is_prompt,
             is_failing: false,
         })
     }
@@ -90,6 +94,9 @@ impl Log {
             } else if held.len() == LINE_MAX_BYTES {
                 put_line(&mut lines, &prefix, 'P', held);
             }
+        }
+        if self.is_prompt && !held.is_empty() {
+            put_line(&mut lines, &prefix, 'P', held);
         }
         self.write(&lines)
     }
@@ -176,7 +183,7 @@ mod tests {
     use super::*;
 
     fn log(directory: &Path, max_bytes: u64, max_files: u16) -> Log {
-        Log::open(directory, &LogSpec { path: "pod/a/0.log".into(), max_bytes, max_files }).unwrap()
+        Log::open(directory, &LogSpec { path: "pod/a/0.log".into(), max_bytes, max_files }, false).unwrap()
     }
 
     fn read(directory: &Path, name: &str) -> String {
@@ -223,6 +230,19 @@ mod tests {
     }
 
     #[test]
+    fn a_prompt_is_written_before_its_line_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let spec = LogSpec { path: "pod/a/0.log".into(), max_bytes: 1 << 20, max_files: 2 };
+        let mut log = Log::open(directory.path(), &spec, true).unwrap();
+        for chunk in ["one\n$ ", "ls", "\n"] {
+            log.append(Stream::Stdout, chunk.as_bytes(), Timestamp::UNIX_EPOCH);
+        }
+        let text = read(directory.path(), "0.log");
+        let parts: Vec<_> = text.lines().map(|line| line.splitn(3, ' ').nth(2).unwrap()).collect();
+        assert_eq!(parts, ["F one", "P $ ", "P ls", "F "]);
+    }
+
+    #[test]
     fn full_files_are_renamed_and_the_oldest_forgotten() {
         let directory = tempfile::tempdir().unwrap();
         let mut log = log(directory.path(), 4096, 3);
@@ -241,7 +261,7 @@ mod tests {
             all.concat().lines().map(|line| line.split(' ').nth(4).unwrap().parse().unwrap()).collect();
         assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "contiguous over the files");
         assert_eq!(numbers.last(), Some(&299));
-        let one = Log::open(directory.path(), &LogSpec { path: "b.log".into(), max_bytes: 4096, max_files: 1 });
+        let one = Log::open(directory.path(), &LogSpec { path: "b.log".into(), max_bytes: 4096, max_files: 1 }, false);
         let mut one = one.unwrap();
         for _ in 0..300 {
             one.append(Stream::Stdout, b"0123456789012345678901234567890123456789\n", Timestamp::UNIX_EPOCH);

@@ -59,29 +59,11 @@ impl Poller {
 
     /// Waits for `fd` to become readable from now on.
     pub(super) fn add(&mut self, fd: impl AsFd, source: Source) -> io::Result<Token> {
-        let token = self.token();
-        self.add_as(token, fd, source).map(|()| token)
-    }
-
-    /// As [`add`](Self::add), for all or none.
-    pub(super) fn add_all<const N: usize>(&mut self, sources: [(&OwnedFd, Source); N]) -> io::Result<[Token; N]> {
-        let sources = sources.map(|(fd, source)| (fd, source, self.token()));
-        let added = sources.iter().try_for_each(|(fd, source, token)| self.add_as(*token, fd, source.clone()));
-        if added.is_err() {
-            sources.iter().for_each(|(fd, _, token)| self.remove(fd, *token));
-        }
-        added.map(|()| sources.map(|(.., token)| token))
-    }
-
-    fn token(&mut self) -> Token {
         self.next += 1;
-        Token(self.next)
-    }
-
-    fn add_as(&mut self, token: Token, fd: impl AsFd, source: Source) -> io::Result<()> {
+        let token = Token(self.next);
         epoll::add(&self.epoll, fd, EventData::new_u64(token.0), EventFlags::IN)?;
         self.sources.insert(token, source);
-        Ok(())
+        Ok(token)
     }
 
     /// Waits, or no longer waits, for room to write as well; and, or not, for something to read.

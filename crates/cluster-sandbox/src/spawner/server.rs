@@ -226,6 +226,7 @@ impl Spawner {
             Request::RemoveContainer { container } => self.remove_container(&container).map(Some),
             Request::Signal { container, signal } => self.signal_container(&container, signal).map(Some),
             Request::Kill { container } => self.kill_by_request(&container).map(Some),
+            Request::Attach { container } => self.attach(&container).map(Some),
             Request::Exec(spec) => self.exec(&spec, reply).map(|()| None),
             Request::SignalExec { exec, signal } => self.signal_exec(&exec, signal).map(Some),
             Request::Usage { containers } => {

@@ -33,6 +33,12 @@ pub struct ContainerSpec {
     pub rlimits: Vec<Rlimit>,
     /// How willingly the kernel kills it for memory, -1000 to 1000. A negative one is left out where the machine forbids it, with a notice.
     pub oom_score_adj: Option<i16>,
+    /// What its standard input is.
+    #[serde(default)]
+    pub input: Input,
+    /// Whether input and output are one terminal, of its own `/dev/pts`.
+    #[serde(default)]
+    pub has_terminal: bool,
     /// Where its output goes.
     pub log: LogSpec,
     /// What asks it to end, as a signal number; used by `down`.
@@ -58,11 +64,32 @@ impl ContainerSpec {
             security: Security::default(),
             rlimits: Vec::new(),
             oom_score_adj: None,
+            input: Input::default(),
+            has_terminal: false,
             log,
             stop_signal: libc::SIGTERM,
             tag: String::new(),
         }
     }
+}
+
+impl ContainerSpec {
+    /// Whether somebody may talk with it while it runs.
+    pub(crate) fn is_interactive(&self) -> bool {
+        self.has_terminal || self.input != Input::None
+    }
+}
+
+/// What a container's standard input is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Input {
+    /// Empty.
+    #[default]
+    None,
+    /// Open as long as it runs; whoever attaches may write to it.
+    Kept,
+    /// Written by the first who attaches, and at its end when that one closes it. A terminal has no such end.
+    Once,
 }
 
 /// Who a process runs as. Names are looked up in the image's own `/etc/passwd` and `/etc/group`.
@@ -215,4 +242,7 @@ pub struct ExecSpec {
     pub command: Vec<String>,
     /// Whether the answer carries a pipe to its standard input; else that is empty.
     pub with_stdin: bool,
+    /// Whether input and output are one terminal, of the container's `/dev/pts`.
+    #[serde(default)]
+    pub has_terminal: bool,
 }

@@ -17,7 +17,8 @@ pub use capability::{CapabilitySet, UnknownCapability};
 pub use check::Invalid;
 pub(crate) use check::{Check, ID_MAX, check_log_path};
 pub use container::{
-    ContainerSpec, ExecSpec, Limits, LogSpec, Mount, MountSource, Rlimit, RlimitKind, Seccomp, Security, UserSpec,
+    ContainerSpec, ExecSpec, Input, Limits, LogSpec, Mount, MountSource, Rlimit, RlimitKind, Seccomp, Security,
+    UserSpec,
 };
 pub use files::{PodFile, PodFiles};
 pub use listen::{ListenSpec, Place, Protocol};

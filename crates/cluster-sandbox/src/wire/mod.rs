@@ -26,11 +26,13 @@ use crate::spec::{
 };
 
 /// The protocol's version that this code speaks best.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 /// The oldest version that this code understands.
 pub(crate) const OLDEST: u32 = 1;
 /// The version since which there is [`Request::WriteFiles`].
 pub(crate) const FILES_SINCE: u32 = 2;
+/// The version since which there are terminals, inputs of containers and [`Request::Attach`].
+pub(crate) const TERMINALS_SINCE: u32 = 3;
 
 /// A message to the spawner.
 #[derive(Debug, Serialize, Deserialize)]
@@ -72,6 +74,8 @@ pub(crate) enum Request {
     Signal { container: ContainerId, signal: i32 },
     /// → [`Answer::Done`], once every process of the container is told to die.
     Kill { container: ContainerId },
+    /// → [`Answer::Attached`].
+    Attach { container: ContainerId },
     /// → [`Answer::Exec`].
     Exec(Box<ExecSpec>),
     /// → [`Answer::Done`].
@@ -116,7 +120,11 @@ pub(crate) enum Answer {
     Listening(Box<ListenSpec>),
     Listeners(Vec<ListenSpec>),
     Started(Box<ContainerState>),
-    /// Descriptors: the writing end of standard input if asked for, the reading ends of standard output and error.
+    /// Descriptor: the terminal, or the writing end of standard input; none if there is neither.
+    Attached {
+        is_terminal: bool,
+    },
+    /// Descriptors: the writing end of standard input if asked for, the reading ends of standard output and error; or the terminal.
     Exec {
         pid: i32,
     },

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use base_image::Image;
 use cluster_sandbox::spec::{
-    CapabilitySet, ContainerId, ContainerSpec, LayerName, Limits, LogSpec, Mount, PodId, Seccomp, Security, UserSpec,
+    CapabilitySet, ContainerId, ContainerSpec, Input, LayerName, Limits, LogSpec, Mount, PodId, Seccomp, Security,
+    UserSpec,
 };
 use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, ResourceRequirements, SecurityContext};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -85,6 +86,12 @@ pub(crate) fn make_spec(input: SpecInput<'_>) -> Result<ContainerSpec, String> {
     spec.limits = limits(container.resources.as_ref());
     spec.security = security(pod, container)?;
     spec.oom_score_adj = Some(oom_score(pod, container, input.memory_bytes));
+    spec.input = match (container.stdin, container.stdin_once) {
+        (Some(true), Some(true)) => Input::Once,
+        (Some(true), _) => Input::Kept,
+        _ => Input::None,
+    };
+    spec.has_terminal = container.tty == Some(true);
     spec.log = LogSpec::new(names::log_path(pod, &container.name, attempt));
     spec.stop_signal = stop_signal(container, image);
     let tag = ContainerTag {

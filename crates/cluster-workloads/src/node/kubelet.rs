@@ -1,7 +1,7 @@
 //! What every part of the node shares: whom it asks, whom it tells, and which Pods there are.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base_controller::events::Recorder;
@@ -9,10 +9,8 @@ use base_controller::hint::HintBus;
 use base_controller::{Delta, Informer, PlanEvent};
 use base_rt::watch;
 use base_rt::{Clock, Tasks, error_chain};
-use cluster_sandbox::spec::{ContainerId, ContainerPhase, ExecId, ExecSpec, Exit, PodId, PodState};
-use cluster_sandbox::{Event as SpawnerEvent, Sandbox};
-use futures::FutureExt;
-use futures::future::BoxFuture;
+use cluster_sandbox::spec::{ContainerId, ContainerPhase, ExecId, Exit, PodId, PodState};
+use cluster_sandbox::{Event as SpawnerEvent, RefusalCode, Sandbox};
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
 use kube::Client;
 use tokio::sync::{mpsc, oneshot};
@@ -23,12 +21,9 @@ use super::env;
 use super::facts::Role;
 use super::images::Images;
 use super::logs::RunView;
-use super::probes::Execs;
+use super::ports::Ports;
 use super::sources::Fetcher;
 use super::worker::{self, Message};
-
-/// Bytes of a command's output that are kept for its probe's message.
-const EXEC_OUTPUT_BYTES: usize = 1024;
 
 /// The node's shared parts.
 pub(crate) struct Kubelet {
@@ -52,12 +47,21 @@ pub(crate) struct Kubelet {
 pub(crate) struct Shared {
     /// The Pods' workers, by uid.
     routes: BTreeMap<String, Route>,
-    /// Runs of containers by namespace and name of their Pod: its uid, and each container's.
-    views: BTreeMap<(String, String), (String, BTreeMap<String, RunView>)>,
+    /// What is shown of Pods, by namespace and name.
+    views: BTreeMap<(String, String), PodView>,
     /// Who waits for the end of a command.
     execs: BTreeMap<ExecId, oneshot::Sender<Exit>>,
     /// What the spawner had when this process started, until its Pod's worker takes it.
     adoptable: BTreeMap<String, PodState>,
+}
+
+/// What is shown of a Pod to those who read its logs and talk with it.
+pub(crate) struct PodView {
+    pub(crate) uid: String,
+    /// The runs of its containers.
+    pub(crate) runs: BTreeMap<String, RunView>,
+    /// Its ports, as long as it has a network.
+    pub(crate) ports: Option<Ports>,
 }
 
 /// How a Pod's worker is reached.
@@ -153,21 +157,45 @@ impl Kubelet {
         let mut shared = self.shared();
         shared.routes.remove(uid);
         let key = (pod.0.to_owned(), pod.1.to_owned());
-        if shared.views.get(&key).is_some_and(|(present, _)| present == uid) {
+        if shared.views.get(&key).is_some_and(|view| view.uid == uid) {
             shared.views.remove(&key);
         }
     }
 
-    /// Keeps what is known of a Pod's runs, for who reads their logs.
-    pub(crate) fn show(&self, pod: (&str, &str), uid: &str, runs: BTreeMap<String, RunView>) {
-        self.shared().views.insert((pod.0.to_owned(), pod.1.to_owned()), (uid.to_owned(), runs));
+    /// Shows what is known of a Pod.
+    pub(crate) fn show(&self, pod: (&str, &str), view: PodView) {
+        self.shared().views.insert((pod.0.to_owned(), pod.1.to_owned()), view);
     }
 
     /// The run of a container, and its Pod's uid.
     pub(crate) fn run_view(&self, namespace: &str, pod: &str, container: &str) -> Option<(String, RunView)> {
         let shared = self.shared();
-        let (uid, runs) = shared.views.get(&(namespace.to_owned(), pod.to_owned()))?;
-        Some((uid.clone(), runs.get(container)?.clone()))
+        let view = shared.views.get(&(namespace.to_owned(), pod.to_owned()))?;
+        Some((view.uid.clone(), view.runs.get(container)?.clone()))
+    }
+
+    /// The ports of a Pod, and its uid.
+    pub(crate) fn ports(&self, namespace: &str, pod: &str) -> Option<(String, Ports)> {
+        let shared = self.shared();
+        let view = shared.views.get(&(namespace.to_owned(), pod.to_owned()))?;
+        Some((view.uid.clone(), view.ports.clone()?))
+    }
+
+    /// A Pod that has a worker.
+    pub(crate) fn pod(&self, uid: &str) -> Option<Arc<Pod>> {
+        self.shared().routes.get(uid).and_then(|route| route.pod.borrow().clone())
+    }
+
+    /// Has the end of a program told that is about to be started beside a container's own.
+    pub(crate) fn expect_end(&self, exec: &ExecId) -> oneshot::Receiver<Exit> {
+        let (sender, ended) = oneshot::channel();
+        self.shared().execs.insert(exec.clone(), sender);
+        ended
+    }
+
+    /// Nobody waits for the end of a program any more.
+    pub(crate) fn forget_end(&self, exec: &ExecId) {
+        self.shared().execs.remove(exec);
     }
 
     /// Passes on what the spawner tells, until it has gone.
@@ -198,6 +226,7 @@ impl Kubelet {
 
     /// Asks for everything because something was missed.
     async fn catch_up(&self) {
+        self.find_ended_execs().await;
         let pods = match self.sandbox.pods().await {
             Ok(pods) => pods,
             Err(error) => return tracing::error!(error = error_chain(&error), "the spawner's pods cannot be listed"),
@@ -210,60 +239,16 @@ impl Kubelet {
             }
         }
     }
-}
 
-/// Runs commands in one run of a container.
-pub(crate) struct ContainerExecs {
-    pub(crate) node: Arc<Kubelet>,
-    pub(crate) container: ContainerId,
-}
-
-impl Execs for ContainerExecs {
-    fn run(&self, command: Vec<String>) -> BoxFuture<'_, Result<(), String>> {
-        async move {
-            let number = self.node.exec_count.fetch_add(1, Ordering::Relaxed);
-            let started = self.node.clock.now().as_microsecond();
-            let id = ExecId::try_new(format!("probe-{started}-{number}")).map_err(|error| error.to_string())?;
-            let (sender, ended) = oneshot::channel();
-            self.node.shared().execs.insert(id.clone(), sender);
-            let guard = Forget { node: &self.node, exec: &id };
-            let spec = ExecSpec { container: self.container.clone(), id: id.clone(), command, with_stdin: false };
-            let handle = self.node.sandbox.exec(&spec).await.map_err(|error| error_chain(&error))?;
-            let (stdout, stderr) = (output(handle.stdout), output(handle.stderr));
-            let (stdout, stderr, exit) = tokio::join!(stdout, stderr, ended);
-            drop(guard);
-            let exit = exit.map_err(|_| "the command's end was not told".to_owned())?;
-            match exit.code {
-                0 => Ok(()),
-                _ => Err(format!("{stdout}{stderr}")),
+    /// Those who wait for a program that has ended unheard learn that there is nothing to wait for.
+    async fn find_ended_execs(&self) {
+        let waited_for: Vec<_> = self.shared().execs.keys().cloned().collect();
+        for exec in waited_for {
+            // No signal has this number; whether there is such a program is said before that.
+            let asked = self.sandbox.signal_exec(&exec, 0).await;
+            if asked.is_err_and(|error| error.refusal() == Some(RefusalCode::NotFound)) {
+                self.forget_end(&exec);
             }
         }
-        .boxed()
     }
-}
-
-/// Takes an exec out of those that are waited for, however the waiting ends.
-struct Forget<'a> {
-    node: &'a Kubelet,
-    exec: &'a ExecId,
-}
-
-impl Drop for Forget<'_> {
-    fn drop(&mut self) {
-        self.node.shared().execs.remove(self.exec);
-    }
-}
-
-/// The beginning of what a command wrote; the rest is read and dropped, so that it never waits for us.
-async fn output(pipe: std::os::fd::OwnedFd) -> String {
-    use tokio::io::AsyncReadExt as _;
-    let mut kept = Vec::new();
-    if let Ok(mut pipe) = tokio::net::unix::pipe::Receiver::from_owned_fd(pipe) {
-        let mut chunk = vec![0; EXEC_OUTPUT_BYTES];
-        while let Ok(count @ 1..) = pipe.read(&mut chunk).await {
-            let room = EXEC_OUTPUT_BYTES - kept.len();
-            kept.extend(chunk.iter().take(count.min(room)));
-        }
-    }
-    String::from_utf8_lossy(&kept).into_owned()
 }

@@ -3,7 +3,8 @@
 //! The files have the format of the Container Runtime Interface, `TIME STREAM F|P TEXT`; a `P` line goes on in the next one. Following ends
 //! when the container's run does. A file that has been rotated away is read to its end before the new one is opened.
 
-use std::collections::VecDeque;
+mod lines;
+
 use std::io::SeekFrom;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -13,13 +14,15 @@ use std::time::Duration;
 use base_rt::Timestamp;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use jiff::SignedDuration;
 use tokio::fs::File;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::sync::mpsc;
 
 use super::kubelet::Kubelet;
 use super::log_sink::LogSink;
+use lines::{Filter, Line, Lines, Tail};
+
+pub(crate) use lines::Output;
 
 /// Which part of a log is wanted, and how.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -80,13 +83,16 @@ const CHUNKS: usize = 16;
 const CHUNK_BYTES: usize = 32 << 10;
 /// How often a followed file is looked at.
 const FOLLOW_EVERY: Duration = Duration::from_millis(100);
-/// The longest tail that is kept in memory.
-const TAIL_MAX_LINES: u64 = 1 << 20;
+/// The same if somebody waits for an answer to what they have typed.
+const ATTENTIVE_EVERY: Duration = Duration::from_millis(20);
 
 /// One log to read.
 enum Source {
     File(PathBuf),
-    Sink(LogSink),
+    /// A file that is read from where it is now.
+    Opened(File, PathBuf),
+    /// Lines, and the number of the first.
+    Sink(LogSink, u64),
 }
 
 /// Opens the log of a container.
@@ -104,30 +110,67 @@ pub(crate) fn open(node: &Arc<Kubelet>, pod: (&str, &str), options: LogOptions) 
         view.shown.ok_or_else(|| LogError::NotStarted(why()))?
     };
     let source = match view.sink.filter(|_| view.shown == Some(attempt)) {
-        Some(sink) => Source::Sink(sink),
+        Some(sink) => Source::Sink(sink, 0),
         None => {
             let path = super::names::log_path_of([namespace, name, &uid], quoted, attempt);
             Source::File(node.config.logs_dir.join(path))
         }
     };
-    let (sender, receiver) = mpsc::channel(CHUNKS);
-    let reader = Reader {
-        node: Arc::clone(node),
-        run: (namespace.to_owned(), name.to_owned(), attempt),
-        filter: Filter::new(&options, node.clock.now()),
-        options,
-        sender,
+    let run = (namespace.to_owned(), name.to_owned(), attempt);
+    Ok(read(node, run, (source, Manner { only: None, every: FOLLOW_EVERY }), options))
+}
+
+/// What a container that runs writes to one of its outputs from now on, as soon as it does, until it ends.
+pub(crate) async fn follow(
+    node: &Arc<Kubelet>,
+    run: (&str, &str, u32),
+    (uid, view): (&str, &RunView),
+    (container, output): (&str, Output),
+) -> std::io::Result<LogStream> {
+    let (namespace, name, attempt) = run;
+    let source = match &view.sink {
+        Some(sink) => Source::Sink(sink.clone(), sink.read(u64::MAX).1),
+        None => {
+            let path = super::names::log_path_of([namespace, name, uid], container, attempt);
+            let path = node.config.logs_dir.join(path);
+            let mut file = File::open(&path).await?;
+            file.seek(SeekFrom::End(0)).await?;
+            Source::Opened(file, path)
+        }
     };
+    let options = LogOptions { container: container.to_owned(), is_follow: true, ..LogOptions::default() };
+    let manner = Manner { only: Some(output), every: ATTENTIVE_EVERY };
+    Ok(read(node, (namespace.to_owned(), name.to_owned(), attempt), (source, manner), options))
+}
+
+fn read(
+    node: &Arc<Kubelet>,
+    run: (String, String, u32),
+    (source, manner): (Source, Manner),
+    options: LogOptions,
+) -> LogStream {
+    let (sender, receiver) = mpsc::channel(CHUNKS);
+    let filter = Filter { only: manner.only, ..Filter::new(&options, node.clock.now()) };
+    let reader = Reader { node: Arc::clone(node), run, filter, manner, options, sender };
     node.tasks.spawn_transient("node/logs", reader.run_on(source));
-    Ok(Box::pin(futures::stream::unfold(receiver, |mut receiver| async move {
+    Box::pin(futures::stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|chunk| (chunk, receiver))
-    })))
+    }))
+}
+
+/// How a log is read, beside what was asked for.
+struct Manner {
+    /// Only this output.
+    only: Option<Output>,
+    /// How often a followed file is looked at.
+    every: Duration,
 }
 
 struct Reader {
     node: Arc<Kubelet>,
     run: (String, String, u32),
     filter: Filter,
+    manner: Manner,
     options: LogOptions,
     sender: mpsc::Sender<Bytes>,
 }
@@ -141,8 +184,13 @@ impl Reader {
             () = sender.closed() => {}
             () = async {
                 match source {
-                    Source::File(path) => self.read_file(&path).await,
-                    Source::Sink(sink) => self.read_sink(&sink).await,
+                    Source::File(path) => {
+                        if let Ok(file) = File::open(&path).await {
+                            self.read_file(file, &path).await;
+                        }
+                    }
+                    Source::Opened(file, path) => self.read_file(file, &path).await,
+                    Source::Sink(sink, from) => self.read_sink(&sink, from).await,
                 }
             } => {}
         }
@@ -154,8 +202,7 @@ impl Reader {
         view.is_some_and(|(_, view)| view.is_running && view.shown == Some(*attempt))
     }
 
-    async fn read_file(&mut self, path: &Path) {
-        let Ok(mut file) = File::open(path).await else { return };
+    async fn read_file(&mut self, mut file: File, path: &Path) {
         let mut lines = Lines::default();
         let mut tail = Tail::new(self.options.tail_lines);
         let mut chunk = vec![0; CHUNK_BYTES];
@@ -193,12 +240,11 @@ impl Reader {
                 }
                 continue;
             }
-            tokio::time::sleep(FOLLOW_EVERY).await;
+            tokio::time::sleep(self.manner.every).await;
         }
     }
 
-    async fn read_sink(&mut self, sink: &LogSink) {
-        let mut from = 0;
+    async fn read_sink(&mut self, sink: &LogSink, mut from: u64) {
         let mut next = sink.next();
         let mut tail = Tail::new(self.options.tail_lines);
         loop {
@@ -220,7 +266,7 @@ impl Reader {
             tokio::select! {
                 biased;
                 _ = next.changed() => {}
-                () = tokio::time::sleep(FOLLOW_EVERY) => {}
+                () = tokio::time::sleep(self.manner.every) => {}
             }
         }
     }
@@ -242,102 +288,6 @@ async fn is_replaced(file: &File, path: &Path) -> bool {
     (ours.dev(), ours.ino()) != (there.dev(), there.ino())
 }
 
-/// One line of a log file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Line {
-    at: Option<Timestamp>,
-    time: Vec<u8>,
-    text: Vec<u8>,
-    is_whole: bool,
-}
-
-impl Line {
-    fn of(at: Timestamp, text: &str) -> Self {
-        Self { at: Some(at), time: at.to_string().into_bytes(), text: text.as_bytes().to_vec(), is_whole: true }
-    }
-
-    /// `TIME STREAM F|P TEXT`; none if it is not that.
-    fn parse(line: &[u8]) -> Option<Self> {
-        let mut parts = line.splitn(4, |byte| *byte == b' ');
-        let (time, _stream, tag, text) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let at = std::str::from_utf8(time).ok().and_then(|time| time.parse().ok());
-        Some(Self { at, time: time.to_vec(), text: text.to_vec(), is_whole: tag == b"F" })
-    }
-}
-
-/// Puts lines together from pieces of a file.
-#[derive(Default)]
-struct Lines {
-    rest: Vec<u8>,
-}
-
-impl Lines {
-    fn push(&mut self, bytes: &[u8]) -> Vec<Line> {
-        self.rest.extend_from_slice(bytes);
-        let mut lines = Vec::new();
-        let mut start = 0;
-        while let Some(end) = self.rest.iter().skip(start).position(|byte| *byte == b'\n').map(|at| start + at) {
-            lines.extend(Line::parse(self.rest.get(start..end).unwrap_or_default()));
-            start = end + 1;
-        }
-        self.rest.drain(..start);
-        lines
-    }
-}
-
-/// Which lines are wanted, and as what.
-struct Filter {
-    since: Option<Timestamp>,
-    has_timestamps: bool,
-    /// Whether the next line goes on with the one before.
-    is_inside: bool,
-}
-
-impl Filter {
-    fn new(options: &LogOptions, now: Timestamp) -> Self {
-        let age = options.since_s.and_then(|seconds| now.checked_sub(SignedDuration::from_secs(seconds)).ok());
-        Self { since: options.since_time.or(age), has_timestamps: options.has_timestamps, is_inside: false }
-    }
-
-    fn pass(&mut self, line: &Line) -> Option<Vec<u8>> {
-        let is_late = self.since.is_none_or(|since| line.at.is_some_and(|at| at >= since));
-        if !is_late {
-            return None;
-        }
-        let mut text = Vec::with_capacity(line.time.len() + line.text.len() + 2);
-        if self.has_timestamps && !self.is_inside {
-            text.extend_from_slice(&line.time);
-            text.push(b' ');
-        }
-        text.extend_from_slice(&line.text);
-        if line.is_whole {
-            text.push(b'\n');
-        }
-        self.is_inside = !line.is_whole;
-        Some(text)
-    }
-}
-
-/// The last lines of what is there.
-struct Tail {
-    most: usize,
-    lines: VecDeque<Vec<u8>>,
-}
-
-impl Tail {
-    fn new(most: Option<u64>) -> Option<Self> {
-        let most = usize::try_from(most?.min(TAIL_MAX_LINES)).ok()?;
-        Some(Self { most, lines: VecDeque::new() })
-    }
-
-    fn push(&mut self, text: Vec<u8>) {
-        self.lines.push_back(text);
-        if self.lines.len() > self.most {
-            self.lines.pop_front();
-        }
-    }
-}
-
 /// The end of a log file, without times. Blocks on the disk.
 pub(crate) fn last_lines(path: &Path, max_lines: usize, max_bytes: usize) -> String {
     use std::io::{Read, Seek};
@@ -352,7 +302,7 @@ pub(crate) fn last_lines(path: &Path, max_lines: usize, max_bytes: usize) -> Str
             let _ = file.take(window).read_to_end(&mut bytes);
         }
     }
-    let mut filter = Filter { since: None, has_timestamps: false, is_inside: false };
+    let mut filter = Filter { only: None, since: None, has_timestamps: false, is_inside: false };
     let lines: Vec<_> = Lines::default().push(&bytes).iter().filter_map(|line| filter.pass(line)).collect();
     let skipped = lines.len().saturating_sub(max_lines);
     let text: Vec<u8> = lines.into_iter().skip(skipped).flatten().collect();

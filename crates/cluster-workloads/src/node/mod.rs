@@ -14,7 +14,8 @@
 //!   so. The kernel is asked whether it listens; no program is disturbed.
 //! - Containers without a seccomp profile have the runtime's default one.
 //! - Files of ConfigMaps and the downward API lie in memory as those of Secrets do; a volume has at most 5 MiB of them.
-//! - Some containers are roles of this process ([`builtin`]).
+//! - Some containers are roles of this process ([`builtin`]). Nothing can be run in them; their logs and ports are as others'.
+//! - Whoever attaches to a container follows its log ([`sessions`]): a container never waits for who watches it.
 //! - Not done: HTTPS probes, `postStart` hooks, hosts' networks and devices, persistent volumes, ephemeral containers, active deadlines.
 //!
 //! # Restarts of this process
@@ -25,6 +26,7 @@
 pub mod builtin;
 mod container_spec;
 mod env;
+mod execs;
 mod expand;
 mod facts;
 mod fields;
@@ -39,9 +41,11 @@ mod network;
 mod node_object;
 mod pod_state;
 mod pod_status;
+mod ports;
 mod probes;
 mod records;
 mod runtime;
+mod sessions;
 mod sources;
 mod tokens;
 mod volumes;
@@ -66,7 +70,9 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 
 pub use log_sink::LogSink;
 pub use logs::{LogError, LogOptions, LogStream};
+pub use ports::PodPorts;
 pub use records::put_back;
+pub use sessions::{AttachOptions, ExecOptions, Resize, Session, SessionError, Starting};
 pub use tokens::{ApiTokens, Token, TokenAsk, TokenError, TokenProvider};
 
 use builtin::Builtins;
@@ -256,5 +262,29 @@ impl Node {
     /// [`LogError`]; its texts are the kubelet's.
     pub fn logs(&self, namespace: &str, pod: &str, options: LogOptions) -> Result<LogStream, LogError> {
         logs::open(&self.kubelet, (namespace, pod), options)
+    }
+
+    /// Runs a program in a container of a Pod that is bound to this node.
+    ///
+    /// # Errors
+    /// [`SessionError`]: the container does not run, or has no process.
+    pub fn exec(&self, namespace: &str, pod: &str, options: ExecOptions) -> Result<Starting, SessionError> {
+        sessions::exec(&self.kubelet, (namespace, pod), options)
+    }
+
+    /// Attaches to a container of a Pod that is bound to this node.
+    ///
+    /// # Errors
+    /// [`SessionError`]: the container does not run.
+    pub fn attach(&self, namespace: &str, pod: &str, options: AttachOptions) -> Result<Starting, SessionError> {
+        sessions::attach(&self.kubelet, (namespace, pod), options)
+    }
+
+    /// The ports of a Pod that is bound to this node.
+    ///
+    /// # Errors
+    /// [`SessionError`]: the Pod has no network yet, or no more.
+    pub fn ports(&self, namespace: &str, pod: &str) -> Result<PodPorts, SessionError> {
+        sessions::ports(&self.kubelet, (namespace, pod))
     }
 }

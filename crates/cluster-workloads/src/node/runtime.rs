@@ -18,11 +18,13 @@ use tokio::task::AbortHandle;
 
 use super::builtin::BuiltinFactory;
 use super::container_spec;
+use super::execs::ContainerExecs;
 use super::facts::{containers, seconds};
-use super::kubelet::{ContainerExecs, Kubelet};
+use super::kubelet::Kubelet;
 use super::log_sink::LogSink;
 use super::names::PodTag;
 use super::network::{self, PodSockets, WantedPort};
+use super::ports::Ports;
 use super::probes::Way;
 use super::records;
 use super::volumes;
@@ -60,6 +62,7 @@ pub(crate) struct Runtime {
     pub(crate) id: PodId,
     /// Its address.
     pub(crate) ip: Option<IpAddr>,
+    network: PodNetwork,
     /// Sockets of its network.
     pub(crate) sockets: PodSockets,
     /// Its listeners, by port.
@@ -183,6 +186,7 @@ impl Runtime {
         Self {
             id: state.id,
             ip: state.ip.map(IpAddr::V4),
+            network: state.network,
             sockets: ready,
             listeners,
             roles,
@@ -193,6 +197,13 @@ impl Runtime {
             poke: watch::Sender::new(0),
             _watch: Aborts(watching.into_iter().collect()),
         }
+    }
+
+    /// How its ports are reached.
+    pub(crate) fn ports(&self) -> Ports {
+        // Who has no network of its own listens at its address alone.
+        let own = self.ip.filter(|_| self.network == PodNetwork::Instance);
+        Ports { sockets: self.sockets.clone(), ip: own.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)) }
     }
 
     /// Whether every container is a role.

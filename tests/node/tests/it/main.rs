@@ -16,4 +16,5 @@ mod probes;
 mod restarts;
 mod roles;
 mod security;
+mod sessions;
 mod volumes;

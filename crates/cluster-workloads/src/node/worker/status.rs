@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{Message, Worker};
 use crate::node::facts::{ProbeKind, containers};
-use crate::node::kubelet::Kubelet;
+use crate::node::kubelet::{Kubelet, PodView};
 use crate::node::logs::RunView;
 use crate::node::pod_state::Phase;
 use crate::node::pod_status::make_status;
@@ -111,7 +111,8 @@ impl Worker {
             let sink = sinks.and_then(|sinks| sinks.get(&at).cloned());
             (cell.facts.name.clone(), RunView { shown, previous, is_running, waiting, sink })
         });
-        self.node.show(self.name(), &self.uid, runs.collect());
+        let ports = self.runtime.as_ref().map(|runtime| runtime.ports());
+        self.node.show(self.name(), PodView { uid: self.uid.clone(), runs: runs.collect(), ports });
     }
 }
 
