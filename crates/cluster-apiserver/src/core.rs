@@ -16,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::store::Store;
 use crate::store::durability::LazyTable;
+use crate::streams::PodStreams;
 use crate::subresource::log::PodLogs;
 
 pub(crate) struct Core {
@@ -30,6 +31,7 @@ pub(crate) struct Core {
     pub(crate) admissions: Vec<Arc<dyn Admission>>,
     pub(crate) service_ips: ServiceIps,
     pub(crate) logs: Option<Arc<dyn PodLogs>>,
+    pub(crate) streams: Option<Arc<dyn PodStreams>>,
     pub(crate) routes: Vec<Route>,
     pub(crate) discovery: Discovery,
     pub(crate) limits: Limits,

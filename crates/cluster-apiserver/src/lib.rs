@@ -43,6 +43,7 @@ mod serve;
 mod server;
 pub mod status;
 pub mod store;
+mod streams;
 pub mod strict;
 mod subresource;
 mod table;
@@ -57,4 +58,7 @@ pub use entropy::Entropy;
 pub use identity::Identity;
 pub use serve::{ServeError, TlsFiles};
 pub use server::{ApiServer, ApiServerConfig, StartError};
+pub use streams::{
+    AttachOptions, Dialing, ExecOptions, OutputStream, PodPorts, PodSession, PodStreams, StartingSession,
+};
 pub use subresource::log::{LogError, LogFuture, LogOptions, LogStream, PodLogs};

@@ -28,6 +28,7 @@ use crate::serve::{self, ServeError, TlsFiles};
 use crate::status::StatusError;
 use crate::store::durability::LazyTable;
 use crate::store::{Journal, JournalError, Store};
+use crate::streams::PodStreams;
 use crate::subresource::log::PodLogs;
 use crate::value::str_at;
 use crate::writes::{self, Context};
@@ -63,6 +64,8 @@ pub struct ApiServerConfig {
     pub address: String,
     /// Knows the logs of Pods, once there is a node.
     pub logs: Option<Arc<dyn PodLogs>>,
+    /// Knows the Pods that run, once there is a node.
+    pub streams: Option<Arc<dyn PodStreams>>,
     /// Non-resource routes of the embedding program, such as `/kwick`: the first whose prefix fits answers, for callers
     /// whom RBAC lets (`nonResourceURLs`, the method in lower case as verb).
     pub routes: Vec<Route>,
@@ -85,6 +88,7 @@ impl ApiServerConfig {
             tokens: Vec::new(),
             address: "localhost:6443".to_owned(),
             logs: None,
+            streams: None,
             routes: Vec::new(),
         }
     }
@@ -144,6 +148,7 @@ impl ApiServer {
             limits: Limits::default(),
             metrics: Metrics::new(&metrics),
             logs: config.logs,
+            streams: config.streams,
             routes: config.routes,
             store,
             clock,

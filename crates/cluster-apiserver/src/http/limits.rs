@@ -17,6 +17,8 @@ pub const MAX_READS: usize = 400;
 pub const MAX_WRITES: usize = 200;
 /// So many watches and followed logs at once.
 pub const MAX_LONG_RUNNING: usize = 8192;
+/// So many sessions of `exec`, `attach` and `portforward` at once.
+pub const MAX_SESSIONS: usize = 128;
 /// The bodies of all requests together, until they are answered.
 pub const MAX_BODIES_BYTES: usize = 24 << 20;
 
@@ -28,6 +30,7 @@ pub(crate) struct Limits {
     reads: Arc<Semaphore>,
     writes: Arc<Semaphore>,
     long_running: Arc<Semaphore>,
+    sessions: Arc<Semaphore>,
     /// In KiB.
     bodies: Arc<Semaphore>,
 }
@@ -38,6 +41,7 @@ pub(crate) enum Sort {
     Read,
     Write,
     LongRunning,
+    Session,
 }
 
 impl Sort {
@@ -45,7 +49,7 @@ impl Sort {
         let request_kind = match self {
             Self::Read => "readOnly",
             Self::Write => "mutating",
-            Self::LongRunning => "longRunning",
+            Self::LongRunning | Self::Session => "longRunning",
         };
         InflightLabels { request_kind }
     }
@@ -61,7 +65,7 @@ pub(crate) struct Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         match self.sort {
-            Sort::LongRunning => self.metrics.longrunning.dec(),
+            Sort::LongRunning | Sort::Session => self.metrics.longrunning.dec(),
             sort => self.metrics.inflight.get_or_create(&sort.label()).dec(),
         };
     }
@@ -74,6 +78,7 @@ impl Default for Limits {
             reads: semaphore(MAX_READS),
             writes: semaphore(MAX_WRITES),
             long_running: semaphore(MAX_LONG_RUNNING),
+            sessions: semaphore(MAX_SESSIONS),
             bodies: semaphore(MAX_BODIES_BYTES >> 10),
         }
     }
@@ -89,13 +94,20 @@ impl Limits {
             Sort::Read => &self.reads,
             Sort::Write => &self.writes,
             Sort::LongRunning => &self.long_running,
+            Sort::Session => &self.sessions,
         };
         let Ok(permit) = Arc::clone(semaphore).try_acquire_owned() else {
             metrics.rejected.get_or_create(&sort.label()).inc();
-            return Err(StatusError::too_many_requests(RETRY_AFTER_S));
+            let mut refused = StatusError::too_many_requests(RETRY_AFTER_S);
+            if sort == Sort::Session {
+                refused.message = format!(
+                    "there are {MAX_SESSIONS} sessions of exec, attach and port-forward already; end one first"
+                );
+            }
+            return Err(refused);
         };
         match sort {
-            Sort::LongRunning => metrics.longrunning.inc(),
+            Sort::LongRunning | Sort::Session => metrics.longrunning.inc(),
             sort => metrics.inflight.get_or_create(&sort.label()).inc(),
         };
         Ok(Ticket { _permit: permit, sort, metrics: metrics.clone() })

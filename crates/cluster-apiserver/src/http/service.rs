@@ -33,6 +33,7 @@ use crate::negotiate::accept::{self, Shapes};
 use crate::registry::Resource;
 use crate::selector::FieldSelector;
 use crate::status::{Result, StatusError};
+use crate::streams;
 use crate::verbs::{self, Ask};
 
 /// A body may take so long to arrive.
@@ -156,7 +157,10 @@ impl ApiService {
             "log" => accept::Accepted::default(),
             _ => accept::negotiate(header(&parts.headers, ACCEPT), shapes)?,
         };
+        let is_stream = streams::are(&resource, &path.subresource);
         let (body, room) = match parts.method {
+            // What follows is no body.
+            _ if is_stream => (Bytes::new(), None),
             Method::GET => (Bytes::new(), None),
             _ => self.read(&caller, &parts.headers, body).await?,
         };
@@ -177,6 +181,9 @@ impl ApiService {
             _room: room,
             verb,
         };
+        if is_stream {
+            return streams::answer(&ask, ticket, parts);
+        }
         if matches!(verb, "get" | "list" | "watch") {
             return verbs::answer(ask, ticket).await;
         }
@@ -202,6 +209,7 @@ impl ApiService {
         }
         let sort = match verb {
             "watch" => Sort::LongRunning,
+            _ if matches!(path.subresource.as_str(), "exec" | "attach" | "portforward") => Sort::Session,
             "get" if path.subresource == "log" && query.flag("follow") => Sort::LongRunning,
             "get" | "list" => Sort::Read,
             _ => Sort::Write,

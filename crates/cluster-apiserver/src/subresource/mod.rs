@@ -1,6 +1,6 @@
 //! What stands below objects in paths, besides `status`: scale, log, binding, eviction, finalize, token.
 //!
-//! `exec`, `attach`, `portforward` and `proxy` need connections that are upgraded; they are refused with 501 until the node serves them.
+//! Streams into Pods are in [`streams`](crate::streams).
 
 mod binding;
 mod finalize;
@@ -25,7 +25,6 @@ pub(crate) async fn answer(ask: &Ask) -> Result<Answer> {
         ("update", "finalize") if resource.is("", "namespaces") => finalize::update(ask).await,
         ("create", "token") if resource.is("", "serviceaccounts") => token::create(ask).await,
         ("get" | "update" | "patch", "ephemeralcontainers" | "resize") => pod::write_part(ask).await,
-        (_, "exec" | "attach" | "portforward") => Err(pod::refuse_stream(ask)),
         (_, sub) => {
             let message = format!("this server does not serve {}/{sub} yet", resource.plural);
             Err(StatusError::not_implemented(message))

@@ -1,4 +1,4 @@
-//! What is particular to Pods: eviction, parts of the spec that may change, streams.
+//! What is particular to Pods: eviction, parts of the spec that may change.
 
 use serde_json::Value;
 
@@ -99,15 +99,4 @@ pub(super) async fn write_part(ask: &Ask) -> Result<Answer> {
             Ok(Answer::from(written))
         }
     }
-}
-
-/// The refusal for streams into a Pod.
-pub(super) fn refuse_stream(ask: &Ask) -> StatusError {
-    let stored = ask.core.store.get(&ask.resource.table, &ObjectKey::new(&ask.namespace, &ask.name));
-    let Some(stored) = stored else { return ask.resource.not_found(&ask.name) };
-    let pod: Value = serde_json::from_slice(&stored.body).unwrap_or_default();
-    if str_at(&pod, &["spec", "nodeName"]).is_empty() {
-        return StatusError::bad_request(format!("pod {} does not have a host assigned", ask.name));
-    }
-    StatusError::not_implemented(format!("this server does not serve pods/{} yet", ask.subresource))
 }

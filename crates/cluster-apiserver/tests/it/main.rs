@@ -21,6 +21,8 @@ mod patches;
 #[cfg(test)]
 mod routes;
 #[cfg(test)]
+mod streams;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod tls;

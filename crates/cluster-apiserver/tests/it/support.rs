@@ -9,7 +9,7 @@ use cluster_apiserver::http::routes::Route;
 use cluster_apiserver::http::service::ApiService;
 use cluster_apiserver::store::Journal;
 use cluster_apiserver::store::journal::memory::MemoryDisk;
-use cluster_apiserver::{Admission, ApiServer, ApiServerConfig, Entropy, Identity, ServiceAccountKey};
+use cluster_apiserver::{Admission, ApiServer, ApiServerConfig, Entropy, Identity, PodStreams, ServiceAccountKey};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::Value;
@@ -40,6 +40,11 @@ impl Harness {
 
     pub(crate) async fn start_routing(routes: Vec<Route>) -> Self {
         Self::start_as(MemoryDisk::new(), |config| ApiServerConfig { routes, ..config }).await
+    }
+
+    /// Over Pods that run somewhere.
+    pub(crate) async fn start_running(streams: Arc<dyn PodStreams>) -> Self {
+        Self::start_as(MemoryDisk::new(), |config| ApiServerConfig { streams: Some(streams), ..config }).await
     }
 
     /// As it would be on a disk of the test's own.
