@@ -21,6 +21,7 @@ mod part_logs;
 mod parts;
 pub(crate) mod queue;
 mod status;
+mod streams;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +41,7 @@ use knative::{DataPath, Knative, KnativeParts};
 use listeners::Listeners;
 use logs::PodLogs;
 pub(crate) use part_logs::PartLogs;
+use streams::PodStreams;
 
 use crate::exit::{Ended, FAILED, Refused, SPAWNER_DIED};
 use crate::instance::data_dir::DataDir;
@@ -158,6 +160,8 @@ impl Starting<'_> {
         let logs = Arc::new(PodLogs::default());
         let mut config = api::configure(options, record, sandbox, process)?;
         config.logs = Some(Arc::<PodLogs>::clone(&logs));
+        let streams = Arc::new(PodStreams::default());
+        config.streams = Some(Arc::<PodStreams>::clone(&streams));
         let image = images.as_ref().map_or_else(String::new, |(_, own)| own.reference.to_string());
         let control = ControlPlane::open(config, level, &knative::installation(image)).await;
         let control = control.map_err(api::refusal)?;
@@ -180,7 +184,9 @@ impl Starting<'_> {
                 path: &path,
                 part_logs: &options.part_logs,
             };
-            logs.set(cluster::start(&parts, events).await?);
+            let node = cluster::start(&parts, events).await?;
+            logs.set(node.clone());
+            streams.set(node);
             if level == Level::All {
                 let parts = KnativeParts { process, control, record, images: &images };
                 running.knative = Some(Knative::start(path, parts, &mut listeners).await?);
