@@ -8,7 +8,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::answers::{Outcome, Reply, Said, refuse, refuse_failed};
 use super::containers::{ReportPipe, exit, no_container, send};
-use super::poll::Source;
+use super::poll::{ClientId, Source};
 use super::server::{Process, Spawner};
 use super::stdio::{self, Ours};
 use crate::container::exec::Joining;
@@ -25,6 +25,8 @@ pub(super) struct Exec {
     /// What the client gets, until it runs.
     ours: Option<Ours>,
     did_run: bool,
+    /// Who takes it along.
+    client: Option<ClientId>,
 }
 
 const EXECS_MAX: usize = 256;
@@ -74,9 +76,11 @@ impl Spawner {
                 return Err(refusal);
             }
         };
+        let client = spec.ends_with_client.then_some(reply.client);
         let report = ReportPipe { fd: report, token, said: Vec::new(), reply: Some(reply) };
         self.processes.insert(pid, Process::Exec(spec.id.clone()));
-        self.execs.insert(spec.id.clone(), Exec { pid, report: Some(report), ours: Some(ours), did_run: false });
+        self.execs
+            .insert(spec.id.clone(), Exec { pid, report: Some(report), ours: Some(ours), did_run: false, client });
         Ok(())
     }
 
@@ -119,6 +123,14 @@ impl Spawner {
         let exec = self.execs.get(id).ok_or_else(missing)?;
         send(exec.pid, signal).map_err(refuse_failed(format!("sending signal {signal}")))?;
         Ok(Said::plain(Answer::Done))
+    }
+
+    /// Kills what was run for a client that is gone.
+    pub(super) fn end_execs_of(&self, client: ClientId) {
+        for exec in self.execs.values().filter(|exec| exec.client == Some(client)) {
+            // It may have ended already.
+            let _ = send(exec.pid, libc::SIGKILL);
+        }
     }
 
     pub(super) fn reap_exec(&mut self, id: &ExecId, status: WaitStatus) {

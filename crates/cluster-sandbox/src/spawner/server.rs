@@ -186,6 +186,7 @@ impl Spawner {
     fn part_with(&mut self, id: ClientId, why: Option<PacketError>) {
         let Some(client) = self.clients.remove(&id) else { return };
         self.poller.remove(&client.socket, client.token);
+        self.end_execs_of(id);
         if let Some(error) = why {
             tracing::warn!(error = base_rt::error_chain(&error), "a client was disconnected");
         }

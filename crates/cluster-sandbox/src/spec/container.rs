@@ -245,4 +245,7 @@ pub struct ExecSpec {
     /// Whether input and output are one terminal, of the container's `/dev/pts`.
     #[serde(default)]
     pub has_terminal: bool,
+    /// Whether it is killed when the client that asked for it is gone.
+    #[serde(default)]
+    pub ends_with_client: bool,
 }

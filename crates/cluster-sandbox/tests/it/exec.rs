@@ -17,6 +17,7 @@ fn exec(container: &str, id: &str, words: &[&str]) -> ExecSpec {
         command: words.iter().map(|word| (*word).to_owned()).collect(),
         with_stdin: false,
         has_terminal: false,
+        ends_with_client: false,
     }
 }
 
@@ -139,6 +140,27 @@ fn who_hangs_up_ends_what_has_the_terminal() {
             let handle = instance.sandbox.exec(&spec).await.unwrap();
             drop(handle);
             assert_eq!(ended(&mut instance, "talk").await, 128 + libc::SIGHUP);
+        },
+    );
+}
+
+#[test]
+fn it_ends_with_its_client_if_it_should() {
+    run(
+        |_| {},
+        async |mut instance| {
+            instance.isolated_pod("pod").await;
+            instance.start(&container("pod", "a", &["sleep"])).await;
+            let other = Instance::connect(instance.config.clone()).await;
+            let mut handles = Vec::new();
+            for (id, ends_with_client) in [("staying", false), ("ending", true)] {
+                let spec = ExecSpec { ends_with_client, ..exec("a", id, &["/bin/fixture", "sleep"]) };
+                handles.push(other.sandbox.exec(&spec).await.unwrap());
+            }
+            drop(other);
+            assert_eq!(ended(&mut instance, "ending").await, 137);
+            instance.sandbox.signal_exec(&ExecId::try_new("staying").unwrap(), libc::SIGTERM).await.unwrap();
+            assert_eq!(ended(&mut instance, "staying").await, 143);
         },
     );
 }

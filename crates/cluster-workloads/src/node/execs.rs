@@ -23,6 +23,8 @@ pub(crate) struct Command {
     pub(crate) words: Vec<String>,
     pub(crate) with_stdin: bool,
     pub(crate) has_terminal: bool,
+    /// Whether it does not outlive this process.
+    pub(crate) ends_with_us: bool,
 }
 
 /// A program that runs. Dropping it does not end the program.
@@ -44,12 +46,12 @@ impl Program {
     /// # Errors
     /// Why not, in words.
     pub(crate) async fn start(node: &Arc<Kubelet>, command: Command) -> Result<(Self, ExecIo), String> {
-        let Command { container, words, with_stdin, has_terminal } = command;
+        let Command { container, words, with_stdin, has_terminal, ends_with_us } = command;
         let number = node.exec_count.fetch_add(1, Ordering::Relaxed);
         let started = node.clock.now().as_microsecond();
         let id = ExecId::try_new(format!("exec-{started}-{number}")).map_err(|error| error.to_string())?;
         let program = Self { node: Arc::clone(node), ended: node.expect_end(&id), id: id.clone() };
-        let spec = ExecSpec { container, id, command: words, with_stdin, has_terminal };
+        let spec = ExecSpec { container, id, command: words, with_stdin, has_terminal, ends_with_client: ends_with_us };
         let handle = node.sandbox.exec(&spec).await.map_err(|error| error_chain(&error))?;
         Ok((program, handle.io))
     }
@@ -75,7 +77,7 @@ impl Execs for ContainerExecs {
     fn run(&self, words: Vec<String>) -> BoxFuture<'_, Result<(), String>> {
         async move {
             let container = self.container.clone();
-            let command = Command { container, words, with_stdin: false, has_terminal: false };
+            let command = Command { container, words, with_stdin: false, has_terminal: false, ends_with_us: false };
             let (mut program, io) = Program::start(&self.node, command).await?;
             let ExecIo::Pipes { stdout, stderr, .. } = io else { return Err("it has a terminal".to_owned()) };
             let (stdout, stderr, exit) = tokio::join!(output(stdout), output(stderr), program.ended());

@@ -1,7 +1,8 @@
 //! What people do in containers that run: `kubectl exec`, `attach`, `port-forward`.
 //!
 //! A program that somebody runs ends with its conversation: a terminal hangs up, as one does whose line is cut (shells and what they run
-//! end by that), and what is still there a moment later is killed. A program without a terminal is killed at once, as containerd does it.
+//! end by that), and what is still there a moment later is killed. A program without a terminal is killed at once, as containerd does it. So is
+//! every one when this process is gone.
 //!
 //! Whoever attaches reads the container's log, as it grows, and writes to its input. So however slowly somebody reads, the container does not
 //! wait, and who comes back finds everything in the log.
@@ -121,6 +122,7 @@ pub(super) fn exec(node: &Arc<Kubelet>, pod: (&str, &str), options: ExecOptions)
         words: options.command,
         with_stdin: options.has_stdin,
         has_terminal: options.has_terminal,
+        ends_with_us: true,
     };
     let node = Arc::clone(node);
     let starting = async move {
