@@ -20,6 +20,7 @@ mod queue_proxy;
 mod refusals;
 mod scale;
 mod serving;
+mod sessions;
 mod starts;
 
 use std::time::Instant;
@@ -71,6 +72,7 @@ const SHARED: &[Shared] = &[
     Shared { name: "deploy, answer, logs, status", run: serving::deploy },
     Shared { name: "update, split, rollback, delete", run: serving::update },
     Shared { name: "kubectl, unmodified", run: kubectl::script },
+    Shared { name: "kubectl in a container: exec, cp, attach, port-forward", run: sessions::script },
     Shared { name: "Knative's parts are Pods", run: parts::are_pods },
     Shared { name: "ClusterIP and names, from host and pod", run: network::addresses_and_names },
     Shared { name: "private names, from zero and cluster-local", run: network::private_names },
