@@ -3,9 +3,10 @@
 //! A few copies, each of what the ones before have made, would otherwise fill the memory, and a few moves nest an object deeper than any
 //! reader's stack. Which bound was met is not told, as in Kubernetes.
 
+use std::borrow::Cow;
 use std::slice;
 
-use json_patch::{Patch, PatchOperation};
+use json_patch::{AddOperation, Patch, PatchOperation, ReplaceOperation};
 use serde_json::Value;
 
 use crate::strict::MAX_VALUES;
@@ -28,9 +29,22 @@ pub(crate) fn apply(object: &Value, patch: &Patch) -> Result<Value, Unfit> {
     let mut room = Room { bytes: MAX_CARRIED_BYTES, values: MAX_VALUES };
     for operation in patch.iter() {
         room.check(&object, operation)?;
-        json_patch::patch_unsafe(&mut object, slice::from_ref(operation)).map_err(|_| Unfit)?;
+        let operation = of_kubernetes(&object, operation);
+        json_patch::patch_unsafe(&mut object, slice::from_ref(&*operation)).map_err(|_| Unfit)?;
     }
     Ok(object)
+}
+
+/// The operation as kube-apiserver carries it out: a field may be replaced that is not there.
+fn of_kubernetes<'a>(object: &Value, operation: &'a PatchOperation) -> Cow<'a, PatchOperation> {
+    if let PatchOperation::Replace(ReplaceOperation { path, value }) = operation
+        && let Some((parent, field)) = path.split_back()
+        && let Some(Value::Object(fields)) = object.pointer(parent.as_str())
+        && !fields.contains_key(&*field.decoded())
+    {
+        return Cow::Owned(PatchOperation::Add(AddOperation { path: path.clone(), value: value.clone() }));
+    }
+    Cow::Borrowed(operation)
 }
 
 /// What may still be carried.
@@ -111,6 +125,10 @@ mod tests {
             {"op": "replace", "path": "/c", "value": "x"},
         ]);
         assert_eq!(patched(&json!({"a": [1]}), operations), Ok(json!({"b": [2], "c": "x"})));
+        let replace = |path: &str| json!([{"op": "replace", "path": path, "value": 1}]);
+        assert_eq!(patched(&json!({"a": {}}), replace("/a/b~1c")), Ok(json!({"a": {"b/c": 1}})), "as in Kubernetes");
+        assert_eq!(patched(&json!({"a": []}), replace("/a/0")), Err(Unfit));
+        assert_eq!(patched(&json!({}), replace("/a/b")), Err(Unfit));
         assert_eq!(patched(&json!({}), json!([{"op": "test", "path": "/a", "value": 1}])), Err(Unfit));
         assert_eq!(patched(&json!({}), json!([{"op": "copy", "from": "/a", "path": "/b"}])), Err(Unfit));
     }
