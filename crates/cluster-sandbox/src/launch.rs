@@ -49,6 +49,8 @@ pub fn start(executable: &Path, config: &SpawnerConfig) -> Result<SpawnerFacts, 
         return Err(LaunchError::AlreadyRunning(config.instance.to_string()));
     }
     cleanup::leftovers(config).map_err(LaunchError::Leftovers)?;
+    let starter = Some(rustix::process::getpid().as_raw_pid());
+    let config = &SpawnerConfig { starter, ..config.clone() };
     let text = serde_json::to_vec(config).map_err(|error| LaunchError::Start(error.into()))?;
     let mut child = Command::new(executable)
         .arg(SPAWNER_ARGUMENT)

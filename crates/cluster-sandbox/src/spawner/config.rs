@@ -43,6 +43,9 @@ pub struct SpawnerConfig {
     pub host_paths: Vec<PathBuf>,
     /// Only for a spawner that is the first process of a container or machine: the client to start as its child.
     pub child: Option<ChildCommand>,
+    /// Who started it, by process id, told by [`start`](crate::launch::start). If it ends before anybody has connected, nobody will.
+    #[serde(default)]
+    pub(crate) starter: Option<i32>,
 }
 
 /// A user.
@@ -99,6 +102,7 @@ impl SpawnerConfig {
             capability_bound: CapabilitySet::contained(),
             host_paths: Vec::new(),
             child: None,
+            starter: None,
         }
     }
 

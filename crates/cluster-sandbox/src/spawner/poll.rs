@@ -18,6 +18,8 @@ pub(super) enum Source {
     Door,
     /// A signal came.
     Signals,
+    /// Who started the spawner has ended.
+    Starter,
     /// A client says something, or can be told something again.
     Client(ClientId),
     /// A container writes.

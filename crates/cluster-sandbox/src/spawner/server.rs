@@ -8,7 +8,7 @@ use std::time::Duration;
 use base_rt::{Clock, Timestamp};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
-use rustix::process::{Pid, WaitOptions, WaitStatus};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus, pidfd_open};
 
 use super::answers::{Outcome, Reply, Said};
 use super::clients::Client;
@@ -21,7 +21,7 @@ use super::listeners::Listener;
 use super::machine::Machine;
 use super::peer::{Peer, admit};
 use super::pods::Pod;
-use super::poll::{ClientId, Poller, Source};
+use super::poll::{ClientId, Poller, Source, Token};
 use crate::cgroup::Group;
 use crate::network::instance::InstanceNetwork;
 use crate::network::pod::PodLink;
@@ -60,6 +60,8 @@ pub(super) struct Spawner {
     pub(super) ending: Option<Ending>,
     /// When pods end because nobody came back; none while a client is connected.
     pub(super) orphan_at: Option<Moment>,
+    /// Who started it, until a client has connected.
+    starter: Option<(OwnedFd, Token)>,
     pub(super) links_made: u32,
     pub(super) names_made: u64,
     pub(super) child: Option<Pid>,
@@ -84,7 +86,8 @@ impl Spawner {
         let mut poller = Poller::new()?;
         poller.add(&door, Source::Door)?;
         poller.add(&signals, Source::Signals)?;
-        let orphan_at = Some(Moment::now().after(Duration::from_millis(config.orphan_wait_ms)));
+        let starter = config.starter.map(|pid| watch_starter(pid, &mut poller));
+        let wait = if matches!(starter, Some(None)) { 0 } else { config.orphan_wait_ms };
         Ok(Self {
             config,
             machine,
@@ -99,7 +102,8 @@ impl Spawner {
             lingering_groups: Vec::new(),
             lingering_links: VecDeque::new(),
             ending: None,
-            orphan_at,
+            orphan_at: Some(Moment::now().after(Duration::from_millis(wait))),
+            starter: starter.flatten(),
             links_made: 0,
             names_made: 0,
             child: None,
@@ -136,6 +140,7 @@ impl Spawner {
         match source {
             Source::Door => self.open_door(),
             Source::Signals => self.read_signals(),
+            Source::Starter => self.lose_starter(),
             Source::Client(id) => self.serve_client(id),
             Source::Output(container, stream) => self.read_output(&container, stream),
             Source::ContainerReport(container) => self.read_container_report(&container),
@@ -259,6 +264,7 @@ impl Spawner {
         client.is_greeted = true;
         if client.peer == Peer::Owner {
             self.orphan_at = None;
+            self.forget_starter();
         }
         Ok(Said::plain(Answer::Hello(Box::new(self.facts(protocol)))))
     }
@@ -329,11 +335,31 @@ impl Spawner {
         }
     }
 
+    /// Nobody has connected yet, and who would have done it is gone.
+    fn lose_starter(&mut self) {
+        tracing::info!("who started this spawner has ended without connecting");
+        self.forget_starter();
+        self.orphan_at = Some(Moment::now());
+    }
+
+    fn forget_starter(&mut self) {
+        if let Some((process, token)) = self.starter.take() {
+            self.poller.remove(&process, token);
+        }
+    }
+
     fn lose_child(&mut self, status: WaitStatus) {
         self.child = None;
         self.child_exit = Some(exit_code(status));
         self.end(GRACE, None);
     }
+}
+
+/// Waits for the end of the process that started this one; `None` if it has ended.
+fn watch_starter(pid: i32, poller: &mut Poller) -> Option<(OwnedFd, Token)> {
+    let process = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+    let token = poller.add(&process, Source::Starter).ok()?;
+    Some((process, token))
 }
 
 /// How a process ended, as the exit code of whoever ends with it.

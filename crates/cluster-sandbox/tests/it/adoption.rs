@@ -105,6 +105,25 @@ fn a_killed_client_is_missed_only_after_a_while() {
 }
 
 #[test]
+fn a_spawner_whose_starter_ends_before_it_connects_ends_too() {
+    run(
+        |_| {},
+        async |instance| {
+            let config = instance.config.clone();
+            instance.sandbox.down(Duration::ZERO).await.unwrap();
+            drop(instance);
+            eventually("the end of the first spawner", || !launch::is_running(&config)).await;
+            let text = serde_json::to_string(&config).unwrap();
+            let started = Command::new(FIXTURE).args(["start-spawner", &text]).output().unwrap();
+            assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stdout));
+            eventually("the end of the second spawner", || !launch::is_running(&config)).await;
+            let said = std::fs::read_to_string(&config.log_file).unwrap();
+            assert!(said.contains("has ended without connecting"), "{said}");
+        },
+    );
+}
+
+#[test]
 fn a_client_at_its_limit_of_files_is_refused_and_goes_on() {
     run(
         |_| {},

@@ -154,6 +154,7 @@ impl Kubelet {
 
     /// A Pod's worker has ended.
     pub(crate) fn forget(&self, uid: &str, pod: (&str, &str)) {
+        self.fetcher.tokens.forget(uid);
         let mut shared = self.shared();
         shared.routes.remove(uid);
         let key = (pod.0.to_owned(), pod.1.to_owned());

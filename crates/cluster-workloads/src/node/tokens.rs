@@ -93,11 +93,13 @@ impl KeptTokens {
         let token = self.provider.token(ask.clone()).await?;
         let life = token.expires_at.duration_since(now);
         let renew_at = now.checked_add(life / 5 * 4).unwrap_or(token.expires_at);
-        let mut kept = self.kept();
-        // Those of Pods that are gone go as well, in their time.
-        kept.retain(|_, other| now < other.token.expires_at);
-        kept.insert(ask, Kept { token: token.clone(), renew_at });
+        self.kept().insert(ask, Kept { token: token.clone(), renew_at });
         Ok((token, renew_at))
+    }
+
+    /// A Pod is gone: nobody asks for its tokens again.
+    pub(crate) fn forget(&self, pod_uid: &str) {
+        self.kept().retain(|ask, _| ask.pod_uid != pod_uid);
     }
 
     fn kept(&self) -> MutexGuard<'_, BTreeMap<TokenAsk, Kept>> {
@@ -193,7 +195,8 @@ mod tests {
         assert_eq!(tokens.token(ask("p"), at(479)).await.unwrap().0, first);
         assert_eq!(tokens.token(ask("q"), at(479)).await.unwrap().0.text, "1", "another Pod's is another");
         assert_eq!(tokens.token(ask("p"), at(480)).await.unwrap().0.text, "2");
-        tokens.token(ask("r"), at(600)).await.unwrap();
-        assert_eq!(tokens.kept().len(), 1, "what has expired is not kept");
+        tokens.forget("p");
+        assert_eq!(tokens.kept().len(), 1, "a Pod's tokens go with it");
+        assert_eq!(tokens.token(ask("q"), at(479)).await.unwrap().0.text, "1", "and no other's");
     }
 }
