@@ -91,8 +91,15 @@ pub fn wire(context: &Context, settings: Settings, seams: Seams) {
     gc::wire(context, all);
     serverless_service::wire(context, (&informed, &caches), &settings.system_namespace);
     metric::wire(context, &informed, &caches);
-    ingress::wire(context, (&informed, &caches), &settings, &seams.gateways);
+    ingress::wire(context, &informed.ingresses, &settings, &seams.gateways);
     wire_autoscaler(context, all, (seams.stats, seams.activator_probe));
+}
+
+/// Starts the controller of Ingresses alone: for a gateway whose Knative is somebody else's. Of `settings`, the class and the two load
+/// balancers count.
+pub fn wire_ingress(context: &Context, settings: Settings, gateways: &GatewayFacts) {
+    let ingresses = context.informers.get(base_controller::Scope::all());
+    ingress::wire(context, &ingresses, &Arc::new(settings), gateways);
 }
 
 fn wire_revision(

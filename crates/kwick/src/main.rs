@@ -4,6 +4,7 @@
 //! kwick __spawner …    the root process that keeps containers (cluster_sandbox::spawner); told apart first, before anything else exists
 //! kwick up|down        root: the instance's directory, lock and spawner; then `up` becomes the unprivileged `kwick __serve`   (cli/)
 //! kwick __serve        everything that listens: API, controllers, node, gateway, registry                                 (serve/)
+//! kwick gateway        the gateway before a Knative that runs elsewhere                                                   (cli/)
 //! kwick queue-proxy    the sidecar of a Revision's Pods, where the node does not have it built in                          (cli/)
 //! kwick status|…       commands of a client
 //! ```

@@ -19,11 +19,11 @@ mod tests;
 use std::sync::Arc;
 
 use base_controller::writers::Write;
-use base_controller::{Context, Controller, Key, Plan, Reconciler};
+use base_controller::{Context, Controller, Informer, Key, Plan, Reconciler};
 use jiff::Timestamp;
 use knative_apis::networking::{Ingress, IngressStatus};
 
-use crate::caches::{Caches, Informed};
+use crate::lister::Lister;
 use crate::settings::Settings;
 pub use facts::GatewayFacts;
 use observe::{Observed, gather};
@@ -31,7 +31,7 @@ use plan::plan;
 
 /// Keeps the status of Ingresses true.
 pub(crate) struct IngressReconciler {
-    caches: Caches,
+    ingresses: Lister<Ingress>,
     gateways: GatewayFacts,
     settings: Arc<Settings>,
 }
@@ -48,7 +48,7 @@ impl Reconciler for IngressReconciler {
     )];
 
     fn gather(&self, key: &Key) -> Option<Observed> {
-        gather(&self.caches, (&self.gateways, &self.settings), key)
+        gather(&self.ingresses, (&self.gateways, &self.settings), key)
     }
 
     fn object<'a>(&self, observed: &'a Observed) -> Option<&'a Arc<Ingress>> {
@@ -63,11 +63,11 @@ impl Reconciler for IngressReconciler {
 /// Starts the controller: an Ingress is woken by itself and by what the gateways report.
 pub(crate) fn wire(
     context: &Context,
-    (informed, caches): (&Informed, &Caches),
+    ingresses: &Informer<Ingress>,
     settings: &Arc<Settings>,
     gateways: &GatewayFacts,
 ) {
-    let reconciler =
-        IngressReconciler { caches: caches.clone(), gateways: gateways.clone(), settings: Arc::clone(settings) };
-    gateways.bind(Controller::new("ingress", reconciler, &informed.ingresses, context).start());
+    let (settings, gateways_seen) = (Arc::clone(settings), gateways.clone());
+    let reconciler = IngressReconciler { ingresses: Lister::live(ingresses), gateways: gateways_seen, settings };
+    gateways.bind(Controller::new("ingress", reconciler, ingresses, context).start());
 }

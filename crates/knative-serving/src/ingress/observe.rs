@@ -10,7 +10,7 @@ use knative_logic::route_table::ingress_hash;
 use serde::Serialize;
 
 use super::GatewayFacts;
-use crate::caches::Caches;
+use crate::lister::Lister;
 use crate::settings::Settings;
 
 /// The facts about one Ingress.
@@ -25,8 +25,12 @@ pub(crate) struct Observed {
 }
 
 /// Reads the facts; none if the Ingress is gone, going, or somebody else's.
-pub(crate) fn gather(caches: &Caches, (gateways, settings): (&GatewayFacts, &Settings), key: &Key) -> Option<Observed> {
-    let ingress = caches.ingresses.get(key)?;
+pub(crate) fn gather(
+    ingresses: &Lister<Ingress>,
+    (gateways, settings): (&GatewayFacts, &Settings),
+    key: &Key,
+) -> Option<Observed> {
+    let ingress = ingresses.get(key)?;
     let class = annotation::INGRESS_CLASS.value(annotations(&ingress.metadata)).unwrap_or_default();
     if ingress.metadata.deletion_timestamp.is_some() || class != settings.ingress_class {
         return None;

@@ -22,7 +22,7 @@ fn plans_are_as_written() {
     };
     golden::check("ingress", |given| {
         let gateways = GatewayFacts::default();
-        let current = gather(&given.caches, (&gateways, &settings), &given.key)?.version;
+        let current = gather(&given.caches.ingresses, (&gateways, &settings), &given.key)?.version;
         let facts: BTreeMap<String, String> = serde_json::from_value(given.facts.clone()).unwrap_or_default();
         for (gateway, serves) in &facts {
             gateways.join(gateway);
@@ -33,7 +33,7 @@ fn plans_are_as_written() {
             };
             gateways.serves(gateway, &given.key, version);
         }
-        let observed = gather(&given.caches, (&gateways, &settings), &given.key)?;
+        let observed = gather(&given.caches.ingresses, (&gateways, &settings), &given.key)?;
         Some(plan(&observed, &settings, given.now))
     });
 }

@@ -3,6 +3,7 @@
 mod doctor;
 mod down;
 mod env;
+mod gateway;
 mod image;
 mod queue_proxy;
 mod status;
@@ -62,6 +63,9 @@ enum Command {
     Image(image::Image),
     /// Print the export that makes kubectl and kn use this instance.
     Env(env::Env),
+    /// Serve the Ingresses of a Knative that runs elsewhere.
+    #[command(hide = true)]
+    Gateway(gateway::Gateway),
     /// Stand in front of the user's container in a Pod of a Revision, as the environment says.
     #[command(hide = true)]
     QueueProxy(queue_proxy::QueueProxy),
@@ -119,6 +123,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Command::Doctor(doctor) => doctor.run(),
         Command::Image(image) => image.run(),
         Command::Env(env) => env.run(),
+        Command::Gateway(gateway) => gateway.run(),
         Command::QueueProxy(queue_proxy) => queue_proxy.run(),
         Command::Serve(Serve { instance, only, detached, log }) => {
             let part_logs = serve::PartLogs::default();

@@ -42,7 +42,7 @@ use super::parts::{Opening, Parts};
 use crate::instance::record::Record;
 
 /// The class of the Ingresses that this gateway serves.
-const INGRESS_CLASS: &str = "kwick.ingress.networking.knative.dev";
+pub(crate) const INGRESS_CLASS: &str = "kwick.ingress.networking.knative.dev";
 /// Where services live unless config-domain says otherwise: names under it lead to loopback on most machines.
 const DOMAIN: &str = "localhost";
 

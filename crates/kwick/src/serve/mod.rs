@@ -37,6 +37,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(crate) use announce::READY;
 use cluster::ClusterParts;
 use images::{Images, OwnImages};
+pub(crate) use knative::INGRESS_CLASS;
 use knative::{DataPath, Knative, KnativeParts};
 use listeners::Listeners;
 use logs::PodLogs;
