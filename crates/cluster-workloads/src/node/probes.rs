@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use base_net::connect::{Connector, LocalHandler, SocketSupply, Target};
 use base_net::probe::{CustomProbe, HttpProbe, Probe, ProbeError};
+use base_net::tls::{Trust, client_config};
 use base_net::{Body, Request};
 use base_rt::watch;
 use base_rt::{Tasks, error_chain};
@@ -104,7 +105,7 @@ impl Attempt {
 
     /// Tries once.
     pub(crate) async fn run(&self, way: &Way, timeout: Duration) -> Result<(), String> {
-        let connector = Connector::new().with_supply(Arc::clone(&way.sockets));
+        let mut connector = Connector::new().with_supply(Arc::clone(&way.sockets));
         let probe = match self {
             Self::Exec(exec) => {
                 Probe::Other(Box::new(ExecProbe(exec.command.clone().unwrap_or_default(), Arc::clone(&way.execs))))
@@ -123,14 +124,20 @@ impl Attempt {
                 }
                 let mut target = Target::http1(address(http.host.as_deref(), *port, way)?);
                 if http.scheme.as_deref() == Some("HTTPS") {
-                    // The connector has no TLS configuration that trusts everybody, so this fails and says why.
                     target = target.with_tls(way.ip.into());
+                    connector = connector.with_tls(tls()?);
                 }
                 Probe::Http(HttpProbe { target, path, headers })
             }
         };
         probe.run(&connector, &way.tasks, timeout).await.map_err(|error| error_chain(&error))
     }
+}
+
+/// How HTTPS is spoken: whose the certificate is counts for nothing, as with a kubelet. Made when the first such probe is.
+fn tls() -> Result<Arc<rustls::ClientConfig>, String> {
+    static TLS: OnceLock<Result<Arc<rustls::ClientConfig>, String>> = OnceLock::new();
+    TLS.get_or_init(|| client_config(Trust::Anybody, None).map_err(|error| error_chain(&error))).clone()
 }
 
 struct ExecProbe(Vec<String>, Arc<dyn Execs>);
@@ -293,7 +300,11 @@ mod tests {
     use std::os::fd::OwnedFd;
 
     use base_net::Response;
+    use base_net::listen::Listener;
+    use base_net::serve::{Server, ServerConfig, Transport};
+    use base_net::tls::{Certificates, ClientAuth, certified_key, server_config};
     use base_rt::Shutdown;
+    use base_rt::metrics::Scope;
     use http::StatusCode;
 
     use super::super::facts::ProbeKind;
@@ -312,6 +323,49 @@ mod tests {
         fn run(&self, _: Vec<String>) -> BoxFuture<'_, Result<(), String>> {
             async { Ok(()) }.boxed()
         }
+    }
+
+    struct Here;
+
+    impl SocketSupply for Here {
+        fn take(&self, addr: SocketAddr) -> BoxFuture<'_, io::Result<OwnedFd>> {
+            async move {
+                socket2::Socket::new(socket2::Domain::for_address(addr), socket2::Type::STREAM, None).map(OwnedFd::from)
+            }
+            .boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn https_is_spoken_with_whoever_answers() {
+        let (_handle, shutdown) = Shutdown::new();
+        let (tasks, ip) = (Tasks::new(shutdown), IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+        let own = rcgen::generate_simple_self_signed(vec!["somebody.else".to_owned()]).unwrap();
+        let certificates = Certificates::default();
+        let key = certified_key(own.cert.pem().as_bytes(), own.signing_key.serialize_pem().as_bytes()).unwrap();
+        certificates.replace(BTreeMap::new(), Some(key));
+        let transport = Transport::Tls(server_config(&certificates, ClientAuth::None).unwrap());
+        let server = Server::new(ServerConfig { transport, ..ServerConfig::new("probed") }, &tasks, &Scope::root());
+        let listener = Listener::tcp((ip, 0).into()).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let answer = |_peer: &_| {
+            tower::service_fn(|request: Request| {
+                let is_asked = request.uri().path() == "/healthz";
+                let mut response = Response::new(Body::empty());
+                *response.status_mut() = if is_asked { StatusCode::OK } else { StatusCode::NOT_FOUND };
+                std::future::ready(Ok::<_, std::convert::Infallible>(response))
+            })
+        };
+        server.start(listener, answer).unwrap();
+        let way = Way { ip, sockets: Arc::new(Here), handlers: BTreeMap::new(), execs: Arc::new(Nothing), tasks };
+        let get = |path: &str| HTTPGetAction {
+            path: Some(path.to_owned()),
+            scheme: Some("HTTPS".to_owned()),
+            ..HTTPGetAction::default()
+        };
+        let ask = async |path| Attempt::Http(get(path), port).run(&way, Duration::from_secs(60)).await;
+        assert_eq!(ask("/healthz").await, Ok(()));
+        assert!(ask("/other").await.unwrap_err().contains("404"));
     }
 
     #[tokio::test(start_paused = true)]

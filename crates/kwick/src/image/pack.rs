@@ -19,7 +19,7 @@ use super::{ImageError, Registry, program, reference};
 Examples:
   kwick image pack ./hello --name hello --port 8080
   kwick image pack ./server --name shop/server:v2 --env MODE=production --file ./assets:/assets
-  kwick image pack ./tool --name tool --entrypoint /tool --entrypoint serve")]
+  kwick image pack ./tool --name tool --user 65532 --entrypoint /tool --entrypoint serve")]
 pub(crate) struct Pack {
     /// A statically linked program for this machine; it becomes /NAME in the image, and what is started.
     binary: PathBuf,
@@ -32,6 +32,9 @@ pub(crate) struct Pack {
     /// A variable of its environment; may be repeated.
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
     environment: Vec<String>,
+    /// Whom it runs as, unless its Pod says otherwise [default: root]. A Pod with `runAsNonRoot` takes a number other than 0.
+    #[arg(long, value_name = "UID[:GID]", value_parser = user)]
+    user: Option<String>,
     /// A TCP port that it listens on; may be repeated.
     #[arg(long = "port", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     ports: Vec<u16>,
@@ -78,6 +81,7 @@ impl Pack {
             platform: Platform::host(),
             entrypoint,
             env: self.environment.clone(),
+            user: self.user.clone().unwrap_or_default(),
             exposed_ports: self.ports.iter().map(|port| format!("{port}/tcp")).collect(),
             ..ImageConfig::default()
         };
@@ -104,6 +108,13 @@ fn addition(text: &str) -> Result<Addition, String> {
         }
         _ => Err("write it as SOURCE:TARGET with an absolute TARGET, such as ./assets:/assets".to_owned()),
     }
+}
+
+fn user(text: &str) -> Result<String, String> {
+    let is_number = |text: &str| text.parse::<u32>().is_ok();
+    let (uid, gid) = text.split_once(':').map_or((text, None), |(uid, gid)| (uid, Some(gid)));
+    let is_right = is_number(uid) && gid.is_none_or(is_number);
+    is_right.then(|| text.to_owned()).ok_or_else(|| "write it as UID or UID:GID, such as 65532".to_owned())
 }
 
 fn variable(text: &str) -> Result<String, String> {

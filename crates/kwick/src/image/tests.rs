@@ -129,12 +129,16 @@ async fn a_program_is_packed_listed_and_removed() {
     fs::create_dir_all(bench.path("assets/css")).unwrap();
     bench.write("assets/css/a.css", b"a{}");
     let assets = format!("{}:/srv/assets", bench.path("assets").display());
-    let line = ["pack", &binary, "--name", "hello", "--port", "8080", "--env", "TARGET=you", "--file", &assets];
+    let line = [
+        &["pack", &binary, "--name", "hello", "--port", "8080", "--env", "TARGET=you", "--user", "65532"][..],
+        &["--file", &assets],
+    ]
+    .concat();
     let said = bench.image(&line).await.unwrap();
     let image = bench.stored("docker.io/library/hello:latest");
     assert!(said.starts_with(&format!("packed hello {} (", image.digest)), "{said}");
     assert_eq!(image.config.entrypoint, ["/hello"]);
-    assert_eq!(image.config.env, ["TARGET=you"]);
+    assert_eq!((image.config.env.as_slice(), image.config.user.as_str()), (&["TARGET=you".to_owned()][..], "65532"));
     assert_eq!(image.config.exposed_ports.iter().collect::<Vec<_>>(), ["8080/tcp"]);
     assert_eq!(
         bench.files(&image),
@@ -184,13 +188,14 @@ async fn what_is_wrong_is_said_with_what_to_do() {
     let bench = Bench::start();
     let script = bench.write("run.sh", b"#!/bin/sh\n");
     let absent = bench.path("absent.tar").display().to_string();
-    let rows: [(&[&str], &str); 6] = [
+    let rows: [(&[&str], &str); 7] = [
         (&["import", &absent], "absent.tar: read "),
         (&["import", &script], "is not an image archive: expected an OCI layout directory"),
         (&["import", &absent, "--name", "Bad Name"], "invalid value 'Bad Name' for '--name <REF>'"),
         (&["pack", &script, "--name", "a"], "it is not a program for 64-bit Linux"),
         (&["pack", &script, "--name", "a", "--file", "x:y"], "write it as SOURCE:TARGET with an absolute TARGET"),
         (&["pack", &script, "--name", "a", "--env", "x"], "write it as NAME=VALUE"),
+        (&["pack", &script, "--name", "a", "--user", "root"], "write it as UID or UID:GID"),
     ];
     for (line, expected) in rows {
         let error = bench.image(line).await.unwrap_err();
