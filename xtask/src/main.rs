@@ -13,6 +13,7 @@
 mod build;
 mod deny;
 mod drive;
+mod knative;
 mod layers;
 mod sh;
 mod stage;

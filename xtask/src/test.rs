@@ -9,7 +9,7 @@ use clap::Args;
 use crate::build::Profile;
 use crate::drive::{self, Root};
 use crate::stage::{self, Outcome, Stage};
-use crate::{build, deny, layers, sh};
+use crate::{build, deny, knative, layers, sh};
 
 /// What to check.
 #[derive(Args)]
@@ -37,6 +37,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "golden", needs: &["binaries"], run: |full| recorded("golden", full) },
     Stage { name: "replay", needs: &["binaries"], run: |full| recorded("replay", full) },
     Stage { name: "e2e", needs: &["binaries", "kubectl", "crane"], run: |full| driven("check", full) },
+    Stage { name: "knative", needs: &["binaries", "kubectl"], run: knatives_own },
     Stage { name: "demo", needs: &["binaries"], run: |full| driven_with("demo", full, &["--once"]) },
     Stage { name: "readme", needs: &["binaries", "kubectl"], run: readme },
     Stage { name: "release", needs: &[], run: release },
@@ -134,6 +135,18 @@ fn driven_by(profile: Profile, name: &str, options: &[&str]) -> Result<Outcome> 
         Root::No => Ok(Outcome::LeftOut(NO_ROOT.into())),
         Root::Already | Root::Sudo => passed(drive::run(profile, name, options)),
     }
+}
+
+/// Knative's own control plane on the cluster house. Building it takes minutes, so it is for full runs.
+fn knatives_own(full: bool) -> Result<Outcome> {
+    if !full {
+        return Ok(Outcome::LeftOut("Knative's own control plane is built with --full alone".into()));
+    }
+    if !sh::exists("go") {
+        return Ok(Outcome::LeftOut("Go is not installed".into()));
+    }
+    let built = knative::build()?.display().to_string();
+    driven_with("knative", full, &["--knative", &built])
 }
 
 /// The README's commands are kubectl's for the most part.

@@ -19,6 +19,7 @@ mod demo;
 mod golden;
 mod http;
 mod instance;
+mod knative;
 mod ksvc;
 mod leftovers;
 mod place;
@@ -50,6 +51,8 @@ enum Command {
     Golden(golden::Options),
     /// kn's recorded requests: methods, status codes and ends of watches
     Replay(replay::Options),
+    /// Knative's own control plane on the cluster house alone
+    Knative(knative::Options),
     /// Measure, each figure beside its baseline
     Bench(bench::Options),
     /// The commands of README.md
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Command::Check(options) => check::run(&options),
         Command::Golden(options) => golden::run(&options),
         Command::Replay(options) => replay::run(&options),
+        Command::Knative(options) => knative::run(&options),
         Command::Readme(options) => readme::run(&options),
         Command::Bench(options) => bench::run(&options),
     };
