@@ -1,20 +1,24 @@
-//! Job and CronJob.
+//! Job: what it must be like, and what changes of it are allowed.
 
-mod schedule;
+mod cron_job;
+mod policy;
+mod status;
+
+pub(super) use cron_job::CronJob;
 
 use serde_json::{Value, json};
 
 use super::{
     Dependents, Rules, Strategy,
-    check::{Errors, immutable, non_negative, one_of, supported_value},
+    check::{Errors, immutable, non_negative, supported_value},
     pod::spec::validate_template,
     selector,
     workloads::name_warnings,
 };
 use crate::{
-    field_error::{FieldError, FieldPath, quote},
+    field_error::{FieldError, FieldPath},
     names,
-    value::{as_object, at, bool_at, child_mut, i64_at, list_at, semantic_eq, str_at, strings_at},
+    value::{as_object, at, bool_at, child_mut, i64_at, list_at, semantic_eq, str_at},
 };
 
 const UID_LABEL: &str = "batch.kubernetes.io/controller-uid";
@@ -53,7 +57,7 @@ impl Strategy for Job {
 
     fn validate_update(&self, new: &Value, old: &Value, subresource: Option<&str>, errors: &mut Errors) {
         if subresource == Some("status") {
-            validate_status(new, errors);
+            status::validate(new, old, errors);
             return;
         }
         let root = FieldPath::Root;
@@ -181,7 +185,7 @@ fn validate_template_spec(spec: &Value, path: &FieldPath<'_>, errors: &mut Error
         errors.push(FieldError::required(&field, "when maxFailedIndexes is specified"));
     }
     validate_completion_mode(spec, path, errors);
-    validate_failure_policy(spec, path, errors);
+    policy::validate(spec, path, errors);
     validate_template(&spec["template"], &path.child("template"), errors);
     validate_restart_policy(spec, path, errors);
 }
@@ -207,6 +211,7 @@ fn validate_completion_mode(spec: &Value, path: &FieldPath<'_>, errors: &mut Err
             let text = "must be less than or equal to completions";
             errors.push(FieldError::invalid(&path.child("maxFailedIndexes"), failed, text));
         }
+        validate_many_indexes(spec, path, errors);
         return;
     }
     for name in ["backoffLimitPerIndex", "maxFailedIndexes"] {
@@ -214,49 +219,32 @@ fn validate_completion_mode(spec: &Value, path: &FieldPath<'_>, errors: &mut Err
             errors.push(FieldError::invalid(&path.child(name), value, "requires indexed completion mode"));
         }
     }
-    if let Some(policy) = at(spec, &["successPolicy"]) {
-        let text = "requires indexed completion mode";
-        errors.push(FieldError::invalid(&path.child("successPolicy"), policy, text));
-    }
 }
 
-fn validate_failure_policy(spec: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
-    let replacement = str_at(spec, &["podReplacementPolicy"]);
-    let field = path.child("podReplacementPolicy");
-    let Some(policy) = at(spec, &["podFailurePolicy"]) else {
-        if !replacement.is_empty() {
-            supported_value(replacement, &["Failed", "TerminatingOrFailed"], &field, errors);
-        }
-        return;
-    };
-    let policy_path = path.child("podFailurePolicy");
-    let rules = policy_path.child("rules");
-    for (index, rule) in list_at(policy, &["rules"]).iter().enumerate() {
-        let item = rules.index(index);
-        let actions = ["Count", "FailIndex", "FailJob", "Ignore"];
-        let action = str_at(rule, &["action"]);
-        if action.is_empty() {
-            let list: Vec<String> = actions.iter().map(|action| quote(action)).collect();
-            let text = format!("valid values: [{}]", list.join(" "));
-            errors.push(FieldError::required(&item.child("action"), &text));
-        } else {
-            supported_value(action, &actions, &item.child("action"), errors);
-        }
-        let has_codes = at(rule, &["onExitCodes"]).is_some();
-        let has_conditions = !list_at(rule, &["onPodConditions"]).is_empty();
-        if has_codes == has_conditions {
-            let what = if has_codes {
-                "both OnExitCodes and OnPodConditions is not supported"
-            } else {
-                "one of OnExitCodes and OnPodConditions is required"
-            };
-            let message = format!("Invalid value: specifying {what}");
-            let reason = crate::field_error::FieldReason::Invalid;
-            errors.push(FieldError { reason, field: item.to_string(), message });
-        }
+/// What the status has to say of indexes must not get too long.
+fn validate_many_indexes(spec: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
+    const MANY: i64 = 100_000;
+    const FEW: i64 = 10_000;
+    let failed = i64_at(spec, &["maxFailedIndexes"]);
+    if let Some(failed) = failed.filter(|failed| *failed > MANY) {
+        let text = format!("must be less than or equal to {MANY}");
+        errors.push(FieldError::invalid(&path.child("maxFailedIndexes"), failed, &text));
     }
-    if !replacement.is_empty() {
-        supported_value(replacement, &["Failed"], &field, errors);
+    let has_many = i64_at(spec, &["completions"]).is_some_and(|completions| completions > MANY);
+    if !has_many || at(spec, &["backoffLimitPerIndex"]).is_none() {
+        return;
+    }
+    if failed.is_none() {
+        let text = format!("must be specified when completions is above {MANY}");
+        errors.push(FieldError::required(&path.child("maxFailedIndexes"), &text));
+    }
+    for (name, number) in [("parallelism", i64_at(spec, &["parallelism"])), ("maxFailedIndexes", failed)] {
+        if let Some(number) = number.filter(|number| *number > FEW) {
+            let text = format!(
+                "must be less than or equal to {FEW} when completions are above {MANY} and used with backoff limit per index"
+            );
+            errors.push(FieldError::invalid(&path.child(name), number, &text));
+        }
     }
 }
 
@@ -286,173 +274,47 @@ fn validate_completions(spec: &Value, old: &Value, path: &FieldPath<'_>, errors:
     }
 }
 
-/// The template of a Job that has not started may still be told where and with what to run.
+/// The template of a suspended Job of which nothing runs may still be told where and with what to run.
 fn validate_template_change(new: &Value, old: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
     let mut before = old["spec"]["template"].clone();
     let template = &new["spec"]["template"];
     let is_suspended = bool_at(old, &["spec", "suspend"]) == Some(true);
-    if is_suspended && at(old, &["status", "startTime"]).is_none() {
-        for name in ["nodeSelector", "tolerations", "schedulingGates", "affinity"] {
-            crate::value::copy_field(child_mut(&mut before, "spec"), &template["spec"], name);
+    let is_at_rest = (at(old, &["status", "startTime"]).is_none() || status::has(old, "Suspended"))
+        && i64_at(old, &["status", "active"]).unwrap_or_default() == 0;
+    if !is_suspended || !is_at_rest {
+        if !semantic_eq(template, &before) {
+            errors.push(FieldError::invalid(&path.child("template"), template, super::metadata::IMMUTABLE));
         }
-        for name in ["annotations", "labels"] {
-            crate::value::copy_field(child_mut(&mut before, "metadata"), &template["metadata"], name);
-        }
-        for list in ["containers", "initContainers"] {
-            let now = list_at(template, &["spec", list]);
-            for (container, now) in crate::value::list_at_mut(&mut before, &["spec", list]).iter_mut().zip(now) {
+        return;
+    }
+    for name in ["nodeSelector", "tolerations", "schedulingGates"] {
+        crate::value::copy_field(child_mut(&mut before, "spec"), &template["spec"], name);
+    }
+    copy_node_affinity(child_mut(&mut before, "spec"), &template["spec"]);
+    for list in ["containers", "initContainers"] {
+        let now = list_at(template, &["spec", list]);
+        let before = crate::value::list_at_mut(&mut before, &["spec", list]);
+        if before.len() == now.len() {
+            for (container, now) in before.iter_mut().zip(now).filter(|(old, new)| old["name"] == new["name"]) {
                 crate::value::copy_field(container, now, "resources");
             }
         }
-        if !semantic_eq(&template["spec"], &before["spec"]) {
-            let spec = path.child("template.spec");
-            errors.push(FieldError::invalid(&spec, &template["spec"], super::metadata::IMMUTABLE));
-        }
-    } else if !semantic_eq(template, &before) {
-        errors.push(FieldError::invalid(&path.child("template"), template, super::metadata::IMMUTABLE));
+    }
+    if !semantic_eq(&template["spec"], &before["spec"]) {
+        let spec = path.child("template.spec");
+        errors.push(FieldError::invalid(&spec, &template["spec"], super::metadata::IMMUTABLE));
     }
 }
 
-fn validate_status(job: &Value, errors: &mut Errors) {
-    let root = FieldPath::Root;
-    let path = root.child("status");
-    for name in ["active", "succeeded", "failed", "ready", "terminating"] {
-        non_negative(&job["status"], name, &path, errors);
+/// Of the affinity only the part about nodes may change.
+fn copy_node_affinity(before: &mut Value, now: &Value) {
+    let is_known = at(before, &["affinity"]).is_some() || at(now, &["affinity"]).is_some();
+    if !is_known {
+        return;
     }
-    validate_uncounted(job, &path.child("uncountedTerminatedPods"), errors);
-    let is = |kind: &str| {
-        list_at(job, &["status", "conditions"])
-            .iter()
-            .any(|condition| str_at(condition, &["type"]) == kind && str_at(condition, &["status"]) == "True")
-    };
-    let mut refuse = |text: &str| {
-        let reason = crate::field_error::FieldReason::Invalid;
-        let message = format!("Invalid value: {text}");
-        errors.push(FieldError { reason, field: path.child("conditions").to_string(), message });
-    };
-    if is("Complete") && is("Failed") {
-        refuse("cannot set Complete=True and Failed=true conditions");
-    }
-    if is("Failed") && !is("FailureTarget") {
-        refuse("cannot set Failed=True condition without the FailureTarget=true condition");
-    }
-    if is("Complete") && !is("SuccessCriteriaMet") {
-        refuse("cannot set Complete=True condition without the SuccessCriteriaMet=true condition");
-    }
-    let has_completion_time = at(job, &["status", "completionTime"]).is_some();
-    if has_completion_time && !is("Complete") {
-        let value = &job["status"]["completionTime"];
-        let text = "cannot set completionTime when there is no Complete=True condition";
-        errors.push(FieldError::invalid(&path.child("completionTime"), value, text));
-    }
-    if !has_completion_time && is("Complete") {
-        let text = "completionTime is required for Complete jobs";
-        errors.push(FieldError::required(&path.child("completionTime"), text));
-    }
-    if (is("Complete") || is("Failed")) && at(job, &["status", "startTime"]).is_none() {
-        errors.push(FieldError::required(&path.child("startTime"), "startTime is required for finished job"));
-    }
-    let (ready, active) = (i64_at(job, &["status", "ready"]), i64_at(job, &["status", "active"]).unwrap_or_default());
-    if let Some(ready) = ready.filter(|ready| *ready > active) {
-        errors.push(FieldError::invalid(&path.child("ready"), ready, "cannot set more ready pods than active"));
-    }
-    let indexes = str_at(job, &["status", "completedIndexes"]);
-    if !indexes.is_empty() && str_at(job, &["spec", "completionMode"]) != "Indexed" {
-        let text = "cannot set non-empty completedIndexes when non-indexed completion mode";
-        errors.push(FieldError::invalid(&path.child("completedIndexes"), indexes, text));
-    }
-}
-
-fn validate_uncounted(job: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
-    let mut seen = std::collections::HashSet::new();
-    for list in ["succeeded", "failed"] {
-        let field = path.child(list);
-        for (index, uid) in strings_at(job, &["status", "uncountedTerminatedPods", list]).into_iter().enumerate() {
-            if uid.is_empty() {
-                errors.push(FieldError::invalid(&field.index(index), uid, "must not be empty"));
-            } else if !seen.insert(uid) {
-                errors.push(FieldError::duplicate(&field.index(index), uid));
-            }
-        }
-    }
-}
-
-/// CronJob: Jobs by the clock.
-pub(super) struct CronJob;
-
-impl Strategy for CronJob {
-    fn rules(&self) -> Rules {
-        Rules::SPEC_AND_STATUS
-    }
-
-    fn validate_create(&self, cron: &Value, errors: &mut Errors) {
-        const NAME_MAX: usize = 52;
-        let root = FieldPath::Root;
-        let path = root.child("spec");
-        let spec = &cron["spec"];
-        let name = str_at(cron, &["metadata", "name"]);
-        if name.len() > NAME_MAX {
-            let field = root.child("metadata");
-            let text = format!("must be no more than {NAME_MAX} characters");
-            errors.push(FieldError::invalid(&field.child("name"), name, &text));
-        }
-        validate_schedule(spec, &path, errors);
-        non_negative(spec, "startingDeadlineSeconds", &path, errors);
-        one_of(spec, "concurrencyPolicy", &["Allow", "Forbid", "Replace"], &path, errors);
-        let template = path.child("jobTemplate");
-        validate_job_template(&spec["jobTemplate"], &template, errors);
-        non_negative(spec, "successfulJobsHistoryLimit", &path, errors);
-        non_negative(spec, "failedJobsHistoryLimit", &path, errors);
-    }
-
-    fn validate_update(&self, new: &Value, _old: &Value, subresource: Option<&str>, errors: &mut Errors) {
-        if subresource.is_none() {
-            self.validate_create(new, errors);
-        }
-    }
-
-    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        name_warnings(new, old)
-    }
-}
-
-fn validate_job_template(template: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
-    let spec = path.child("spec");
-    validate_template_spec(&template["spec"], &spec, errors);
-    if bool_at(template, &["spec", "manualSelector"]) == Some(true) {
-        let value = &template["spec"]["manualSelector"];
-        errors.push(FieldError::not_supported(&spec.child("manualSelector"), value, &["nil", "false"]));
-    }
-}
-
-fn validate_schedule(spec: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
-    let schedule = str_at(spec, &["schedule"]);
-    let zone = at(spec, &["timeZone"]).and_then(Value::as_str);
-    let field = path.child("schedule");
-    if schedule.is_empty() {
-        errors.push(FieldError::required(&field, ""));
-    } else if let Err(text) = schedule::check(schedule) {
-        errors.push(FieldError::invalid(&field, schedule, &text));
-    }
-    if schedule.contains("TZ") {
-        let text = if zone.is_some() {
-            "cannot use both timeZone field and TZ or CRON_TZ in schedule"
-        } else {
-            "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
-        };
-        errors.push(FieldError::invalid(&field, schedule, text));
-    }
-    let Some(zone) = zone else { return };
-    let field = path.child("timeZone");
-    if zone.is_empty() {
-        errors.push(FieldError::invalid(&field, zone, "timeZone must be nil or non-empty string"));
-    } else if zone.eq_ignore_ascii_case("local") {
-        errors.push(FieldError::invalid(
-            &field,
-            zone,
-            "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
-        ));
-    } else if jiff::tz::TimeZone::get(zone).is_err() {
-        errors.push(FieldError::invalid(&field, zone, &format!("unknown time zone {zone}")));
+    let affinity = child_mut(before, "affinity");
+    crate::value::copy_field(affinity, &now["affinity"], "nodeAffinity");
+    if at(now, &["affinity"]).is_none() && as_object(affinity).is_empty() {
+        as_object(before).remove("affinity");
     }
 }
