@@ -3,6 +3,7 @@
 //! Streams into Pods are in [`streams`](crate::streams).
 
 mod binding;
+mod eviction;
 mod finalize;
 pub(crate) mod log;
 mod pod;
@@ -21,7 +22,7 @@ pub(crate) async fn answer(ask: &Ask) -> Result<Answer> {
         ("get", "scale") => scale::get(ask),
         ("update" | "patch", "scale") => scale::write(ask).await,
         ("create", "binding") if resource.is("", "pods") => binding::create(ask, &ask.name).await,
-        ("create", "eviction") if resource.is("", "pods") => pod::evict(ask).await,
+        ("create", "eviction") if resource.is("", "pods") => eviction::evict(ask).await,
         ("update", "finalize") if resource.is("", "namespaces") => finalize::update(ask).await,
         ("create", "token") if resource.is("", "serviceaccounts") => token::create(ask).await,
         ("get" | "update" | "patch", "ephemeralcontainers" | "resize") => pod::write_part(ask).await,

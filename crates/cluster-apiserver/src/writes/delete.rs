@@ -128,7 +128,9 @@ async fn mark(
     Ok(object)
 }
 
-fn check_preconditions(resource: &Resource, name: &str, old: &Value, options: &DeleteOptions) -> Result<()> {
+/// # Errors
+/// 409 if it is another object, or another version of it, that is meant.
+pub(crate) fn check_preconditions(resource: &Resource, name: &str, old: &Value, options: &DeleteOptions) -> Result<()> {
     let uid = str_at(old, &["metadata", "uid"]);
     if let Some(given) = options.uid.as_deref().filter(|given| *given != uid) {
         let why = format!(
