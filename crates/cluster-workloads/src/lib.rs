@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Deployment ─► ReplicaSet ─► Pod ─► scheduler ─► (node) ─► Pod status ─► Endpoints, EndpointSlices
+//! CronJob ─► Job ─► Pod          ttl_after_finished: Jobs that are over go          disruption: how many Pods may be evicted
 //!      owner_gc, namespace: what goes when something goes        service_account: what every namespace has
 //!      load_balancer, pod_gc, event_ttl: small ones              catalog: every kind and object, for the first two
 //! ```
@@ -15,10 +16,13 @@
 //! `testdata/*.yaml` show what follows from what.
 
 mod catalog;
+pub mod cron_job;
 pub mod deployment;
+pub mod disruption;
 pub mod dns;
 pub mod endpoints;
 pub mod event_ttl;
+pub mod job;
 pub mod load_balancer;
 pub mod namespace;
 pub mod node;
@@ -32,6 +36,7 @@ pub mod service_account;
 pub mod service_ip;
 #[cfg(test)]
 mod testing;
+pub mod ttl_after_finished;
 mod wire;
 
 pub use wire::{Config, Environment, wire};

@@ -10,8 +10,8 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Ro
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::{
-    deployment, endpoints, event_ttl, load_balancer, namespace, node, owner_gc, pod_gc, replica_set, scheduler,
-    service_account,
+    cron_job, deployment, disruption, endpoints, event_ttl, job, load_balancer, namespace, node, owner_gc, pod_gc,
+    replica_set, scheduler, service_account, ttl_after_finished,
 };
 
 /// Where the controllers' ServiceAccounts are.
@@ -64,6 +64,28 @@ pub const IDENTITIES: &[Identity] = &[
         rules: &[
             rule(&["apps"], &["replicasets", "replicasets/status", "replicasets/finalizers"], &["update"]),
             rule(&[""], &["pods"], &["create", "update", "delete"]),
+        ],
+    },
+    Identity {
+        name: job::NAME,
+        rules: &[
+            rule(&["batch"], &["jobs/status", "jobs/finalizers"], &["update"]),
+            rule(&[""], &["pods"], &["create", "update", "delete"]),
+        ],
+    },
+    Identity {
+        name: cron_job::NAME,
+        rules: &[
+            rule(&["batch"], &["cronjobs/status", "cronjobs/finalizers"], &["update"]),
+            rule(&["batch"], &["jobs"], &["create", "delete"]),
+        ],
+    },
+    Identity { name: ttl_after_finished::NAME, rules: &[rule(&["batch"], &["jobs"], &["delete"])] },
+    Identity {
+        name: disruption::NAME,
+        rules: &[
+            rule(&["policy"], &["poddisruptionbudgets/status"], &["update"]),
+            rule(&[""], &["pods/status"], &["update"]),
         ],
     },
     Identity {

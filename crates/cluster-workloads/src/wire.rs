@@ -8,8 +8,8 @@ use kube::Client;
 
 use crate::catalog::Catalog;
 use crate::{
-    deployment, endpoints, event_ttl, load_balancer, namespace, owner_gc, pod_gc, rbac, replica_set, scheduler,
-    service_account,
+    cron_job, deployment, disruption, endpoints, event_ttl, job, load_balancer, namespace, owner_gc, pod_gc, rbac,
+    replica_set, scheduler, service_account, ttl_after_finished,
 };
 
 /// What the controllers need of the process that they run in.
@@ -53,6 +53,10 @@ pub fn wire(config: &Config, environment: &Environment<'_>) -> Context {
     let of = |name| context_of(name, &reader, environment);
     deployment::start(&of(deployment::NAME));
     replica_set::start(&of(replica_set::NAME));
+    job::start(&of(job::NAME));
+    cron_job::start(&of(cron_job::NAME));
+    ttl_after_finished::start(&of(ttl_after_finished::NAME));
+    disruption::start(&of(disruption::NAME));
     scheduler::start(&of(scheduler::NAME));
     endpoints::start(&of(endpoints::NAME));
     endpoints::mirror::start(&of(endpoints::MIRROR_NAME));

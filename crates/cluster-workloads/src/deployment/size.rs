@@ -1,9 +1,9 @@
 //! Sizes: how many Pods there may be and must be while a Deployment rolls.
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::resources;
+use crate::objects::share::{Round, scaled};
 
 /// The bounds of a rolling update, in Pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,27 +45,6 @@ impl Bounds {
     pub(super) fn min_available(&self) -> i32 {
         self.replicas - self.max_unavailable
     }
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Round {
-    Up,
-    Down,
-}
-
-/// A number, or a percentage of `total`. What is neither counts as 0: the server lets none through.
-fn scaled(value: &IntOrString, total: i32, round: Round) -> i32 {
-    let percent = match value {
-        IntOrString::Int(number) => return (*number).max(0),
-        IntOrString::String(text) => text.strip_suffix('%').and_then(|percent| percent.parse::<i64>().ok()),
-    };
-    let Some(percent) = percent else { return 0 };
-    let product = percent.max(0).saturating_mul(i64::from(total));
-    let up = match round {
-        Round::Up => 99,
-        Round::Down => 0,
-    };
-    i32::try_from(product.saturating_add(up) / 100).unwrap_or(i32::MAX)
 }
 
 #[cfg(test)]

@@ -54,6 +54,23 @@ where
     O: Object + Resource<DynamicType = ()>,
     K: Object + Resource<DynamicType = ()>,
 {
+    claimed(owner, selector, candidates, None)
+}
+
+/// As [`all`], for an owner that holds its objects by a finalizer: it comes with an adoption and goes with a release.
+pub(crate) fn all_held<O, K>(owner: &O, selector: &Matcher, candidates: &[Arc<K>], finalizer: &str) -> Claimed<K>
+where
+    O: Object + Resource<DynamicType = ()>,
+    K: Object + Resource<DynamicType = ()>,
+{
+    claimed(owner, selector, candidates, Some(finalizer))
+}
+
+fn claimed<O, K>(owner: &O, selector: &Matcher, candidates: &[Arc<K>], finalizer: Option<&str>) -> Claimed<K>
+where
+    O: Object + Resource<DynamicType = ()>,
+    K: Object + Resource<DynamicType = ()>,
+{
     let mut claimed = Claimed { objects: Vec::new(), changes: Vec::new() };
     for object in candidates {
         match claim(owner.meta(), selector, object.meta()) {
@@ -61,28 +78,50 @@ where
             Claim::Mine => claimed.objects.push(Arc::clone(object)),
             Claim::Adopt => {
                 claimed.objects.push(Arc::clone(object));
-                claimed.changes.push(adopt(owner, &**object));
+                claimed.changes.push(adopt(owner, &**object, finalizer));
             }
-            Claim::Release => claimed.changes.push(release(owner.meta(), &**object)),
+            Claim::Release => claimed.changes.push(release(owner.meta(), &**object, finalizer)),
         }
     }
     claimed
 }
 
-fn adopt<O, K>(owner: &O, object: &K) -> Change
+fn adopt<O, K>(owner: &O, object: &K, finalizer: Option<&str>) -> Change
 where
     O: Object + Resource<DynamicType = ()>,
     K: Object + Resource<DynamicType = ()>,
 {
     let mut references: Vec<OwnerReference> = object.meta().owner_references.clone().unwrap_or_default();
     references.push(owners::controller_reference(owner));
-    Change::overlay_fields(object, json!({"metadata": {"ownerReferences": references}}))
+    change(
+        object,
+        &references,
+        finalizer.map(|finalizer| without(object.meta(), finalizer).chain([finalizer]).collect()),
+    )
 }
 
-fn release<K: Object + Resource<DynamicType = ()>>(owner: &ObjectMeta, object: &K) -> Change {
+fn release<K>(owner: &ObjectMeta, object: &K, finalizer: Option<&str>) -> Change
+where
+    K: Object + Resource<DynamicType = ()>,
+{
     let references = object.meta().owner_references.iter().flatten();
-    let others: Vec<_> = references.filter(|reference| owner.uid.as_deref() != Some(&reference.uid)).collect();
-    Change::overlay_fields(object, json!({"metadata": {"ownerReferences": others}}))
+    let others: Vec<_> = references.filter(|reference| owner.uid.as_deref() != Some(&reference.uid)).cloned().collect();
+    change(object, &others, finalizer.map(|finalizer| without(object.meta(), finalizer).collect()))
+}
+
+fn without<'a>(meta: &'a ObjectMeta, finalizer: &'a str) -> impl Iterator<Item = &'a str> {
+    meta.finalizers.iter().flatten().map(String::as_str).filter(move |other| *other != finalizer)
+}
+
+fn change<K>(object: &K, references: &[OwnerReference], finalizers: Option<Vec<&str>>) -> Change
+where
+    K: Object + Resource<DynamicType = ()>,
+{
+    let mut metadata = json!({ "ownerReferences": references });
+    if let Some(finalizers) = finalizers {
+        metadata["finalizers"] = json!(finalizers);
+    }
+    Change::overlay_fields(object, json!({ "metadata": metadata }))
 }
 
 #[cfg(test)]

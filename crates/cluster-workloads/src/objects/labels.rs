@@ -22,6 +22,11 @@ impl Matcher {
         Self { selector: if is_empty { None } else { Selector::try_from(selector.clone()).ok() } }
     }
 
+    /// What a selector takes that may be meant for everything: an empty one is, none and an invalid one take nothing.
+    pub(crate) fn for_all(selector: Option<&LabelSelector>) -> Self {
+        Self { selector: selector.and_then(|selector| Selector::try_from(selector.clone()).ok()) }
+    }
+
     /// Whether nothing is taken, whatever its labels.
     pub(crate) fn is_void(&self) -> bool {
         self.selector.is_none()
@@ -68,6 +73,8 @@ mod tests {
     #[test]
     fn an_empty_selector_takes_nothing() {
         assert!(!takes(json!({}), json!({"app": "a"})));
+        assert!(Matcher::for_all(Some(&LabelSelector::default())).takes(&ObjectMeta::default()), "unless it may");
+        assert!(!Matcher::for_all(None).takes(&ObjectMeta::default()));
         assert!(!map_takes(&BTreeMap::new(), &ObjectMeta::default()));
     }
 }

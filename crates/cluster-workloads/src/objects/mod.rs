@@ -1,7 +1,7 @@
 //! What several controllers read from objects: pure functions over Kubernetes' types.
 //!
 //! Each file answers one question: who controls it (`owners`), is it mine (`claim`), does the selector take it (`labels`), in which state is a
-//! Pod (`pods`), how much is a quantity (`quantity`), what is a child called (`names`). No file knows a controller.
+//! Pod (`pods`), how much is a quantity (`quantity`), what is a child called (`names`), which Pods go first (`ranking`), how much is a share (`share`). No file knows a controller.
 
 pub(crate) mod claim;
 pub(crate) mod labels;
@@ -9,3 +9,5 @@ pub(crate) mod names;
 pub(crate) mod owners;
 pub(crate) mod pods;
 pub(crate) mod quantity;
+pub(crate) mod ranking;
+pub(crate) mod share;

@@ -27,6 +27,12 @@ pub(crate) fn generate(owner: &str) -> String {
     format!("{}-", cut(owner, MAX_GENERATED - 1))
 }
 
+/// As [`generate`], for the child with this number.
+pub(crate) fn generate_numbered(owner: &str, number: i32) -> String {
+    let suffix = format!("-{number}-");
+    format!("{}{suffix}", cut(owner, MAX_GENERATED - suffix.len().min(MAX_GENERATED)))
+}
+
 /// The prefix of at most `length` bytes.
 fn cut(text: &str, length: usize) -> &str {
     let mut end = length.min(text.len());
@@ -70,5 +76,7 @@ mod tests {
         assert_eq!(child(&"x".repeat(300), "abcdef").len(), MAX_NAME);
         assert_eq!(generate("web"), "web-");
         assert_eq!(generate(&"x".repeat(100)).len(), MAX_GENERATED);
+        assert_eq!(generate_numbered("web", 12), "web-12-");
+        assert_eq!(generate_numbered(&"x".repeat(100), 7).len(), MAX_GENERATED);
     }
 }

@@ -9,6 +9,9 @@ pub(crate) const READY: &str = "Ready";
 /// The condition that says that a Pod has a node.
 pub(crate) const POD_SCHEDULED: &str = "PodScheduled";
 
+/// The condition that says that a Pod is to go, and not because of what it does itself.
+pub(crate) const DISRUPTION_TARGET: &str = "DisruptionTarget";
+
 /// The Pod's phase; empty if there is none yet.
 pub(crate) fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()

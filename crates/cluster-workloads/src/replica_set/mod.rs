@@ -2,7 +2,7 @@
 //!
 //! A Pod counts while it is active (neither finished nor being deleted) and belongs to the set (`objects::claim`: the selector takes it and
 //! the set controls it; Pods without a controller are adopted, Pods that no longer match are let go). Too few: the server names new ones
-//! (`generateName`). Too many: the least useful go first (`ranking`).
+//! (`generateName`). Too many: the least useful go first (`objects::ranking`).
 //!
 //! The status counts what the cache shows, so it follows a creation in the next pass. Its one condition, `ReplicaFailure`, says that the server
 //! refused a Pod (`FailedCreate`) or a deletion (`FailedDelete`), and goes with the next success.
@@ -12,7 +12,6 @@
 
 mod observe;
 mod plan;
-mod ranking;
 mod resources;
 mod status;
 

@@ -8,9 +8,9 @@ use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
 
 use super::observe::Observed;
-use super::{ranking, resources, status};
+use super::{resources, status};
 use crate::objects::labels::Matcher;
-use crate::objects::{claim, pods};
+use crate::objects::{claim, pods, ranking};
 
 /// Pods that one pass makes or deletes at most; what they wake does the rest.
 const MAX_BURST: usize = 500;
@@ -41,7 +41,7 @@ fn manage(set: &ReplicaSet, active: &[&Arc<Pod>], now: Timestamp) -> Vec<Change>
         return std::iter::repeat_with(|| create(&pod)).take(missing).collect();
     }
     let too_many = (active.len() - wanted).min(MAX_BURST);
-    ranking::least_useful(active, now).into_iter().take(too_many).map(delete).collect()
+    ranking::least_useful(active, now).into_iter().take(too_many).map(|pod| delete(pod)).collect()
 }
 
 fn create(pod: &Pod) -> Change {

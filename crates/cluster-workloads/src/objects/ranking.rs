@@ -1,4 +1,4 @@
-//! Which Pods a ReplicaSet can best do without.
+//! Which Pods their controller can best do without.
 //!
 //! In this order, as in Kubernetes: not bound before bound; Pending, then Unknown, then Running; not ready before ready; the lower
 //! `controller.kubernetes.io/pod-deletion-cost`; ready for a shorter time; more restarts; younger. Times are compared by the order of
@@ -16,8 +16,8 @@ use crate::objects::pods;
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// The Pods, least useful first.
-pub(super) fn least_useful<'a>(active: &[&'a Arc<Pod>], now: Timestamp) -> Vec<&'a Pod> {
-    let mut ranked: Vec<&Pod> = active.iter().map(|pod| &***pod).collect();
+pub(crate) fn least_useful<'a>(active: &[&'a Arc<Pod>], now: Timestamp) -> Vec<&'a Arc<Pod>> {
+    let mut ranked = active.to_vec();
     ranked.sort_by(|a, b| compare(a, b, now));
     ranked
 }
