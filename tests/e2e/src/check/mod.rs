@@ -11,6 +11,7 @@ mod gateway;
 mod images;
 mod instances;
 mod interruption;
+mod jobs;
 mod kubectl;
 mod load;
 mod network;
@@ -73,6 +74,7 @@ const SHARED: &[Shared] = &[
     Shared { name: "update, split, rollback, delete", run: serving::update },
     Shared { name: "kubectl, unmodified", run: kubectl::script },
     Shared { name: "kubectl in a container: exec, cp, attach, port-forward", run: sessions::script },
+    Shared { name: "Jobs, CronJobs, a drain that waits", run: jobs::script },
     Shared { name: "Knative's parts are Pods", run: parts::are_pods },
     Shared { name: "ClusterIP and names, from host and pod", run: network::addresses_and_names },
     Shared { name: "private names, from zero and cluster-local", run: network::private_names },

@@ -24,13 +24,7 @@ const CONNECTIONS: usize = 40;
 
 /// Runs, copies, attaches, forwards.
 pub(super) fn script(kwick: &Instance<'_>) -> Result<String> {
-    if kwick.kubectl(&[]).is_none() {
-        return Err(LeftOut("there is no kubectl").into());
-    }
-    let Some(busybox) = BUSYBOX.iter().map(Path::new).find(|path| path.exists()) else {
-        return Err(LeftOut("there is no busybox (Debian: busybox-static)").into());
-    };
-    pack(kwick, busybox)?;
+    pack_shell(kwick)?;
     run(
         kwick,
         &["run", "shell", "--image=shell", "--image-pull-policy=IfNotPresent", "--", "-c", "sleep 100000"],
@@ -46,9 +40,18 @@ pub(super) fn script(kwick: &Instance<'_>) -> Result<String> {
     Ok(format!("exec, terminal, cp, run, attach, {connections} connections forwarded"))
 }
 
-/// An image with a shell and tar.
-fn pack(kwick: &Instance<'_>, busybox: &Path) -> Result<()> {
+/// An image with a shell and tar, called `shell`, for checks that use it with kubectl.
+pub(super) fn pack_shell(kwick: &Instance<'_>) -> Result<()> {
+    if kwick.kubectl(&[]).is_none() {
+        return Err(LeftOut("there is no kubectl").into());
+    }
+    let Some(busybox) = BUSYBOX.iter().map(Path::new).find(|path| path.exists()) else {
+        return Err(LeftOut("there is no busybox (Debian: busybox-static)").into());
+    };
     let folder = kwick.folder().with_extension("shell");
+    if folder.exists() {
+        return Ok(());
+    }
     fs::create_dir_all(&folder)?;
     for name in ["sh", "tar"] {
         std::os::unix::fs::symlink("/busybox", folder.join(name))?;
