@@ -220,20 +220,17 @@ impl Pool {
             return;
         }
         let (pool, shutdown) = (Arc::downgrade(&self.0), self.0.tasks.shutdown().clone());
-        self.0.tasks.spawn("upstream/sweep", async move {
+        self.0.tasks.spawn_transient("upstream/sweep", async move {
             loop {
                 let is_stopped = tokio::select! {
                     biased;
                     () = shutdown.reached(Phase::Stopped) => true,
                     () = tokio::time::sleep(TICK) => false,
                 };
-                let Some(pool) = pool.upgrade() else {
-                    shutdown.reached(Phase::Stopped).await;
-                    return Ok(());
-                };
+                let Some(pool) = pool.upgrade() else { return };
                 pool.sweep(is_stopped);
                 if is_stopped {
-                    return Ok(());
+                    return;
                 }
             }
         });
