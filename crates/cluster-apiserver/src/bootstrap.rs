@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::authz::bootstrap::{cluster_role_bindings, cluster_roles};
 use crate::core::Core;
-use crate::identity::{Caller, Identity};
+use crate::identity::Caller;
 use crate::server::StartError;
 use crate::store::ObjectKey;
 use crate::value::str_at;
@@ -40,16 +40,8 @@ async fn create_one(core: &Core, group: &str, plural: &str, object: Value) -> Re
     if core.store.get(&resource.table, &ObjectKey::new(&namespace, &name)).is_some() {
         return Ok(());
     }
-    let caller = Caller { identity: Identity::master("system:apiserver"), is_in_process: true };
-    let context = Context {
-        core,
-        caller: &caller,
-        resource,
-        namespace: &namespace,
-        subresource: "",
-        manager: writes::SERVER,
-        is_dry_run: false,
-    };
+    let caller = Caller::server();
+    let context = Context::of_server(core, &caller, resource, &namespace);
     let created = writes::create(&context, writes::Next::Changed(object)).await;
     created.map(|_| ()).map_err(|source| StartError::Bootstrap { what: format!("{plural} {name}"), source })
 }

@@ -6,10 +6,12 @@ use base_rt::{Clock, Tasks, Timestamp};
 
 use crate::admit::Admission;
 use crate::admit::service_ip::ServiceIps;
+use crate::admit::webhook::Webhooks;
 use crate::authn::Authenticator;
 use crate::authz::Rbac;
 use crate::discovery::Discovery;
 use crate::entropy::Entropy;
+use crate::hooks::Hooks;
 use crate::http::limits::Limits;
 use crate::http::routes::Route;
 use crate::metrics::Metrics;
@@ -29,6 +31,8 @@ pub(crate) struct Core {
     pub(crate) authenticator: Authenticator,
     pub(crate) rbac: Rbac,
     pub(crate) admissions: Vec<Arc<dyn Admission>>,
+    pub(crate) webhooks: Webhooks,
+    pub(crate) hooks: Hooks,
     pub(crate) service_ips: ServiceIps,
     pub(crate) logs: Option<Arc<dyn PodLogs>>,
     pub(crate) streams: Option<Arc<dyn PodStreams>>,

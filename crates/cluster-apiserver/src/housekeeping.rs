@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::core::Core;
-use crate::identity::{Caller, Identity};
+use crate::identity::Caller;
 use crate::store::{Revision, Stored};
 use crate::value::str_at;
 use crate::writes::{Context, DeleteOptions, delete};
@@ -67,7 +67,7 @@ pub(crate) async fn forget_events(core: Arc<Core>) -> Result<(), TaskError> {
             return Ok(());
         }
         let Some(events) = core.registry.builtin("", "events") else { return Ok(()) };
-        let caller = Caller { identity: Identity::master("system:apiserver"), is_in_process: true };
+        let caller = Caller::server();
         let mut stored = core.store.list(&events.table, "").objects;
         stored.sort_by_key(|event| std::cmp::Reverse(event.revision));
         let now = core.clock.now();
@@ -75,16 +75,7 @@ pub(crate) async fn forget_events(core: Arc<Core>) -> Result<(), TaskError> {
             if rank < MAX_EVENTS && !is_old(event, now) {
                 continue;
             }
-            let namespace = event.key.namespace();
-            let context = Context {
-                core: &core,
-                caller: &caller,
-                resource: events,
-                namespace,
-                subresource: "",
-                manager: crate::writes::SERVER,
-                is_dry_run: false,
-            };
+            let context = Context::of_server(&core, &caller, events, event.key.namespace());
             if let Err(error) = delete(&context, event.key.name(), &DeleteOptions::default()).await
                 && error.code != 404
             {

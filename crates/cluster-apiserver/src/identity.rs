@@ -66,6 +66,25 @@ pub(crate) struct Caller {
     pub(crate) identity: Identity,
     /// Whether it is code of this process, which needs no proof and whose replicas may be lazy.
     pub(crate) is_in_process: bool,
+    /// Whether it is the server itself, or whoever sets it up: webhooks are not asked then, they may not be there yet.
+    pub(crate) is_server: bool,
+}
+
+impl Caller {
+    /// Somebody at a distance.
+    pub(crate) fn remote(identity: Identity) -> Self {
+        Self { identity, is_in_process: false, is_server: false }
+    }
+
+    /// Code of this process.
+    pub(crate) fn in_process(identity: Identity) -> Self {
+        Self { identity, is_in_process: true, is_server: false }
+    }
+
+    /// The server itself.
+    pub(crate) fn server() -> Self {
+        Self { is_server: true, ..Self::in_process(Identity::master("system:apiserver")) }
+    }
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ mod entropy;
 pub mod facts;
 pub mod field_error;
 mod fields;
+mod hooks;
 mod housekeeping;
 pub mod http;
 pub mod identity;

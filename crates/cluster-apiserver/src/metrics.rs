@@ -1,5 +1,7 @@
 //! The server's metrics, by kube-apiserver's names where it has them.
 
+use std::time::Duration;
+
 use base_rt::metrics::{Counter, Family, Gauge, Histogram, Scope, exponential_buckets};
 use prometheus_client::encoding::EncodeLabelSet;
 
@@ -37,6 +39,57 @@ pub(crate) struct ResourceLabels {
     pub(crate) resource: String,
 }
 
+/// A webhook, and whether it is asked to change (`admit`) or to look (`validating`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct HookLabels {
+    pub(crate) name: String,
+    pub(crate) r#type: &'static str,
+}
+
+impl HookLabels {
+    pub(crate) fn of(name: &str, kind: &'static str) -> Self {
+        Self { name: name.to_owned(), r#type: kind }
+    }
+}
+
+/// A call to a webhook.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct HookCallLabels {
+    pub(crate) name: String,
+    pub(crate) r#type: &'static str,
+    pub(crate) operation: &'static str,
+    pub(crate) rejected: &'static str,
+}
+
+/// A call to a webhook with its code.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct HookAnswerLabels {
+    pub(crate) name: String,
+    pub(crate) r#type: &'static str,
+    pub(crate) operation: &'static str,
+    pub(crate) code: u16,
+    pub(crate) rejected: &'static str,
+}
+
+/// A write that was refused because of a webhook.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct HookRejectionLabels {
+    pub(crate) name: String,
+    pub(crate) r#type: &'static str,
+    pub(crate) operation: &'static str,
+    pub(crate) error_type: &'static str,
+    pub(crate) rejection_code: u16,
+}
+
+/// A conversion by a webhook.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ConversionLabels {
+    pub(crate) crd_name: String,
+    pub(crate) from_version: String,
+    pub(crate) to_version: String,
+    pub(crate) succeeded: &'static str,
+}
+
 /// The server's metrics.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
@@ -46,6 +99,13 @@ pub(crate) struct Metrics {
     pub(crate) rejected: Family<InflightLabels, Counter>,
     pub(crate) longrunning: Gauge,
     pub(crate) watch_events: Family<ResourceLabels, Counter>,
+    pub(crate) hook_s: Family<HookCallLabels, Histogram, fn() -> Histogram>,
+    pub(crate) hook_requests: Family<HookAnswerLabels, Counter>,
+    /// A gauge by its type only: names of counters end otherwise than Kubernetes' name does.
+    pub(crate) hook_rejections: Family<HookRejectionLabels, Gauge>,
+    /// The same.
+    pub(crate) hook_fail_open: Family<HookLabels, Gauge>,
+    pub(crate) conversion_s: Family<ConversionLabels, Histogram, fn() -> Histogram>,
     pub(crate) panics: Counter,
     pub(crate) connections: Gauge,
     pub(crate) connections_refused: Counter,
@@ -74,6 +134,27 @@ impl Metrics {
             ),
             longrunning: scope.register("longrunning_requests", "Watches and followed logs", Gauge::default()),
             watch_events: scope.register("watch_events", "Events sent to watches", Family::default()),
+            hook_s: scope.register(
+                "admission_webhook_admission_duration_seconds",
+                "Time until a webhook's answer",
+                Family::new_with_constructor(duration),
+            ),
+            hook_requests: scope.register("admission_webhook_request", "Calls to webhooks", Family::default()),
+            hook_rejections: scope.register(
+                "admission_webhook_rejection_count",
+                "Writes refused because of a webhook",
+                Family::default(),
+            ),
+            hook_fail_open: scope.register(
+                "admission_webhook_fail_open_count",
+                "Webhooks that did not answer and did not have to",
+                Family::default(),
+            ),
+            conversion_s: scope.register(
+                "crd_conversion_webhook_duration_seconds",
+                "Time of a conversion by a webhook",
+                Family::new_with_constructor(duration),
+            ),
             panics: scope.register("request_panics", "Requests that ended in a panic", Counter::default()),
             connections: scope.register("open_connections", "Open client connections", Gauge::default()),
             connections_refused: scope.register(
@@ -82,5 +163,13 @@ impl Metrics {
                 Counter::default(),
             ),
         }
+    }
+
+    /// Counts a call to a webhook, by what came of it.
+    pub(crate) fn observe_hook(&self, labels: HookAnswerLabels, time: Duration) {
+        let HookAnswerLabels { name, r#type, operation, rejected, .. } = labels.clone();
+        let call = HookCallLabels { name, r#type, operation, rejected };
+        self.hook_s.get_or_create(&call).observe(time.as_secs_f64());
+        self.hook_requests.get_or_create(&labels).inc();
     }
 }

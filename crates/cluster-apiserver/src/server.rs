@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::admit::Admission;
 use crate::admit::service_ip::{ServiceIps, ServiceRange};
+use crate::admit::webhook::Webhooks;
 use crate::authn::{Authenticator, ServiceAccountKey};
 use crate::authz::Rbac;
 use crate::bootstrap;
@@ -17,6 +18,7 @@ use crate::core::Core;
 use crate::crd::controller;
 use crate::discovery::Discovery;
 use crate::entropy::Entropy;
+use crate::hooks::Hooks;
 use crate::housekeeping;
 use crate::http::limits::Limits;
 use crate::http::routes::Route;
@@ -147,6 +149,8 @@ impl ApiServer {
             },
             limits: Limits::default(),
             metrics: Metrics::new(&metrics),
+            hooks: Hooks::new(store.clone(), tasks.clone(), &metrics),
+            webhooks: Webhooks::new(),
             logs: config.logs,
             streams: config.streams,
             routes: config.routes,
@@ -170,8 +174,13 @@ impl ApiServer {
 
     /// The API as a tower service for code of this process, which is `identity` without proof.
     pub fn service_as(&self, identity: &Identity) -> ApiService {
-        let caller = Caller { identity: identity.clone(), is_in_process: true };
-        ApiService::new(Arc::clone(&self.core), Some(caller))
+        ApiService::new(Arc::clone(&self.core), Some(Caller::in_process(identity.clone())))
+    }
+
+    /// A client for whoever sets the cluster up, before anything runs in it: its writes pass webhooks by, which are not there yet.
+    pub fn client_of_installer(&self, identity: &Identity) -> kube::Client {
+        let caller = Caller { is_server: true, ..Caller::in_process(identity.clone()) };
+        kube::Client::new(ApiService::new(Arc::clone(&self.core), Some(caller)), "default")
     }
 
     /// A client for code of this process: no socket, no TLS. Give each role its own, because a client works through one queue.
@@ -189,16 +198,8 @@ impl ApiServer {
         let core = &*self.core;
         let resource = core.registry.builtin(group, plural).ok_or_else(StatusError::no_such_resource)?;
         let namespace = str_at(&object, &["metadata", "namespace"]).to_owned();
-        let caller = Caller { identity: Identity::master("system:apiserver"), is_in_process: true };
-        let context = Context {
-            core,
-            caller: &caller,
-            resource,
-            namespace: &namespace,
-            subresource: "",
-            manager: writes::SERVER,
-            is_dry_run: false,
-        };
+        let caller = Caller::server();
+        let context = Context::of_server(core, &caller, resource, &namespace);
         writes::restore(&context, object).await
     }
 

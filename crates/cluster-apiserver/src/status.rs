@@ -2,6 +2,8 @@
 //!
 //! Clients branch on `reason` and `code` and show `message`; the texts are those recorded from a kube-apiserver.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 use crate::field_error::{FieldError, FieldPath, aggregate};
@@ -14,7 +16,7 @@ pub struct StatusError {
     /// The HTTP status code.
     pub code: u16,
     /// The machine readable reason; empty if there is none.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// The text for people.
     pub message: String,
     /// What it is about.
@@ -60,8 +62,8 @@ pub type Result<T> = std::result::Result<T, StatusError>;
 
 impl StatusError {
     /// A refusal without details.
-    pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+    pub fn new(code: u16, reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { code, reason: reason.into(), message: message.into(), details: None }
     }
 
     fn about(mut self, details: Details) -> Self {

@@ -1,14 +1,15 @@
 //! Admission: what stands between a well-formed write and the store, besides the kind's own rules.
 //!
 //! ```text
-//! namespace lifecycle → the kind's plug-ins (kinds::Strategy::admit) → Admission::mutate …, in order → the kind's checks → Admission::validate …
+//! namespace lifecycle → the kind's plug-ins (kinds::Strategy::admit) → Admission::mutate …, in order → mutating webhooks
+//!                     → the kind's checks → Admission::validate … → validating webhooks
 //! ```
-//! The embedding program hands in [`Admission`]s; they run in this process, in the order given. Webhooks of `…WebhookConfiguration` objects will
-//! run at the end of both rows; today those objects are stored and not called.
+//! The embedding program hands in [`Admission`]s; they run in this process, in the order given. [`webhook`]s are what objects of the API name.
 
 pub(crate) mod lookup;
 pub(crate) mod namespace;
 pub(crate) mod service_ip;
+pub(crate) mod webhook;
 
 use serde_json::Value;
 

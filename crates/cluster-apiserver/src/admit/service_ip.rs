@@ -1,16 +1,15 @@
 //! Addresses of Services: cluster IPs and node ports.
 //!
 //! What a Service needs its kind says ([`crate::kinds::service::addresses`]); what is free follows from the stored Services alone, so nothing has to
-//! be kept beside them and nothing is lost in a restart. Whoever writes a Service holds a lock from choosing an address until the write is
-//! done, so that nobody else chooses the same.
+//! be kept beside them and nothing is lost in a restart. Whoever writes a Service reserves what it chose until the write is done,
+//! so that nobody else chooses the same.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
-use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::entropy::Entropy;
 use crate::kinds::service::addresses::{Allocator, allocate};
@@ -68,18 +67,45 @@ pub(crate) struct ServiceIps {
     taken: Arc<Mutex<Taken>>,
 }
 
-/// Keeps others from choosing addresses until a write is done.
+/// Keeps others from choosing the same addresses until a write is done.
 #[derive(Debug, Default)]
-pub(crate) struct Reservation {
-    _lock: Option<OwnedMutexGuard<Taken>>,
+pub(crate) struct Reservation(Option<(Arc<Mutex<Taken>>, Held)>);
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if let Some((taken, held)) = self.0.take() {
+            let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
+            taken.reserved.addresses.retain(|address| !held.addresses.contains(address));
+            taken.reserved.ports.retain(|port| !held.ports.contains(port));
+        }
+    }
 }
 
-/// What the stored Services have.
+/// Addresses and ports that somebody has.
 #[derive(Debug, Default)]
-struct Taken {
-    revision: Option<Revision>,
+struct Held {
     addresses: BTreeSet<Ipv4Addr>,
     ports: BTreeSet<u16>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    /// At which the Services were looked at last.
+    revision: Option<Revision>,
+    /// What the stored Services have.
+    stored: Held,
+    /// What those have that are about to be stored: admission may take its time with them.
+    reserved: Held,
+}
+
+impl Taken {
+    fn has_address(&self, address: Ipv4Addr) -> bool {
+        self.stored.addresses.contains(&address) || self.reserved.addresses.contains(&address)
+    }
+
+    fn has_port(&self, port: u16) -> bool {
+        self.stored.ports.contains(&port) || self.reserved.ports.contains(&port)
+    }
 }
 
 impl ServiceIps {
@@ -95,7 +121,7 @@ impl ServiceIps {
     ///
     /// # Errors
     /// 422 if an address cannot be had.
-    pub(crate) async fn allocate(
+    pub(crate) fn allocate(
         &self,
         context: &Context<'_>,
         service: &mut Value,
@@ -104,13 +130,16 @@ impl ServiceIps {
         if !context.resource.is("", "services") || !context.subresource.is_empty() {
             return Ok(Reservation::default());
         }
-        let mut taken = Arc::clone(&self.taken).lock_owned().await;
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         self.refresh(&mut taken);
         let entropy = &context.core.entropy;
-        let mut choice = Choice { range: &self.range, entropy, taken: &taken, ports: BTreeSet::new() };
+        let mut choice = Choice { range: &self.range, entropy, taken: &taken, chosen: Held::default() };
         allocate(service, old, &mut choice)
             .map_err(|errors| context.resource.invalid(str_at(service, &["metadata", "name"]), &errors))?;
-        Ok(Reservation { _lock: Some(taken) })
+        let chosen = choice.chosen;
+        taken.reserved.addresses.extend(&chosen.addresses);
+        taken.reserved.ports.extend(&chosen.ports);
+        Ok(Reservation(Some((Arc::clone(&self.taken), chosen))))
     }
 
     fn refresh(&self, taken: &mut Taken) {
@@ -119,14 +148,16 @@ impl ServiceIps {
         if taken.revision == Some(revision) {
             return;
         }
-        *taken = Taken { revision: Some(revision), ..Taken::default() };
+        taken.revision = Some(revision);
+        let held = &mut taken.stored;
+        *held = Held::default();
         for stored in self.store.list(&table, "").objects {
             let Ok(service) = serde_json::from_slice::<Value>(&stored.body) else { continue };
             let addresses = strings_at(&service, &["spec", "clusterIPs"]);
-            taken.addresses.extend(addresses.into_iter().filter_map(|address| address.parse::<Ipv4Addr>().ok()));
+            held.addresses.extend(addresses.into_iter().filter_map(|address| address.parse::<Ipv4Addr>().ok()));
             let ports = list_at(&service, &["spec", "ports"]).iter().map(|port| i64_at(port, &["nodePort"]));
             let ports = ports.chain([i64_at(&service, &["spec", "healthCheckNodePort"])]).flatten();
-            taken.ports.extend(ports.filter_map(|port| u16::try_from(port).ok()).filter(|port| *port != 0));
+            held.ports.extend(ports.filter_map(|port| u16::try_from(port).ok()).filter(|port| *port != 0));
         }
     }
 }
@@ -136,17 +167,20 @@ struct Choice<'a> {
     range: &'a ServiceRange,
     entropy: &'a Entropy,
     taken: &'a Taken,
-    /// Chosen for this Service a moment ago.
-    ports: BTreeSet<u16>,
+    /// For this Service, a moment ago.
+    chosen: Held,
 }
 
 impl Allocator for Choice<'_> {
     fn take_ip(&mut self, ip: IpAddr) -> std::result::Result<(), String> {
         match ip {
-            IpAddr::V4(address) if self.taken.addresses.contains(&address) => {
+            IpAddr::V4(address) if self.taken.has_address(address) => {
                 Err("provided IP is already allocated".to_owned())
             }
-            IpAddr::V4(address) if self.range.contains(address) => Ok(()),
+            IpAddr::V4(address) if self.range.contains(address) => {
+                self.chosen.addresses.insert(address);
+                Ok(())
+            }
             _ => {
                 let valid = format!("{}/{}", Ipv4Addr::from(self.range.first()), self.range.prefix_bits);
                 Err(format!("the provided IP ({ip}) is not in the valid range. The range of valid IPs is {valid}"))
@@ -160,9 +194,10 @@ impl Allocator for Choice<'_> {
         let start = u32::try_from(self.entropy.below(u64::from(size))).unwrap_or_default();
         let mut candidates = (0..size).map(|step| Ipv4Addr::from(self.range.first() + 1 + (start + step) % size));
         // The first is the API's own, whether its Service is there already or not.
-        let is_free =
-            |address: &Ipv4Addr| *address != self.range.api_address() && !self.taken.addresses.contains(address);
-        candidates.find(is_free).map(IpAddr::V4).ok_or_else(|| "range is full".to_owned())
+        let is_free = |address: &Ipv4Addr| *address != self.range.api_address() && !self.taken.has_address(*address);
+        let free = candidates.find(is_free).ok_or_else(|| "range is full".to_owned())?;
+        self.chosen.addresses.insert(free);
+        Ok(IpAddr::V4(free))
     }
 
     fn take_port(&mut self, port: u16) -> std::result::Result<(), String> {
@@ -171,7 +206,7 @@ impl Allocator for Choice<'_> {
             let (first, last) = (range.start(), range.end());
             return Err(format!("provided port is not in the valid range. The range of valid ports is {first}-{last}"));
         }
-        if self.taken.ports.contains(&port) || !self.ports.insert(port) {
+        if self.taken.has_port(port) || !self.chosen.ports.insert(port) {
             return Err("provided port is already allocated".to_owned());
         }
         Ok(())
@@ -183,9 +218,9 @@ impl Allocator for Choice<'_> {
         let start = self.entropy.below(size);
         let offsets = (0..size).filter_map(|step| u16::try_from((start + step) % size).ok());
         let mut candidates = offsets.map(|offset| range.start().saturating_add(offset));
-        let free = candidates.find(|port| !self.taken.ports.contains(port) && !self.ports.contains(port));
+        let free = candidates.find(|port| !self.taken.has_port(*port) && !self.chosen.ports.contains(port));
         let free = free.ok_or_else(|| "range is full".to_owned())?;
-        self.ports.insert(free);
+        self.chosen.ports.insert(free);
         Ok(free)
     }
 }

@@ -12,20 +12,15 @@ use serde_json::Value;
 use super::definition::Names;
 use super::{CLEANUP_FINALIZER, status};
 use crate::core::Core;
-use crate::identity::{Caller, Identity};
+use crate::identity::Caller;
 use crate::registry::{CRD_TABLE, Resource};
 use crate::status::Result;
 use crate::store::{ObjectKey, Revision, Snapshot, Stored, TableName};
 use crate::value::{at, list_at, object_at, str_at, strings_at};
-use crate::writes::{Context, DeleteOptions, Next, SERVER, delete, update};
+use crate::writes::{Context, DeleteOptions, Next, delete, update};
 
 /// How often a CRD is looked at whose instances take their time to end.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Who writes the status of CRDs.
-fn caller() -> Caller {
-    Caller { identity: Identity::master("system:apiserver"), is_in_process: true }
-}
 
 /// Runs until the shutdown.
 pub(crate) async fn run(core: Arc<Core>) -> std::result::Result<(), TaskError> {
@@ -132,12 +127,11 @@ async fn end(core: &Core, resource: &Resource, crd: &Value) -> Result<bool> {
 async fn delete_instances(core: &Core, names: &Names) -> Result<bool> {
     let catalogue = core.registry.catalogue();
     let Some(resource) = instance_resource(&catalogue, names) else { return Ok(true) };
-    let caller = caller();
+    let caller = Caller::server();
     let mut is_empty = true;
     for stored in core.store.list(&names.table(), "").objects {
         let namespace = stored.key.namespace();
-        let context =
-            Context { core, caller: &caller, resource, namespace, subresource: "", manager: SERVER, is_dry_run: false };
+        let context = Context::of_server(core, &caller, resource, namespace);
         match delete(&context, stored.key.name(), &DeleteOptions::default()).await {
             Ok(deleted) => is_empty &= deleted.is_gone,
             Err(error) if error.code == 404 => {}
@@ -147,13 +141,12 @@ async fn delete_instances(core: &Core, names: &Names) -> Result<bool> {
     Ok(is_empty)
 }
 
+/// The version that needs no webhook, if that matters.
 fn instance_resource<'a>(catalogue: &'a crate::registry::Catalogue, names: &Names) -> Option<&'a Resource> {
     let versions = &catalogue.group(&names.group)?.versions;
-    versions
-        .iter()
-        .flat_map(|version| &version.resources)
-        .find(|resource| resource.plural == names.plural)
-        .map(AsRef::as_ref)
+    let mut resources = versions.iter().flat_map(|version| &version.resources);
+    let resource = resources.find(|resource| resource.plural == names.plural)?;
+    Some(catalogue.storage(resource).unwrap_or(resource))
 }
 
 async fn write(
@@ -163,9 +156,8 @@ async fn write(
     subresource: &str,
     transform: &mut (dyn FnMut(&Value) -> Result<Next> + Send),
 ) -> Result<()> {
-    let caller = caller();
-    let context =
-        Context { core, caller: &caller, resource, namespace: "", subresource, manager: SERVER, is_dry_run: false };
+    let caller = Caller::server();
+    let context = Context { subresource, ..Context::of_server(core, &caller, resource, "") };
     match update(&context, str_at(crd, &["metadata", "name"]), transform).await {
         // It went away meanwhile.
         Err(error) if error.code == 404 => Ok(()),

@@ -1,6 +1,7 @@
 //! One served version of a custom resource: what a strategy is for a built-in kind.
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::json_path;
 use crate::field_error::{FieldError, FieldPath};
@@ -16,7 +17,7 @@ pub(crate) struct CustomVersion {
     pub(super) kind: String,
     pub(super) api_version: String,
     pub(crate) schema: Schema,
-    /// Identifies the schema; see `store::Stored::shape`.
+    /// Identifies the version and its schema; see `store::Stored::shape`.
     pub(crate) shape: u64,
     pub(crate) has_status: bool,
     pub(crate) scale: Option<ScalePaths>,
@@ -50,6 +51,25 @@ pub(crate) struct PrinterColumn {
 pub(crate) struct SelectableField {
     pub(crate) field: String,
     pub(crate) path: String,
+}
+
+/// Which bits of a shape tell the version; the others tell its schema.
+pub(super) const TAG_MASK: u64 = u64::MAX << 40;
+
+/// What shapes tell of a version.
+pub(super) fn tag_of(version: &str) -> u64 {
+    hash(version) & TAG_MASK
+}
+
+/// Identifies a version and its schema by its text; never 0, which stands for built-in kinds.
+pub(super) fn shape(version: &str, schema: Option<&Value>) -> u64 {
+    // SQLite keeps 63 bits and a sign; that is enough to tell schemas apart.
+    tag_of(version) | (hash(&schema.map(Value::to_string).unwrap_or_default()) & !TAG_MASK) | 1
+}
+
+fn hash(text: &str) -> u64 {
+    let digest = Sha256::digest(text);
+    u64::from_le_bytes(digest.first_chunk().copied().unwrap_or_default())
 }
 
 impl CustomVersion {

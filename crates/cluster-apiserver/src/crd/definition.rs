@@ -1,9 +1,9 @@
 //! What a CRD object defines: names, and a compiled version for each that is served.
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
-use super::custom::{CustomVersion, PrinterColumn, ScalePaths, SelectableField};
+use super::conversion::Conversion;
+use super::custom::{CustomVersion, PrinterColumn, ScalePaths, SelectableField, shape};
 use crate::schema::Schema;
 use crate::store::TableName;
 use crate::value::{at, bool_at, i64_at, list_at, str_at, strings_at};
@@ -49,18 +49,23 @@ impl Names {
 #[derive(Debug)]
 pub(crate) struct Definition {
     pub(crate) names: Names,
-    /// In the order that discovery prefers.
+    /// Those that are served, in the order that discovery prefers.
     pub(crate) versions: Vec<CustomVersion>,
+    /// The webhook that converts between them, if there is one, and the version that is kept then.
+    pub(crate) conversion: Option<(Conversion, CustomVersion)>,
 }
 
 impl Definition {
-    /// Compiles the served versions.
+    /// Compiles the served versions, and the one that is kept if that matters.
     pub(crate) fn compile(crd: &Value) -> Self {
         let names = Names::of(crd);
         let served = list_at(crd, &["spec", "versions"]).iter().filter(|v| bool_at(v, &["served"]) == Some(true));
         let mut versions: Vec<CustomVersion> = served.map(|version| compile_version(&names, version)).collect();
         versions.sort_by(|a, b| prefer(&a.name, &b.name));
-        Self { names, versions }
+        let is_storage = |version: &&Value| bool_at(version, &["storage"]) == Some(true);
+        let storage = list_at(crd, &["spec", "versions"]).iter().find(is_storage);
+        let conversion = Conversion::of(crd).zip(storage.map(|version| compile_version(&names, version)));
+        Self { names, versions, conversion }
     }
 }
 
@@ -105,21 +110,13 @@ fn compile_version(names: &Names, version: &Value) -> CustomVersion {
         kind: names.kind.clone(),
         api_version: format!("{}/{}", names.group, str_at(version, &["name"])),
         schema,
-        shape: shape(raw),
+        shape: shape(str_at(version, &["name"]), raw),
         has_status: at(version, &["subresources", "status"]).is_some(),
         scale,
         columns: columns.collect(),
         selectable: selectable.collect(),
         deprecation,
     }
-}
-
-/// Identifies a schema by its text; never 0, which stands for built-in kinds.
-fn shape(schema: Option<&Value>) -> u64 {
-    let digest = Sha256::digest(schema.map(Value::to_string).unwrap_or_default());
-    let first: [u8; 8] = digest.first_chunk().copied().unwrap_or_default();
-    // SQLite keeps 63 bits and a sign; that is enough to tell schemas apart.
-    u64::from_le_bytes(first) | 1
 }
 
 /// Kubernetes' order of versions: v2, v1, v2beta1, v1beta1, v1alpha1, then anything else by name.
@@ -166,8 +163,9 @@ mod tests {
     #[test]
     fn a_shape_follows_the_schema_and_is_never_zero() {
         let a = serde_json::json!({"type": "object"});
-        assert_eq!(shape(Some(&a)), shape(Some(&a.clone())));
-        assert_ne!(shape(Some(&a)), shape(None));
-        assert_ne!(shape(None), 0);
+        assert_eq!(shape("v1", Some(&a)), shape("v1", Some(&a.clone())));
+        assert_ne!(shape("v1", Some(&a)), shape("v1", None));
+        assert_ne!(shape("v1", None), shape("v2", None));
+        assert_ne!(shape("v1", None), 0);
     }
 }

@@ -4,17 +4,19 @@
 //! CRD object ─► kinds (defaults, validation) ─► store ─► controller: NamesAccepted, Established
 //!                                                     └──► Definition ─► one Resource per served version (registry)
 //! ```
-//! A CRD is served once it is Established. Several versions of it show the same objects (conversion None): an object is pruned and defaulted by the
-//! schema of the version it was written in, and again, on reading, if it is read in another or the schema has changed since. Deleting a CRD
-//! removes its instances first (finalizer `customresourcecleanup.apiextensions.k8s.io`).
+//! A CRD is served once it is Established. Several versions of it show the same objects (conversion None), or a webhook converts them
+//! ([`conversion`]): an object is pruned and defaulted by the schema of the version it was written in, and again, on reading, if it is read in
+//! another or the schema has changed since. Deleting a CRD removes its instances first (finalizer `customresourcecleanup.apiextensions.k8s.io`).
 
 pub(crate) mod controller;
+pub(crate) mod conversion;
 mod custom;
 mod definition;
 pub(crate) mod json_path;
 mod status;
 pub(crate) mod validate;
 
+pub(crate) use conversion::Conversion;
 pub(crate) use custom::CustomVersion;
 pub(crate) use definition::{Definition, Names, edition, has_condition, prefer};
 pub(crate) use status::{Condition, set_condition};

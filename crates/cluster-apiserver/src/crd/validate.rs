@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::field_error::{FieldError, FieldPath};
+use crate::kinds::webhook::client;
 use crate::names;
 use crate::schema::structural_errors;
 use crate::status::top;
@@ -93,10 +94,6 @@ pub(crate) fn warnings(crd: &Value) -> Vec<String> {
             warnings
                 .push(format!("version {name}: x-kubernetes-validations are stored and not evaluated by this server"));
         }
-    }
-    if str_at(crd, &["spec", "conversion", "strategy"]) == "Webhook" {
-        let text = "spec.conversion: this server calls no conversion webhooks; versions show the same fields";
-        warnings.push(text.to_owned());
     }
     warnings
 }
@@ -228,6 +225,44 @@ fn check_conversion(conversion: &Value, path: &FieldPath<'_>, errors: &mut Vec<F
         "" => errors.push(FieldError::required(&path.child("strategy"), "")),
         other => errors.push(FieldError::not_supported(&path.child("strategy"), other, &["None", "Webhook"])),
     }
+    // The fields are named as they were before v1, as in Kubernetes.
+    let (client, versions) = (path.child("webhookClientConfig"), path.child("conversionReviewVersions"));
+    let webhook = &conversion["webhook"];
+    let given = at(webhook, &["clientConfig"]);
+    if str_at(conversion, &["strategy"]) == "Webhook" {
+        match given {
+            None => errors.push(FieldError::required(&client, "required when strategy is set to Webhook")),
+            Some(given) => client::validate(given, &client, errors),
+        }
+        check_review_versions(&webhook["conversionReviewVersions"], &versions, errors);
+    } else {
+        let why = "should not be set when strategy is not set to Webhook";
+        if given.is_some() {
+            errors.push(FieldError::forbidden(&client, why));
+        }
+        if !list_at(webhook, &["conversionReviewVersions"]).is_empty() {
+            errors.push(FieldError::forbidden(&versions, why));
+        }
+    }
+}
+
+fn check_review_versions(list: &Value, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {
+    let given = strings_at(list, &[]);
+    if given.is_empty() {
+        return errors.push(FieldError::required(path, ""));
+    }
+    for (index, version) in given.iter().enumerate() {
+        if given.iter().take(index).any(|before| before == version) {
+            errors.push(FieldError::invalid(&path.index(index), *version, "duplicate version"));
+            continue;
+        }
+        for wrong in names::dns1035_label(version) {
+            errors.push(FieldError::invalid(&path.index(index), *version, &wrong));
+        }
+    }
+    if !given.iter().any(|version| matches!(*version, "v1" | "v1beta1")) {
+        errors.push(FieldError::invalid(path, list, "must include at least one of v1, v1beta1"));
+    }
 }
 
 fn check_names(given: &Value, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {
@@ -305,15 +340,12 @@ mod tests {
     fn what_is_not_done_is_said() {
         let rules = json!([{"rule": "self.a > 1"}]);
         let schema = json!({"properties": {"spec": {"properties": {"a": {"x-kubernetes-validations": rules}}}}});
-        let crd = json!({"spec": {"conversion": {"strategy": "Webhook"}, "versions": [
+        let crd = json!({"spec": {"versions": [
             {"name": "v1", "schema": {"openAPIV3Schema": schema}}, {"name": "v2", "schema": {"openAPIV3Schema": {}}},
         ]}});
         assert_eq!(
             warnings(&crd),
-            [
-                "version v1: x-kubernetes-validations are stored and not evaluated by this server",
-                "spec.conversion: this server calls no conversion webhooks; versions show the same fields",
-            ]
+            ["version v1: x-kubernetes-validations are stored and not evaluated by this server"]
         );
         assert!(warnings(&json!({"spec": {"versions": []}})).is_empty());
     }

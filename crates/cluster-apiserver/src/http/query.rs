@@ -10,6 +10,11 @@ use crate::status::{Result, StatusError, top};
 pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
+    /// Nothing is asked for.
+    pub(crate) const fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// Parses a query; tolerates what clients really send, such as `?&a=b`.
     pub(crate) fn parse(query: &str) -> Self {
         let decode = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();

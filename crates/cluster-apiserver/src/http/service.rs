@@ -35,6 +35,7 @@ use crate::selector::FieldSelector;
 use crate::status::{Result, StatusError};
 use crate::streams;
 use crate::verbs::{self, Ask};
+use crate::writes::Conversions;
 
 /// A body may take so long to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -118,7 +119,7 @@ impl ApiService {
         }
         let peer = request.extensions().get::<PeerIdentity>().map(|peer| &peer.0);
         let identity = self.core.authenticator.authenticate(request.headers(), peer, self.core.clock.now())?;
-        Ok(Caller { identity, is_in_process: false })
+        Ok(Caller::remote(identity))
     }
 
     /// Discovery, health, and the routes of the embedding program.
@@ -180,9 +181,10 @@ impl ApiService {
             body,
             _room: room,
             verb,
+            conversions: Conversions::none(),
         };
         if is_stream {
-            return streams::answer(&ask, ticket, parts);
+            return streams::answer(&ask, ticket, parts).await;
         }
         if matches!(verb, "get" | "list" | "watch") {
             return verbs::answer(ask, ticket).await;

@@ -38,6 +38,7 @@ pub(crate) mod selector;
 pub mod service;
 mod storage;
 mod strategy;
+pub(crate) mod webhook;
 mod workloads;
 
 use serde_json::Value;

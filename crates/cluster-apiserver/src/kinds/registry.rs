@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     Kind, Scope, SelectableField, Storage, Strategy, Subresource, autoscaling, batch, config, event, extensions, lease,
-    limits, namespace, networking, node, plain::Plain, pod, rbac, scheduling, service, storage, workloads,
+    limits, namespace, networking, node, plain::Plain, pod, rbac, scheduling, service, storage, webhook, workloads,
 };
 use crate::value::{at, str_at};
 
@@ -378,7 +378,7 @@ fn extensions() -> Vec<Kind> {
                 "MutatingWebhookConfiguration",
                 "mutatingwebhookconfigurations",
                 "mutatingwebhookconfiguration",
-                &extensions::Webhooks { is_mutating: true },
+                &webhook::Webhooks { is_mutating: true },
             )
             .cluster()
             .api_extension(),
@@ -387,7 +387,7 @@ fn extensions() -> Vec<Kind> {
                 "ValidatingWebhookConfiguration",
                 "validatingwebhookconfigurations",
                 "validatingwebhookconfiguration",
-                &extensions::Webhooks { is_mutating: false },
+                &webhook::Webhooks { is_mutating: false },
             )
             .cluster()
             .api_extension(),

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
-use crate::crd::{Definition, Names};
+use crate::crd::{Conversion, Definition, Names};
 use crate::kinds;
 use crate::store::{ObjectKey, Revision, Store, TableName};
 
@@ -42,6 +42,15 @@ struct Compiled {
     crd: ObjectKey,
     names: Names,
     resources: Vec<Arc<Resource>>,
+    converting: Option<Converting>,
+}
+
+/// A custom resource that a webhook converts.
+#[derive(Clone)]
+struct Converting {
+    conversion: Arc<Conversion>,
+    /// In the version that is kept, which may not be served.
+    storage: Arc<Resource>,
 }
 
 /// All resources at one time.
@@ -53,6 +62,8 @@ pub(crate) struct Catalogue {
     pub(crate) groups: Vec<Group>,
     /// Whose CRDs are being deleted.
     ending: BTreeSet<TableName>,
+    /// Which webhooks convert.
+    converting: BTreeMap<TableName, Converting>,
 }
 
 /// A group and its versions, preferred first.
@@ -141,10 +152,14 @@ impl Compiled {
         match before {
             Some(before) if before.edition == edition => Self { revision, is_served, is_ending, ..before },
             _ => {
-                let Definition { names, versions } = Definition::compile(crd);
-                let resources =
-                    versions.into_iter().map(|version| Arc::new(Resource::custom(&names, version))).collect();
-                Self { revision, edition, is_served, is_ending, crd: key.clone(), names, resources }
+                let Definition { names, versions, conversion } = Definition::compile(crd);
+                let resource = |version| Arc::new(Resource::custom(&names, version));
+                let resources = versions.into_iter().map(resource).collect();
+                let converting = conversion.map(|(conversion, storage)| Converting {
+                    conversion: Arc::new(conversion),
+                    storage: resource(storage),
+                });
+                Self { revision, edition, is_served, is_ending, crd: key.clone(), names, resources, converting }
             }
         }
     }
@@ -161,6 +176,9 @@ impl Catalogue {
         for compiled in custom.filter(|compiled| compiled.is_served && !is_builtin(&compiled.names)) {
             if compiled.is_ending {
                 catalogue.ending.insert(compiled.names.table());
+            }
+            if let Some(converting) = &compiled.converting {
+                catalogue.converting.insert(compiled.names.table(), converting.clone());
             }
             for resource in &compiled.resources {
                 catalogue.add(resource, Some(&compiled.crd));
@@ -209,6 +227,30 @@ impl Catalogue {
     /// Whether a resource's CRD is being deleted.
     pub(crate) fn is_ending(&self, resource: &Resource) -> bool {
         self.ending.contains(&resource.table)
+    }
+
+    /// The webhook that converts a resource's objects, if there is one.
+    pub(crate) fn conversion(&self, resource: &Resource) -> Option<&Conversion> {
+        self.converting.get(&resource.table).map(|converting| &*converting.conversion)
+    }
+
+    /// A resource in the version that is kept, if a webhook converts it.
+    pub(crate) fn storage(&self, resource: &Resource) -> Option<&Arc<Resource>> {
+        self.converting.get(&resource.table).map(|converting| &converting.storage)
+    }
+
+    /// The same objects as other versions, or groups, have them; for a subresource those that have it too.
+    pub(crate) fn equivalents<'a>(
+        &'a self,
+        resource: &'a Resource,
+        subresource: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<Resource>> {
+        let versions = self.groups.iter().flat_map(|group| &group.versions);
+        versions.flat_map(|version| &version.resources).filter(move |other| {
+            other.table == resource.table
+                && other.api_version != resource.api_version
+                && (subresource.is_empty() || other.subresource(subresource).is_some())
+        })
     }
 
     /// A version of a group.

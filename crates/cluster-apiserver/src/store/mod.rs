@@ -105,6 +105,9 @@ pub enum CommitError {
     /// The body has more bytes than the write allows.
     #[error("the object is larger than {0} bytes")]
     TooLarge(usize),
+    /// The object could not be brought into the form that is kept.
+    #[error("{0}")]
+    Unkept(Arc<str>),
     /// The journal failed; nothing is written any more.
     #[error("the store has failed: {0}")]
     Failed(Arc<str>),

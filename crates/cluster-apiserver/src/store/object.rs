@@ -16,7 +16,7 @@ pub struct Stored {
     pub key: ObjectKey,
     /// The write that made this version.
     pub revision: Revision,
-    /// Identifies the schema that the body was pruned and defaulted by; 0 for built-in kinds.
+    /// Identifies the version that the body is of, and the schema that it was pruned and defaulted by; 0 for built-in kinds.
     pub shape: u64,
     /// The object's labels.
     pub labels: Labels,

@@ -35,7 +35,7 @@ use http::Response;
 use http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
@@ -148,7 +148,7 @@ enum Session {
 }
 
 /// Answers a request for a stream; the session that it begins has a task of its own.
-pub(crate) fn answer(ask: &Ask, ticket: Option<Ticket>, mut parts: Parts) -> Result<Response<Body>> {
+pub(crate) async fn answer(ask: &Ask, ticket: Option<Ticket>, mut parts: Parts) -> Result<Response<Body>> {
     require_create(ask)?;
     let key = ObjectKey::new(&ask.namespace, &ask.name);
     let stored = ask.core.store.get(&ask.resource.table, &key).ok_or_else(|| ask.resource.not_found(&ask.name))?;
@@ -161,6 +161,7 @@ pub(crate) fn answer(ask: &Ask, ticket: Option<Ticket>, mut parts: Parts) -> Res
     if str_at(&pod, &["spec", "nodeName"]).is_empty() {
         return Err(StatusError::bad_request(format!("pod {} does not have a host assigned", ask.name)));
     }
+    admit(ask, &container).await?;
     let Some(streams) = &ask.core.streams else {
         return Err(StatusError::not_implemented("this server has no node that runs pods"));
     };
@@ -178,6 +179,37 @@ pub(crate) fn answer(ask: &Ask, ticket: Option<Ticket>, mut parts: Parts) -> Res
     let running = Box::pin(run(Arc::clone(&ask.core), ticket, on_upgrade, protocol, session));
     ask.core.tasks.spawn_transient("apiserver/stream", running);
     Ok(response)
+}
+
+/// # Errors
+/// A webhook refuses the connection.
+async fn admit(ask: &Ask, container: &str) -> Result<()> {
+    let flag = |name: &str| ask.query.flag(name);
+    let (kind, options) = match ask.subresource.as_str() {
+        "portforward" => {
+            let ports = ask.query.all("ports").flat_map(|list| list.split(','));
+            (
+                "PodPortForwardOptions",
+                json!({"ports": ports.filter_map(|port| port.parse().ok()).collect::<Vec<u16>>()}),
+            )
+        }
+        subresource => {
+            let mut options = json!({
+                "stdin": flag("stdin"), "stdout": flag("stdout"), "stderr": flag("stderr"), "tty": flag("tty"),
+                "container": container,
+            });
+            if subresource == "attach" {
+                ("PodAttachOptions", options)
+            } else {
+                options["command"] = json!(ask.query.all("command").collect::<Vec<_>>());
+                ("PodExecOptions", options)
+            }
+        }
+    };
+    let mut options = options;
+    options["kind"] = kind.into();
+    options["apiVersion"] = "v1".into();
+    ask.context(false).admit_connect(&ask.name, ("v1", kind), options).await
 }
 
 fn begin(

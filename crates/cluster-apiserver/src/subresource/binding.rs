@@ -19,17 +19,20 @@ pub(super) async fn create(ask: &Ask, name: &str) -> Result<Answer> {
         let message = format!("the name of the object ({given}) does not match the name on the URL ({name})");
         return Err(StatusError::bad_request(message));
     }
+    let context = ask.context(options.is_dry_run);
+    let mut warnings = Vec::new();
+    let binding = context.admit_posted(name, ("v1", "Binding"), binding.clone(), &mut warnings).await?;
     let node = str_at(&binding, &["target", "name"]).to_owned();
     let kind = str_at(&binding, &["target", "kind"]);
     if node.is_empty() || !matches!(kind, "" | "Node" | "Minion") {
         return Err(StatusError::bad_request("a Binding needs a target of kind Node with a name"));
     }
     let Some(pods) = ask.core.registry.builtin("", "pods") else { return Err(StatusError::no_such_resource()) };
-    let context = Context { resource: pods, subresource: "binding", ..ask.context(options.is_dry_run) };
+    let context = Context { resource: pods, subresource: "binding", is_admitted: true, ..context };
     let now = ask.core.now_text();
     // What a scheduler sets through a binding is nobody's.
     writes::update(&context, name, &mut |pod| bind(pod, &binding, &node, &now).map(Next::Owned)).await?;
-    Ok(Answer::created(Content::Other(success(None::<Details>, Some(201)))))
+    Ok(Answer { warnings, ..Answer::created(Content::Other(success(None::<Details>, Some(201)))) })
 }
 
 fn bind(pod: &Value, binding: &Value, node: &str, now: &str) -> Result<Value> {

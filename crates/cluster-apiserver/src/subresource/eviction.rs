@@ -35,11 +35,13 @@ struct Eviction<'a> {
     ask: &'a Ask,
     options: DeleteOptions,
     is_dry_run: bool,
+    /// What webhooks had to say.
+    warnings: Vec<String>,
 }
 
 /// Evicts a Pod.
 pub(super) async fn evict(ask: &Ask) -> Result<Answer> {
-    let eviction = Eviction::read(ask)?;
+    let eviction = Eviction::read(ask).await?;
     for _ in 0..ATTEMPTS {
         let pod = ask.resource.load(&*eviction.stored()?)?;
         if !is_beyond_budgets(&pod) {
@@ -50,7 +52,7 @@ pub(super) async fn evict(ask: &Ask) -> Result<Answer> {
         let options = if is_over { eviction.options.clone() } else { eviction.as_seen(&pod) };
         match eviction.remove(&options).await {
             Err(conflict) if conflict.code == 409 && eviction.options.resource_version.is_none() => {}
-            done => return done.map(|()| done_answer()),
+            done => return done.map(|()| eviction.done()),
         }
     }
     let stored = eviction.stored()?;
@@ -71,21 +73,20 @@ pub(super) async fn evict(ask: &Ask) -> Result<Answer> {
         {
             Err(unsettled(str_at(budget, &["metadata", "name"])))
         }
-        (done, _) => done.map(|()| done_answer()),
+        (done, _) => done.map(|()| eviction.done()),
     }
 }
 
-fn done_answer() -> Answer {
-    Answer::created(Content::Other(success(None::<Details>, Some(201))))
-}
-
 impl<'a> Eviction<'a> {
-    fn read(ask: &'a Ask) -> Result<Self> {
+    async fn read(ask: &'a Ask) -> Result<Self> {
         let write_options = WriteOptions::parse(&ask.query, "CreateOptions")?;
         let body = decode::body_of("policy", "v1", "Eviction", &ask.content_type, &ask.body)?.value;
         if str_at(&body, &["metadata", "name"]) != ask.name {
             return Err(StatusError::bad_request("name in URL does not match name in Eviction object"));
         }
+        let context = ask.context(write_options.is_dry_run);
+        let mut warnings = Vec::new();
+        let body = context.admit_posted(&ask.name, ("policy/v1", "Eviction"), body, &mut warnings).await?;
         let asked = &body["deleteOptions"];
         if bool_at(asked, &["ignoreStoreReadErrorWithClusterBreakingPotential"]) == Some(true) {
             let root = FieldPath::Root;
@@ -103,7 +104,12 @@ impl<'a> Eviction<'a> {
             resource_version: text("resourceVersion"),
             ..DeleteOptions::default()
         };
-        Ok(Self { ask, options, is_dry_run: write_options.is_dry_run || is_dry_deletion })
+        Ok(Self { ask, options, is_dry_run: write_options.is_dry_run || is_dry_deletion, warnings })
+    }
+
+    fn done(self) -> Answer {
+        let warnings = self.warnings;
+        Answer { warnings, ..Answer::created(Content::Other(success(None::<Details>, Some(201)))) }
     }
 
     fn stored(&self) -> Result<Arc<Stored>> {
@@ -135,7 +141,8 @@ impl<'a> Eviction<'a> {
 
     /// Says why the Pod goes, and deletes it.
     async fn remove(&self, options: &DeleteOptions) -> Result<()> {
-        let context = self.ask.context(self.is_dry_run);
+        // Webhooks were asked about the eviction.
+        let context = Context { is_admitted: true, ..self.ask.context(self.is_dry_run) };
         let mut options = options.clone();
         if !self.is_dry_run {
             let context = Context { subresource: "status", ..context };
@@ -146,7 +153,8 @@ impl<'a> Eviction<'a> {
                 Ok(Next::Owned(disrupted(pod, &now)))
             })
             .await?
-            .value(resource)?;
+            .value(&context)
+            .await?;
             // It is this change that made the version another one.
             if let Some(version) = &mut options.resource_version {
                 str_at(&told, &["metadata", "resourceVersion"]).clone_into(version);

@@ -19,7 +19,7 @@ use crate::verbs::{Answer, Ask};
 pub(crate) async fn answer(ask: &Ask) -> Result<Answer> {
     let resource = ask.resource.as_ref();
     match (ask.verb, ask.subresource.as_str()) {
-        ("get", "scale") => scale::get(ask),
+        ("get", "scale") => scale::get(ask).await,
         ("update" | "patch", "scale") => scale::write(ask).await,
         ("create", "binding") if resource.is("", "pods") => binding::create(ask, &ask.name).await,
         ("create", "eviction") if resource.is("", "pods") => eviction::evict(ask).await,

@@ -28,6 +28,9 @@ pub(super) async fn create(ask: &Ask) -> Result<Answer> {
         decode::body_of("authentication.k8s.io", "v1", "TokenRequest", &ask.content_type, &ask.body)?.value;
     let of = facts::type_of_kind("authentication.k8s.io", "v1", "TokenRequest");
     let fields = of.and_then(|of| ask.fields_of_question(of, "authentication.k8s.io/v1", &request));
+    let kind = ("authentication.k8s.io/v1", "TokenRequest");
+    let mut warnings = Vec::new();
+    request = ask.context(is_dry_run).admit_posted(&ask.name, kind, request, &mut warnings).await?;
     let mut audiences: Vec<String> =
         strings_at(&request, &["spec", "audiences"]).into_iter().map(str::to_owned).collect();
     if audiences.is_empty() {
@@ -63,7 +66,7 @@ pub(super) async fn create(ask: &Ask) -> Result<Answer> {
     // A dry run hands out nothing that works.
     let token = if is_dry_run { String::new() } else { token };
     request["status"] = json!({"token": token, "expirationTimestamp": time_text(expires)});
-    Ok(Answer::created(Content::Other(request)))
+    Ok(Answer { warnings, ..Answer::created(Content::Other(request)) })
 }
 
 fn check_lifetime(name: &str, lifetime_s: i64) -> Result<()> {

@@ -119,7 +119,7 @@ async fn create(ask: &Ask, context: &Context<'_>, config: &Config) -> Result<Wri
         ..Attributes::default()
     };
     ask.core.rbac.authorize(&ask.caller.identity, &wanted)?;
-    let next = lay_over(context, None, config)?;
+    let next = context.with_conversions(|| lay_over(context, None, config)).await?;
     let uid = str_at(&config.object, &["metadata", "uid"]);
     if !uid.is_empty() {
         let why = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");

@@ -2,15 +2,16 @@
 
 use super::options::{Selection, Token, When, list_when};
 use super::{Answer, Ask, Content, List};
+use crate::crd::conversion;
 use crate::status::{Result, StatusError};
 use crate::store::{Revision, Snapshot};
 
-pub(super) fn list(ask: &Ask) -> Result<Answer> {
-    select(ask).map(|list| Answer::ok(Content::List(list)))
+pub(super) async fn list(ask: &Ask) -> Result<Answer> {
+    select(ask).await.map(|list| Answer::ok(Content::List(list)))
 }
 
 /// The objects that a request selects.
-pub(super) fn select(ask: &Ask) -> Result<List> {
+pub(super) async fn select(ask: &Ask) -> Result<List> {
     let selection = Selection::of(ask)?;
     let when = list_when(&ask.query)?;
     let limit = ask.query.number("limit")?.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
@@ -20,7 +21,11 @@ pub(super) fn select(ask: &Ask) -> Result<List> {
         Some(name) if !ask.namespace.is_empty() || !ask.resource.is_namespaced => format!("{}{name}", selection.prefix),
         _ => selection.prefix.clone(),
     };
-    let Snapshot { objects, revision } = snapshot(ask, &when, &place)?;
+    let Snapshot { mut objects, revision } = snapshot(ask, &when, &place)?;
+    // What selects may be another field in another version.
+    if !selection.is_everything() {
+        objects = conversion::shown(&ask.core, &ask.resource, objects).await?;
+    }
     let start = match when {
         When::Continued(_, start) => format!("{}{start}", selection.prefix),
         _ => String::new(),

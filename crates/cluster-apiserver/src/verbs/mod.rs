@@ -17,6 +17,7 @@ use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::core::Core;
+use crate::crd::conversion;
 use crate::facts;
 use crate::fields::{FieldSet, Managed, OneVersion, Ownership, Place, Reach};
 use crate::http::body::Body;
@@ -29,7 +30,7 @@ use crate::registry::Resource;
 use crate::status::{Result, StatusError};
 use crate::store::{Revision, Stored};
 use crate::subresource;
-use crate::writes::{Context, Outcome, Written};
+use crate::writes::{Context, Conversions, Outcome, Written};
 
 pub(crate) use show::Rows;
 
@@ -52,6 +53,7 @@ pub(crate) struct Ask {
     /// Held until the request is answered.
     pub(crate) _room: Option<OwnedSemaphorePermit>,
     pub(crate) verb: &'static str,
+    pub(crate) conversions: Conversions,
 }
 
 /// What is answered.
@@ -114,7 +116,16 @@ impl Ask {
             subresource: &self.subresource,
             manager: &self.manager,
             is_dry_run,
+            query: &self.query,
+            is_admitted: false,
+            view: None,
+            conversions: &self.conversions,
         }
+    }
+
+    /// A stored object as the version that is asked for shows it.
+    pub(crate) async fn load(&self, stored: &Arc<Stored>) -> Result<Value> {
+        self.context(false).load(stored).await
     }
 
     /// The managedFields of what is created and not stored: an object of a kind beside the resource's own.
@@ -128,6 +139,21 @@ impl Ask {
             now: &self.core.now_text(),
         };
         ownership.update(&facts::canonical::zero_message(of), object, Managed::default()).managed.into_value()
+    }
+
+    /// Stored objects as the version that is asked for shows them.
+    async fn shown(&self, content: Content) -> Result<Content> {
+        Ok(match content {
+            Content::Stored(stored) => {
+                let mut shown = conversion::shown(&self.core, &self.resource, vec![stored]).await?;
+                shown.pop().map_or(Content::Other(Value::Null), Content::Stored)
+            }
+            Content::List(list) => {
+                let objects = conversion::shown(&self.core, &self.resource, list.objects).await?;
+                Content::List(List { objects, ..list })
+            }
+            other => other,
+        })
     }
 
     /// Where the asked-for objects are in their table.
@@ -147,7 +173,7 @@ pub(crate) async fn answer(ask: Ask, ticket: Option<Ticket>) -> Result<Response<
     let answer = match (ask.verb, ask.subresource.as_str()) {
         ("create", "") if ask.resource.is_virtual() => subresource::virtual_kinds::create(&ask).await?,
         ("get", "" | "status") => get::get(&ask).await?,
-        ("list", "") => list::list(&ask)?,
+        ("list", "") => list::list(&ask).await?,
         ("create", "") => write::create(&ask).await?,
         ("update", "" | "status") => write::update(&ask).await?,
         ("patch", "" | "status") => patch::patch(&ask).await?,
@@ -156,7 +182,8 @@ pub(crate) async fn answer(ask: Ask, ticket: Option<Ticket>) -> Result<Response<
         (_, "") => return Err(StatusError::method_not_allowed()),
         (_, _) => subresource::answer(&ask).await?,
     };
-    let mut response = form(&ask, answer.code, answer.content)?;
+    let content = ask.shown(answer.content).await?;
+    let mut response = form(&ask, answer.code, content)?;
     respond::warn(&mut response, &answer.warnings);
     // A client that does not read its answer still counts as one under way.
     Ok(response.map(|body| match ticket {

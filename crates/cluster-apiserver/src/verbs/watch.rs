@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep_until};
 use super::options::{From, Selection, watch_options};
 use super::show::partial;
 use super::{Ask, Rows};
+use crate::crd::conversion;
 use crate::http::body::Body;
 use crate::http::limits::Ticket;
 use crate::http::respond;
@@ -97,6 +98,13 @@ impl Watch {
         let phase = if self.feed.ask.caller.is_in_process { Phase::Stopped } else { Phase::Lame };
         stream! {
             if let Some(Snapshot { objects, revision }) = initial {
+                let objects = match self.feed.shown(objects).await {
+                    Ok(objects) => objects,
+                    Err(error) => {
+                        yield Ok(error_line(&error));
+                        return;
+                    }
+                };
                 for object in &objects {
                     self.feed.initial(object);
                     if let Some(chunk) = self.feed.full_chunk() {
@@ -115,7 +123,14 @@ impl Watch {
             loop {
                 let revision = match self.watcher.poll() {
                     Ok(progress) => {
-                        for event in &progress.events {
+                        let events = match self.feed.shown_events(progress.events).await {
+                            Ok(events) => events,
+                            Err(error) => {
+                                yield Ok(error_line(&error));
+                                return;
+                            }
+                        };
+                        for event in &events {
                             self.feed.event(event);
                             if let Some(chunk) = self.feed.full_chunk() {
                                 yield Ok(chunk);
@@ -172,6 +187,29 @@ impl Feed {
     fn new(ask: Ask, selection: Selection) -> Self {
         let labels = ResourceLabels { group: ask.resource.group.clone(), resource: ask.resource.plural.clone() };
         Self { ask, selection, out: Vec::new(), has_sent_columns: false, labels }
+    }
+
+    /// Objects as the version that is watched shows them.
+    async fn shown(&self, objects: Vec<Arc<Stored>>) -> Result<Vec<Arc<Stored>>> {
+        conversion::shown(&self.ask.core, &self.ask.resource, objects).await
+    }
+
+    async fn shown_events(&self, mut events: Vec<Event>) -> Result<Vec<Event>> {
+        if !self.ask.resource.is_custom() {
+            return Ok(events);
+        }
+        let objects = self.shown(events.iter().map(|event| Arc::clone(&event.object)).collect()).await?;
+        // What was before matters only to whoever sees a part.
+        let before = events.iter().filter_map(|event| event.previous.clone());
+        let before = if self.selection.is_everything() { Vec::new() } else { self.shown(before.collect()).await? };
+        let mut before = before.into_iter();
+        for (event, object) in events.iter_mut().zip(objects) {
+            event.object = object;
+            if event.previous.is_some() {
+                event.previous = before.next().or_else(|| event.previous.take());
+            }
+        }
+        Ok(events)
     }
 
     /// What has gathered, if anything has.

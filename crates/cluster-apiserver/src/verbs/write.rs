@@ -133,7 +133,7 @@ pub(super) async fn delete(ask: &Ask) -> Result<Answer> {
 
 pub(super) async fn delete_collection(ask: &Ask) -> Result<Answer> {
     let (options, is_dry_run) = delete_options(ask)?;
-    let list = select(ask)?;
+    let list = select(ask).await?;
     let mut warnings = Vec::new();
     for stored in &list.objects {
         let context = Context { namespace: stored.key.namespace(), ..ask.context(is_dry_run) };

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
+use super::admission::Change;
 use super::ownership::{Next, has_fields, put_fields, take_fields};
 use super::{Context, MAX_OBJECT_BYTES, Outcome, Written, drop_self_link, match_namespace};
-use crate::admit::Operation;
 use crate::admit::namespace;
 use crate::authz::escalation;
 use crate::status::{Result, StatusError};
@@ -31,15 +31,17 @@ pub(crate) async fn create(context: &Context<'_>, next: Next) -> Result<Written>
     namespace::check_create(&core.store, resource, context.namespace, str_at(&object, &["metadata", "name"]))?;
     resource.default(&mut object);
     let fields = if is_owned { given } else { context.fields_of_new(&object, given.as_ref()) };
+    let change = Change { old: None, fields: fields.as_ref(), old_fields: None };
     let mut warnings = Vec::new();
-    let mut object = context.mutate(object, None, &mut warnings)?;
+    let mut object = context.mutate(object, change, &mut warnings).await?;
+    match_namespace(resource, context.namespace, &mut object)?;
     let has_revision = !str_at(&object, &["metadata", "resourceVersion"]).is_empty();
     let is_generated = fill_metadata(context, &mut object);
-    let _addresses = core.service_ips.allocate(context, &mut object, None).await?;
+    let _addresses = core.service_ips.allocate(context, &mut object, None)?;
     warnings.extend(resource.before_create(&mut object)?);
     escalation::check(&core.rbac, &context.caller.identity, resource, &object, None)?;
     context.check_depth(&object)?;
-    context.validate(Operation::Create, &object, None, &mut warnings)?;
+    context.validate(&object, change, &mut warnings).await?;
     if has_revision {
         return Err(StatusError::new(500, "", "resourceVersion should not be set on objects to be created"));
     }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::Context;
-use crate::admit::{Operation, namespace};
+use crate::admit::namespace;
 use crate::core::time_text;
 use crate::registry::{CRD_TABLE, Resource};
 use crate::status::{Result, StatusError};
@@ -60,9 +60,9 @@ pub(crate) async fn delete(context: &Context<'_>, name: &str, options: &DeleteOp
             context.settle(name, head.unpublished).await?;
             return Err(resource.not_found(name));
         };
-        let old = resource.load(&stored)?;
+        let old = context.load(&stored).await?;
         check_preconditions(resource, name, &old, options)?;
-        context.validate(Operation::Delete, &Value::Null, Some(&old), &mut warnings)?;
+        context.admit_delete(&old, options, &mut warnings).await?;
         let plan = plan(resource, &old, options, core.clock.now());
         if context.is_dry_run {
             let (object, is_gone) = match plan {

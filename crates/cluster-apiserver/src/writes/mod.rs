@@ -7,6 +7,7 @@
 //! ```
 //! An update that changes nothing is not written: controllers count on the revision staying what it is.
 
+mod admission;
 mod create;
 mod delete;
 mod ownership;
@@ -17,20 +18,20 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::admit::lookup::StoreLookup;
-use crate::admit::{AdmissionRequest, Operation};
 use crate::core::Core;
+use crate::crd::conversion;
+use crate::http::query::Query;
 use crate::identity::Caller;
-use crate::kinds;
 use crate::registry::Resource;
 use crate::status::{Result, StatusError};
 use crate::store::durability::WriteFacts;
 use crate::store::{CommitError, Durability, Expected, ObjectKey, Revision, Stored, Write};
 use crate::value::{MAX_DEPTH, as_object, child_mut, is_deeper_than, str_at};
 
+pub(crate) use admission::View;
 pub(crate) use create::create;
 pub(crate) use delete::{DeleteOptions, Deleted, Propagation, check_preconditions, delete};
-pub(crate) use ownership::{Next, Refused};
+pub(crate) use ownership::{Conversions, Next, Refused};
 pub(crate) use restore::restore;
 pub(crate) use update::update;
 
@@ -48,6 +49,14 @@ pub(crate) struct Context<'a> {
     /// Who owns what is written.
     pub(crate) manager: &'a str,
     pub(crate) is_dry_run: bool,
+    /// What the request asks for besides.
+    pub(crate) query: &'a Query,
+    /// Whether webhooks have been asked already.
+    pub(crate) is_admitted: bool,
+    /// How webhooks see what is written, if it is not as it is.
+    pub(crate) view: Option<&'a dyn View>,
+    /// What has been converted for this write.
+    pub(crate) conversions: &'a Conversions,
 }
 
 /// The owner of what the server itself writes.
@@ -71,11 +80,32 @@ pub(crate) struct Written {
 }
 
 impl Written {
-    /// The object, in the resource's version.
-    pub(crate) fn value(&self, resource: &Resource) -> Result<Value> {
+    /// The object, in the version that was written.
+    pub(crate) async fn value(&self, context: &Context<'_>) -> Result<Value> {
         match &self.outcome {
-            Outcome::Stored(stored) => resource.load(stored),
+            Outcome::Stored(stored) => context.load(stored).await,
             Outcome::Loose(value) => Ok(value.clone()),
+        }
+    }
+}
+
+impl<'a> Context<'a> {
+    /// The context of a write of the server itself.
+    pub(crate) fn of_server(core: &'a Core, caller: &'a Caller, resource: &'a Resource, namespace: &'a str) -> Self {
+        static NO_QUERY: Query = Query::none();
+        static NO_CONVERSIONS: Conversions = Conversions::none();
+        Self {
+            core,
+            caller,
+            resource,
+            namespace,
+            subresource: "",
+            manager: SERVER,
+            is_dry_run: false,
+            query: &NO_QUERY,
+            is_admitted: true,
+            view: None,
+            conversions: &NO_CONVERSIONS,
         }
     }
 }
@@ -83,74 +113,6 @@ impl Written {
 impl Context<'_> {
     pub(crate) fn key(&self, name: &str) -> ObjectKey {
         ObjectKey::new(self.namespace, name)
-    }
-
-    /// The built-in plug-ins and the mutating admissions.
-    fn mutate(&self, object: Value, old: Option<&Value>, warnings: &mut Vec<String>) -> Result<Value> {
-        let mut object = object;
-        if self.subresource.is_empty() {
-            let operation = if old.is_some() { kinds::Operation::Update } else { kinds::Operation::Create };
-            let cluster = StoreLookup(&self.core.store);
-            let admission = kinds::Admission { operation, old, cluster: &cluster, random: self.core.entropy.number() };
-            let admitted = self.resource.admit(&mut object, &admission);
-            admitted
-                .map_err(|denied| self.resource.forbidden(str_at(&object, &["metadata", "name"]), &denied.message))?;
-        }
-        let interested = self.interested();
-        if interested.is_empty() {
-            return Ok(object);
-        }
-        let operation = if old.is_some() { Operation::Update } else { Operation::Create };
-        let mut request = self.request(operation, object, old);
-        for admission in interested {
-            warnings.extend(admission.mutate(&mut request)?);
-        }
-        let mut object = request.object;
-        self.resource.set_type(&mut object);
-        self.resource.default(&mut object);
-        Ok(object)
-    }
-
-    /// The validating admissions.
-    fn validate(
-        &self,
-        operation: Operation,
-        object: &Value,
-        old: Option<&Value>,
-        warnings: &mut Vec<String>,
-    ) -> Result<()> {
-        let interested = self.interested();
-        if interested.is_empty() {
-            return Ok(());
-        }
-        let request = self.request(operation, object.clone(), old);
-        for admission in interested {
-            warnings.extend(admission.validate(&request)?);
-        }
-        Ok(())
-    }
-
-    fn interested(&self) -> Vec<&dyn crate::admit::Admission> {
-        let admissions = self.core.admissions.iter().map(AsRef::as_ref);
-        admissions.filter(|admission| admission.handles(&self.resource.group, &self.resource.plural)).collect()
-    }
-
-    fn request(&self, operation: Operation, object: Value, old: Option<&Value>) -> AdmissionRequest {
-        let named = if object.is_null() { old.unwrap_or(&Value::Null) } else { &object };
-        AdmissionRequest {
-            operation,
-            group: self.resource.group.clone(),
-            version: self.resource.version.clone(),
-            kind: self.resource.kind.clone(),
-            resource: self.resource.plural.clone(),
-            subresource: self.subresource.to_owned(),
-            namespace: self.namespace.to_owned(),
-            name: str_at(named, &["metadata", "name"]).to_owned(),
-            old_object: old.cloned().unwrap_or_default(),
-            user: self.caller.identity.clone(),
-            is_dry_run: self.is_dry_run,
-            object,
-        }
     }
 
     /// # Errors
@@ -181,7 +143,16 @@ impl Context<'_> {
 
     /// Makes a write; a conflict comes back as it is, because whether it matters depends on who asked.
     async fn commit(&self, write: Write, object: Value) -> std::result::Result<Arc<Stored>, CommitError> {
-        self.core.store.commit(write, self.resource.encode(object)).await
+        let converted = conversion::to_store(self.core, self.resource, object).await;
+        let (object, kept) = converted.map_err(|error| CommitError::Unkept(error.message.into()))?;
+        let kept = kept.as_deref().unwrap_or(self.resource);
+        self.core.store.commit(write, kept.encode(object)).await
+    }
+
+    /// An object as the resource's version shows it.
+    pub(crate) async fn load(&self, stored: &Arc<Stored>) -> Result<Value> {
+        let shown = conversion::shown(self.core, self.resource, vec![Arc::clone(stored)]).await?;
+        self.resource.load(shown.first().unwrap_or(stored))
     }
 
     /// Takes the object away; `object` is its last state.
@@ -213,6 +184,7 @@ impl Context<'_> {
             CommitError::Conflict(_) => resource.modified(name),
             CommitError::NoTable => StatusError::no_such_resource(),
             CommitError::TooLarge(limit_bytes) => StatusError::too_large(*limit_bytes),
+            CommitError::Unkept(why) => StatusError::new(500, "", why.as_ref()),
             CommitError::Failed(why) => StatusError::internal(&format!("the store has failed: {why}")),
         }
     }

@@ -3,13 +3,15 @@
 //! An object's managedFields are taken off before the steps of a write and put on after them, so that no step sees them and none can lose
 //! them. What the server or an admission adds after the writer's own part belongs to nobody.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
 use super::Context;
+use crate::crd::conversion;
 use crate::fields::{Applied, Conflicts, Managed, Ownership, Place, Reach, Updated, Versions, last_applied, managed};
 use crate::registry::{Catalogue, Resource};
+use crate::status::Result;
 use crate::value::{as_object, at, str_at};
 
 /// What a write makes of an object.
@@ -49,10 +51,56 @@ pub(crate) enum Refused {
     Unreadable(managed::Unreadable),
 }
 
+/// Objects in other versions, as far as a webhook had to convert them to find whose their fields are.
+///
+/// Who owns what is found at once, and a webhook takes its time: what is missed is noted, converted, and everything is found again.
+#[derive(Debug, Default)]
+pub(crate) struct Conversions(Mutex<Converted>);
+
+#[derive(Debug)]
+struct Converted {
+    known: Vec<(Value, String, Value)>,
+    missed: Vec<(Value, String)>,
+}
+
+impl Default for Converted {
+    fn default() -> Self {
+        Self::none()
+    }
+}
+
+impl Converted {
+    const fn none() -> Self {
+        Self { known: Vec::new(), missed: Vec::new() }
+    }
+}
+
+impl Conversions {
+    pub(crate) const fn none() -> Self {
+        Self(Mutex::new(Converted::none()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Converted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An object in another version; itself until that is known.
+    fn get(&self, object: &Value, to: &str) -> Value {
+        let mut converted = self.lock();
+        let known = converted.known.iter().find(|(from, version, _)| version == to && from == object);
+        if let Some((_, _, known)) = known {
+            return known.clone();
+        }
+        converted.missed.push((object.clone(), to.to_owned()));
+        object.clone()
+    }
+}
+
 /// A resource in all its versions.
 struct ResourceVersions<'a> {
     resource: &'a Resource,
     catalogue: Arc<Catalogue>,
+    conversions: &'a Conversions,
 }
 
 impl ResourceVersions<'_> {
@@ -70,6 +118,9 @@ impl Versions for ResourceVersions<'_> {
     }
 
     fn convert(&self, object: &Value, to: &str) -> Value {
+        if self.catalogue.conversion(self.resource).is_some() {
+            return self.conversions.get(object, to);
+        }
         let from = self.find(str_at(object, &["apiVersion"])).unwrap_or(self.resource);
         self.find(to).map_or_else(|| object.clone(), |to| to.in_version(&from.in_store(object)))
     }
@@ -163,8 +214,40 @@ impl Context<'_> {
         conflicts
     }
 
+    /// The result of `find` once everything is converted that it asks for.
+    ///
+    /// # Errors
+    /// Its own, or something cannot be converted.
+    pub(crate) async fn with_conversions<T>(&self, mut find: impl FnMut() -> Result<T> + Send) -> Result<T> {
+        loop {
+            let found = find();
+            let missed = std::mem::take(&mut self.conversions.lock().missed);
+            if missed.is_empty() {
+                return found;
+            }
+            drop(found);
+            for (object, to) in missed {
+                let converted = self.converted(&object, &to).await?;
+                self.conversions.lock().known.push((object, to, converted));
+            }
+        }
+    }
+
+    async fn converted(&self, object: &Value, to: &str) -> Result<Value> {
+        let catalogue = self.core.registry.catalogue();
+        let (group, version) = to.split_once('/').unwrap_or(("", to));
+        match catalogue.find(group, version, &self.resource.plural) {
+            Some(to) => conversion::convert(self.core, object, to).await,
+            None => Ok(object.clone()),
+        }
+    }
+
     fn owning<T>(&self, then: impl FnOnce(Ownership<'_>) -> T) -> T {
-        let versions = ResourceVersions { resource: self.resource, catalogue: self.core.registry.catalogue() };
+        let versions = ResourceVersions {
+            resource: self.resource,
+            catalogue: self.core.registry.catalogue(),
+            conversions: self.conversions,
+        };
         then(Ownership {
             versions: &versions,
             api_version: &self.resource.api_version,

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::admission::Change;
 use super::ownership::{Fields, Next, has_fields, put_fields, take_fields};
 use super::{Context, MAX_OBJECT_BYTES, Outcome, Written, drop_self_link, match_namespace};
-use crate::admit::Operation;
 use crate::authz::escalation;
+use crate::crd::conversion;
 use crate::field_error::{FieldError, FieldPath, FieldReason};
 use crate::status::{Result, StatusError};
 use crate::store::{CommitError, Expected, Stored, Write};
@@ -36,8 +37,8 @@ pub(crate) async fn update(
             context.settle(name, head.unpublished).await?;
             return Err(resource.not_found(name));
         };
-        let mut old = resource.load(&stored)?;
-        let prepared = match transform(&old) {
+        let mut old = context.load(&stored).await?;
+        let prepared = match context.with_conversions(|| transform(&old)).await {
             Ok(next) => {
                 let fields = take_fields(&mut old);
                 prepare(context, name, &old, fields, next).await
@@ -55,7 +56,7 @@ pub(crate) async fn update(
             take_fields(&mut object);
         }
         let done = |outcome| Ok(Written { outcome, warnings, is_created: false });
-        if fate == Fate::Unchanged {
+        if fate == Fate::Unchanged && (context.is_dry_run || conversion::is_kept(core, resource, &stored)) {
             context.settle(name, head.unpublished).await?;
             return done(Outcome::Stored(stored));
         }
@@ -125,15 +126,17 @@ async fn prepare(
     let fields = if is_owned {
         Fields::settled(before.as_ref(), given)
     } else {
-        context.fields_of_changed(old, &new, before, given)
+        let fields = || Ok(context.fields_of_changed(old, &new, before.clone(), given.clone()));
+        context.with_conversions(fields).await?
     };
+    let change = Change { old: Some(old), fields: fields.list.as_ref(), old_fields: before.as_ref() };
     let mut warnings = Vec::new();
-    let mut new = context.mutate(new, Some(old), &mut warnings)?;
-    let addresses = core.service_ips.allocate(context, &mut new, Some(old)).await?;
+    let mut new = context.mutate(new, change, &mut warnings).await?;
+    let addresses = core.service_ips.allocate(context, &mut new, Some(old))?;
     warnings.extend(resource.before_update(&mut new, old, context.subresource)?);
     escalation::check(&core.rbac, &context.caller.identity, resource, &new, Some(old))?;
     context.check_depth(&new)?;
-    context.validate(Operation::Update, &new, Some(old), &mut warnings)?;
+    context.validate(&new, change, &mut warnings).await?;
     let fate = match fate(context, old, &new) {
         Fate::Vanishes => Fate::Vanishes,
         _ if !fields.differs && *old == new => Fate::Unchanged,

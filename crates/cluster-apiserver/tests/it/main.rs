@@ -5,11 +5,15 @@ mod admission;
 #[cfg(test)]
 mod auth;
 #[cfg(test)]
+mod conversion;
+#[cfg(test)]
 mod crds;
 #[cfg(test)]
 mod crud;
 #[cfg(test)]
 mod durable;
+#[cfg(test)]
+mod hook_server;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
@@ -28,3 +32,5 @@ mod support;
 mod tls;
 #[cfg(test)]
 mod watches;
+#[cfg(test)]
+mod webhooks;

@@ -9,7 +9,9 @@ use cluster_apiserver::http::routes::Route;
 use cluster_apiserver::http::service::ApiService;
 use cluster_apiserver::store::Journal;
 use cluster_apiserver::store::journal::memory::MemoryDisk;
-use cluster_apiserver::{Admission, ApiServer, ApiServerConfig, Entropy, Identity, PodStreams, ServiceAccountKey};
+use cluster_apiserver::{
+    Admission, ApiServer, ApiServerConfig, Entropy, Identity, PodStreams, ServiceAccountKey, ServiceRange,
+};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::Value;
@@ -45,6 +47,11 @@ impl Harness {
     /// Over Pods that run somewhere.
     pub(crate) async fn start_running(streams: Arc<dyn PodStreams>) -> Self {
         Self::start_as(MemoryDisk::new(), |config| ApiServerConfig { streams: Some(streams), ..config }).await
+    }
+
+    /// With Services in a range of addresses.
+    pub(crate) async fn start_with_services(services: ServiceRange) -> Self {
+        Self::start_as(MemoryDisk::new(), |config| ApiServerConfig { services, ..config }).await
     }
 
     /// As it would be on a disk of the test's own.

@@ -20,13 +20,13 @@ use crate::value::{at, i64_at, object_at, str_at};
 use crate::verbs::apply::{self, Config};
 use crate::verbs::patch::{self, Patch};
 use crate::verbs::{Answer, Ask, Content};
-use crate::writes::{self, Next, Refused};
+use crate::writes::{self, Context, Next, Refused, View};
 use owners::ScaleOwners;
 
-pub(super) fn get(ask: &Ask) -> Result<Answer> {
+pub(super) async fn get(ask: &Ask) -> Result<Answer> {
     let key = ObjectKey::new(&ask.namespace, &ask.name);
     let stored = ask.core.store.get(&ask.resource.table, &key).ok_or_else(|| ask.resource.not_found(&ask.name))?;
-    let object = ask.resource.load(&stored)?;
+    let object = ask.load(&stored).await?;
     Ok(Answer::ok(Content::Other(scale_of(&ask.resource, &object))))
 }
 
@@ -89,7 +89,8 @@ pub(super) async fn write(ask: &Ask) -> Result<Answer> {
         }
     };
     let path = replicas_path(resource)?;
-    let context = ask.context(options.is_dry_run);
+    let view = ScaleView { resource, path: &path };
+    let context = Context { view: Some(&view), ..ask.context(options.is_dry_run) };
     let written = writes::update(&context, &ask.name, &mut |old| {
         let before = scale_of(resource, old);
         let object = Managed::stored(old["metadata"]["managedFields"].clone());
@@ -117,9 +118,29 @@ pub(super) async fn write(ask: &Ask) -> Result<Answer> {
         Ok(Next::Owned(new))
     })
     .await?;
-    let object = written.value(resource)?;
+    let object = written.value(&context).await?;
     let warnings = written.warnings.clone();
     Ok(Answer { warnings, ..Answer::ok(Content::Other(scale_of(resource, &object))) })
+}
+
+/// Webhooks see the scale, not what is scaled.
+struct ScaleView<'a> {
+    resource: &'a Resource,
+    path: &'a [String],
+}
+
+impl View for ScaleView<'_> {
+    fn kind(&self) -> (&'static str, &'static str) {
+        ("autoscaling/v1", "Scale")
+    }
+
+    fn show(&self, object: &Value) -> Value {
+        scale_of(self.resource, object)
+    }
+
+    fn lay(&self, object: &Value, shown: &Value) -> Value {
+        lay_over(self.path, object, shown)
+    }
 }
 
 enum Change {
