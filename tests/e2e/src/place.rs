@@ -12,7 +12,7 @@ use clap::Args;
 /// Every command's options.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Place {
-    /// The folder with the binaries kwick, hello and e2e-caller
+    /// The folder with the binaries kwick, hello, e2e-caller and e2e-webhook
     #[arg(long)]
     bin_dir: PathBuf,
     /// A folder that this program makes and removes; any user must be able to reach it

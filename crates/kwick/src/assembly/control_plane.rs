@@ -112,7 +112,7 @@ impl ControlPlane {
             Level::Cluster => Bundle::of_cluster(),
             Level::All => Bundle::of_cluster().and(Bundle::of_knative(installation)),
         };
-        let client = api.client_as(&Identity::master(INSTALLER));
+        let client = api.client_of_installer(&Identity::master(INSTALLER));
         bundle.install(&client).await.map_err(OpenError::Install)?;
         api.crds_settled(&bundle.definitions()).await;
         Ok(Self { api, level, admission, system_namespace: installation.system_namespace.clone() })

@@ -167,7 +167,7 @@ impl Starting<'_> {
         let control = ControlPlane::open(config, level, &knative::installation(image)).await;
         let control = control.map_err(api::refusal)?;
         let network = sandbox.facts().network.clone().context("the spawner has no network")?;
-        let master = control.api.client_as(&Identity::master(INSTALLER));
+        let master = control.api.client_of_installer(&Identity::master(INSTALLER));
         addresses::write(&master, level, network.bridge_ip, network.ranges.services).await?;
         let mut running = Running { control, knative: None };
         let control = &running.control;

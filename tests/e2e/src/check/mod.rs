@@ -23,6 +23,7 @@ mod scale;
 mod serving;
 mod sessions;
 mod starts;
+mod webhooks;
 
 use std::time::Instant;
 
@@ -77,6 +78,7 @@ const SHARED: &[Shared] = &[
     Shared { name: "Jobs, CronJobs, a drain that waits", run: jobs::script },
     Shared { name: "Knative's parts are Pods", run: parts::are_pods },
     Shared { name: "ClusterIP and names, from host and pod", run: network::addresses_and_names },
+    Shared { name: "webhooks behind a Service", run: webhooks::behind_a_service },
     Shared { name: "private names, from zero and cluster-local", run: network::private_names },
     Shared { name: "zero and back", run: scale::zero_and_back },
     Shared { name: "100 requests at zero", run: scale::burst_at_zero },
