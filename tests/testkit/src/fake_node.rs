@@ -56,9 +56,15 @@ impl Default for FakeNodeConfig {
             allocatable: json!({"cpu": "8", "memory": "16Gi", "pods": "110", "ephemeral-storage": "100Gi"}),
             start_ms: 5..50,
             stop_ms: 5..20,
-            life: Arc::new(|_| Life::Ready),
+            life: Arc::new(ordinary_life),
         }
     }
+}
+
+/// What is not started again ends well.
+fn ordinary_life(pod: &Pod) -> Life {
+    let policy = pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref());
+    if policy.is_none_or(|policy| policy == "Always") { Life::Ready } else { Life::Succeeds }
 }
 
 impl std::fmt::Debug for FakeNodeConfig {

@@ -7,7 +7,7 @@ use base_rt::Timestamp;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudgetStatus;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::observe::Observed;
@@ -110,14 +110,28 @@ fn scale(observed: &Observed, events: &mut Vec<PlanEvent>) -> Result<i32, String
 }
 
 fn unmanaged(observed: &Observed) -> PlanEvent {
-    let selector = observed.budget.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-    let selector = serde_json::to_string(&selector).unwrap_or_default();
+    let selector = observed.budget.spec.as_ref().and_then(|spec| spec.selector.as_ref()).map(shown).unwrap_or_default();
     let message = format!(
         "Pods selected by this PodDisruptionBudget (selector: {selector}) were found to be unmanaged. As a result, the \
          status of the PDB cannot be calculated correctly, which may result in undefined behavior. To account for these \
          pods please set \".spec.minAvailable\" field of the PDB to an integer value."
     );
     PlanEvent::warning("UnmanagedPods", message)
+}
+
+/// A selector as Go prints it.
+fn shown(selector: &LabelSelector) -> String {
+    let labels = selector.match_labels.iter().flatten().map(|(name, value)| format!("{name}: {value},"));
+    let requirements = selector.match_expressions.iter().flatten().map(|requirement| {
+        let values = requirement.values.as_deref().unwrap_or_default().join(" ");
+        let (key, operator) = (&requirement.key, &requirement.operator);
+        format!("LabelSelectorRequirement{{Key:{key},Operator:{operator},Values:[{values}],}},")
+    });
+    let (labels, requirements) = (labels.collect::<String>(), requirements.collect::<String>());
+    format!(
+        "&LabelSelector{{MatchLabels:map[string]string{{{labels}}},\
+         MatchExpressions:[]LabelSelectorRequirement{{{requirements}}},}}"
+    )
 }
 
 #[cfg(test)]

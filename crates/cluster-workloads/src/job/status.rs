@@ -63,8 +63,8 @@ pub(super) fn at_least_one(count: i32) -> Option<i32> {
 
 /// The condition that says that the Job is over, if it is.
 pub(crate) fn end(job: &Job) -> Option<&JobCondition> {
-    let conditions = job.status.as_ref()?.conditions.iter().flatten();
-    conditions.into_iter().find(|condition| matches!(condition.type_.as_str(), COMPLETE | FAILED) && is_true(condition))
+    let mut conditions = job.status.as_ref()?.conditions.iter().flatten();
+    conditions.find(|condition| matches!(condition.type_.as_str(), COMPLETE | FAILED) && is_true(condition))
 }
 
 /// Whether the Job is over.

@@ -38,8 +38,8 @@ impl Verdict {
 /// The decision, if there is one. What is written stands; then failures go before successes.
 pub(super) fn of(tally: &Tally<'_>, now: Timestamp) -> Option<Verdict> {
     let written = |type_: &str| {
-        let conditions = tally.status.conditions.iter().flatten();
-        let found = conditions.into_iter().find(|condition| condition.type_ == type_ && is_true(condition))?;
+        let mut conditions = tally.status.conditions.iter().flatten();
+        let found = conditions.find(|condition| condition.type_ == type_ && is_true(condition))?;
         Some(Verdict { condition: found.clone(), is_written: true })
     };
     written(SUCCESS_CRITERIA_MET)

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test has no command line: the environment says which seeds")]
 
 mod happy;
+mod jobs;
 mod seeds;
 
 use std::future::Future;

@@ -27,7 +27,7 @@ struct End {
 }
 
 /// Says how to replay a seed when the test fails while it runs.
-struct Replay(u64);
+pub(super) struct Replay(pub(super) u64);
 
 impl Drop for Replay {
     fn drop(&mut self) {
@@ -46,7 +46,7 @@ fn run(seed: u64) {
 }
 
 /// When the machine dies: anywhere in a run with so many writes to its disk. In bad weather there are more of them, or a few less.
-fn deaths(seed: u64, appends: u64) -> Vec<Death> {
+pub(super) fn deaths(seed: u64, appends: u64) -> Vec<Death> {
     let mut random = SmallRng::seed_from_u64(seed ^ 0x6465_6174_6873);
     let mut draw = || {
         let point = if random.random_bool(0.5) { CrashPoint::Before } else { CrashPoint::After };

@@ -31,9 +31,7 @@ fn node() -> FakeNodeConfig {
         Some("runs") => Life::Ready,
         Some("fails") => Life::Fails,
         Some("index-1-fails") if pod.annotations().values().any(|index| index == "1") => Life::Fails,
-        Some(_) => Life::Succeeds,
-        None if pod.owner_references().iter().any(|owner| owner.kind == "Job") => Life::Succeeds,
-        None => Life::Ready,
+        _ => (FakeNodeConfig::default().life)(pod),
     };
     FakeNodeConfig { life: Arc::new(life), ..FakeNodeConfig::default() }
 }
