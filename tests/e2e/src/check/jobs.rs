@@ -95,15 +95,21 @@ fn drain(kwick: &Instance<'_>) -> Result<()> {
     kubectl(kwick, &["wait", "pdb/guarded", "--for=jsonpath={.status.disruptionsAllowed}=1", WAIT])?;
     let node = kubectl(kwick, &["get", "nodes", "-o", "name"])?;
     let node = node.trim();
+    let outcome = held_back(kwick, node);
+    // Others need the node.
+    kubectl(kwick, &["uncordon", node])?;
+    outcome?;
+    kubectl(kwick, &["rollout", "status", "deployment/guarded", WAIT]).map(drop)
+}
+
+fn held_back(kwick: &Instance<'_>, node: &str) -> Result<()> {
     let held = drained(kwick, node, "10s")?;
     let said = place::text(&held);
     let is_held = said.contains("Cannot evict pod as it would violate the pod's disruption budget.");
     ensure(!held.status.success() && is_held, || format!("a drain that should wait: {said}"))?;
     kubectl(kwick, &["delete", "pdb", "guarded"])?;
     let free = drained(kwick, node, "60s")?;
-    kubectl(kwick, &["uncordon", node])?;
-    ensure(free.status.success(), || format!("a drain that nobody minds: {}", place::text(&free)))?;
-    kubectl(kwick, &["rollout", "status", "deployment/guarded", WAIT]).map(drop)
+    ensure(free.status.success(), || format!("a drain that nobody minds: {}", place::text(&free)))
 }
 
 fn drained(kwick: &Instance<'_>, node: &str, timeout: &str) -> Result<Output> {
