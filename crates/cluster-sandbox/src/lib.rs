@@ -40,6 +40,7 @@ pub mod launch;
 pub mod listening;
 mod netlink;
 mod network;
+mod ownership;
 pub mod preflight;
 pub mod privileges;
 mod removal;

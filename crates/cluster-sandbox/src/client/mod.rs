@@ -21,9 +21,9 @@ use tokio::sync::mpsc;
 
 use crate::spec::{
     ContainerId, ContainerSpec, ContainerState, ExecId, LayerName, ListenSpec, ListenerName, PodFiles, PodId, PodSpec,
-    PodState, SpawnerFacts, SpawnerUsage, UnpackSpec, Usage,
+    PodState, PodStorage, SpawnerFacts, SpawnerUsage, StorageName, UnpackSpec, Usage,
 };
-use crate::wire::{Answer, FILES_SINCE, OLDEST, Request, TERMINALS_SINCE, VERSION};
+use crate::wire::{Answer, FILES_SINCE, OLDEST, Request, STORAGE_SINCE, TERMINALS_SINCE, VERSION};
 use connection::{Answered, Connection, Handle};
 
 pub use crate::wire::{Event, Refusal, RefusalCode};
@@ -129,6 +129,24 @@ impl Sandbox {
     pub async fn write_files(&self, files: PodFiles) -> Result<(), SandboxError> {
         self.require(FILES_SINCE, "keeps no files")?;
         self.done(Request::WriteFiles(Box::new(files))).await
+    }
+
+    /// Lets containers of a pod mount a storage, which is made if it is not there. Nothing happens if the pod has it.
+    ///
+    /// # Errors
+    /// Refused; [`RefusalCode::Version`] by a spawner that an earlier version of this program has started. Or the connection is broken.
+    pub async fn use_storage(&self, wanted: PodStorage) -> Result<(), SandboxError> {
+        self.require(STORAGE_SINCE, "keeps no storage")?;
+        self.done(Request::UseStorage(Box::new(wanted))).await
+    }
+
+    /// Removes a storage with everything in it. One that is not there is fine.
+    ///
+    /// # Errors
+    /// [`RefusalCode::Busy`] while a pod has it; as [`Sandbox::use_storage`].
+    pub async fn remove_storage(&self, storage: &StorageName) -> Result<(), SandboxError> {
+        self.require(STORAGE_SINCE, "keeps no storage")?;
+        self.done(Request::RemoveStorage { storage: storage.clone() }).await
     }
 
     /// Further unconnected TCP sockets of a pod's network. To be asked for in batches, ahead of need.

@@ -15,6 +15,8 @@ pub struct SpawnerConfig {
     pub run_dir: PathBuf,
     /// Writable layers of containers and pods' volumes: what ends with a pod. Root's own.
     pub pods_dir: PathBuf,
+    /// What outlives pods: storages. Root's own.
+    pub storage_dir: PathBuf,
     /// Unpacked layers. Root's own; on the same file system as [`pods_dir`](Self::pods_dir).
     pub layers_dir: PathBuf,
     /// Compressed layers that the client wants unpacked. Made and written by the client, in a place of its own.
@@ -89,6 +91,7 @@ impl SpawnerConfig {
             instance,
             run_dir: run_dir.into(),
             pods_dir: data.join("pods"),
+            storage_dir: data.join("storage"),
             layers_dir: data.join("layers"),
             blobs_dir: data.join("blobs"),
             logs_dir: data.join("logs"),
@@ -121,8 +124,15 @@ impl SpawnerConfig {
                 socket.display()
             ));
         }
-        let directories =
-            [&self.run_dir, &self.pods_dir, &self.layers_dir, &self.blobs_dir, &self.logs_dir, &self.volumes_dir];
+        let directories = [
+            &self.run_dir,
+            &self.pods_dir,
+            &self.storage_dir,
+            &self.layers_dir,
+            &self.blobs_dir,
+            &self.logs_dir,
+            &self.volumes_dir,
+        ];
         match directories.into_iter().find(|path| !path.is_absolute()) {
             Some(path) => Err(format!("{} is not an absolute path", path.display())),
             None => Ok(()),

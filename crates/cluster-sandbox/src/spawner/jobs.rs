@@ -1,4 +1,4 @@
-//! Work that takes long, done by children so that the spawner never waits: unpacking layers, removing trees.
+//! Work that takes long, done by children so that the spawner never waits: unpacking layers, removing trees, giving them to groups.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -16,6 +16,7 @@ use rustix::thread::UnshareFlags;
 
 use super::answers::{Outcome, Reply, Said, refuse, refuse_failed};
 use super::server::{Process, Spawner};
+use super::storage::Giving;
 use crate::container::tree::Tree;
 use crate::removal::remove_tree;
 use crate::spec::{Check, LayerName, UnpackSpec};
@@ -43,13 +44,14 @@ struct Job {
 }
 
 #[derive(Debug)]
-enum Work {
+pub(super) enum Work {
     Unpack(Unpack),
+    Give(Box<Giving>),
     Remove,
 }
 
 #[derive(Debug)]
-struct Unpack {
+pub(super) struct Unpack {
     spec: UnpackSpec,
     /// All who asked for this layer.
     replies: Vec<Reply>,
@@ -68,6 +70,14 @@ impl Jobs {
         self.discarded.len() >= HEAP
     }
 
+    /// The storages that are being given to groups.
+    pub(super) fn givings(&self) -> impl Iterator<Item = &Giving> {
+        self.running.iter().filter_map(|job| match &job.work {
+            Work::Give(giving) => Some(&**giving),
+            Work::Unpack(_) | Work::Remove => None,
+        })
+    }
+
     /// Whether any tree waits to be removed.
     pub(super) fn has_discarded(&self) -> bool {
         !self.discarded.is_empty()
@@ -84,7 +94,7 @@ impl Spawner {
         }
         let running = self.jobs.running.iter_mut().filter_map(|job| match &mut job.work {
             Work::Unpack(unpack) => Some(unpack),
-            Work::Remove => None,
+            Work::Give(_) | Work::Remove => None,
         });
         let same = running.chain(self.jobs.waiting.iter_mut()).find(|unpack| unpack.spec == spec);
         if let Some(unpack) = same {
@@ -130,15 +140,19 @@ impl Spawner {
         Ok(Said::plain(Answer::Done))
     }
 
-    /// Has unfinished layers and unwanted logs of an earlier spawner removed. Before the first unpacking.
+    /// Has unfinished layers, unwanted logs and storages of an earlier spawner removed. Before the first unpacking.
     pub(super) fn sweep(&mut self) {
         let layers = self.config.layers_dir.clone();
         if let Err(failure) = self.start_job(Work::Remove, || sweep(&layers)) {
             tracing::warn!(reason = failure.1.message, "unfinished layers were not removed");
         }
-        match super::logs::leftovers(&self.config.logs_dir) {
+        let unwanted = super::logs::leftovers(&self.config.logs_dir).and_then(|mut found| {
+            found.extend(super::storage::leftovers(&self.config.storage_dir)?);
+            Ok(found)
+        });
+        match unwanted {
             Ok(found) => found.into_iter().for_each(|path| self.discard(path)),
-            Err(error) => tracing::warn!(%error, "unwanted logs were not looked for"),
+            Err(error) => tracing::warn!(%error, "unwanted logs and storages were not looked for"),
         }
     }
 
@@ -192,7 +206,11 @@ impl Spawner {
         }
     }
 
-    fn start_job(&mut self, work: Work, run: impl FnOnce() -> Result<(), String>) -> Result<(), Box<(Work, Refusal)>> {
+    pub(super) fn start_job(
+        &mut self,
+        work: Work,
+        run: impl FnOnce() -> Result<(), String>,
+    ) -> Result<(), Box<(Work, Refusal)>> {
         let (said, say) = match rustix::pipe::pipe_with(PipeFlags::CLOEXEC) {
             Ok(ends) => ends,
             Err(error) => return Err(Box::new((work, refuse_failed("making pipes")(error)))),
@@ -234,6 +252,7 @@ impl Spawner {
                     self.answer(reply, outcome);
                 }
             }
+            Work::Give(giving) => self.storage_given(*giving, if is_done { Ok(()) } else { Err(text) }),
             Work::Remove if !is_done => tracing::warn!(reason = text, "a tree could not be removed"),
             Work::Remove => {}
         }

@@ -57,8 +57,8 @@ fn take_away(logs_dir: &Path, path: &Path, aside: &str) -> Result<bool, Errno> {
 }
 
 /// What an earlier spawner took away and did not come to remove.
-pub(super) fn leftovers(logs_dir: &Path) -> io::Result<Vec<std::path::PathBuf>> {
-    let entries = fs::read_dir(logs_dir)?.collect::<io::Result<Vec<_>>>()?;
+pub(super) fn leftovers(directory: &Path) -> io::Result<Vec<std::path::PathBuf>> {
+    let entries = fs::read_dir(directory)?.collect::<io::Result<Vec<_>>>()?;
     let is_dead = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(DEAD);
     Ok(entries.into_iter().filter(is_dead).map(|entry| entry.path()).collect())
 }

@@ -104,6 +104,7 @@ fn make_directories(config: &SpawnerConfig) -> io::Result<()> {
     directory(&config.run_dir.join(ROOT_POINT), 0o700, None)?;
     directory(&config.run_dir.join("pods"), 0o700, None)?;
     directory(&config.pods_dir, 0o700, None)?;
+    directory(&config.storage_dir, 0o700, None)?;
     directory(&config.layers_dir, 0o700, None)?;
     // New directories below take the group over.
     directory(&config.logs_dir, 0o2750, Some((0, config.owner.gid)))?;

@@ -26,6 +26,7 @@ mod poll;
 mod server;
 mod stages;
 mod stdio;
+mod storage;
 mod talk;
 
 pub use config::{ChildCommand, NetworkConfig, Owner, SpawnerConfig};

@@ -330,6 +330,12 @@ fn make_volume(data: &Path, volume: &PodVolume) -> io::Result<PathBuf> {
     Ok(path)
 }
 
+/// A storage: as a volume of a pod on the disk.
+pub(super) fn make_storage(path: &Path, group: Option<u32>) -> io::Result<()> {
+    fs::create_dir(path)?;
+    own_volume(path, DISK_MODE, group)
+}
+
 fn make_memory(path: &Path, max_bytes: u64, group: Option<u32>) -> io::Result<()> {
     fs::create_dir(path)?;
     mount_memory(path, &[("size", &max_bytes.to_string())])?;

@@ -223,6 +223,8 @@ impl Spawner {
             Request::AdoptPod { pod, sockets } => self.adopt_pod(&pod, sockets).map(Some),
             Request::CreatePod(spec) => self.create_pod(*spec).map(Some),
             Request::WriteFiles(files) => self.write_files(&files).map(Some),
+            Request::UseStorage(wanted) => self.use_storage(*wanted, reply),
+            Request::RemoveStorage { storage } => self.remove_storage(&storage).map(Some),
             Request::Sockets { pod, count } => self.more_sockets(&pod, count).map(Some),
             Request::RemovePod { pod } => self.remove_pod(&pod, Some(reply)).map(|()| None),
             Request::Listen(spec) => self.listen(*spec).map(Some),

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 use super::{
-    CapabilitySet, ContainerSpec, ExecSpec, ListenSpec, Mount, MountSource, Place, PodFiles, PodSpec, UnpackSpec,
-    VolumeKind,
+    CapabilitySet, ContainerSpec, ExecSpec, ListenSpec, Mount, MountSource, Place, PodFiles, PodSpec, PodStorage,
+    UnpackSpec, VolumeKind,
 };
 
 /// A request that is not carried out because of how it is written.
@@ -36,7 +36,7 @@ pub(crate) trait Check {
 const TAG_MAX_BYTES: usize = 64 << 10;
 const HOSTNAME_MAX_BYTES: usize = 63;
 const POD_LISTENERS_MAX: usize = 32;
-const POD_VOLUMES_MAX: usize = 64;
+pub(crate) const POD_VOLUMES_MAX: usize = 64;
 /// Files of one volume, all their content, and how deep they lie. Their message carries a third more than the content.
 const FILES_MAX: usize = 4096;
 const FILES_MAX_BYTES: usize = 5 << 20;
@@ -275,6 +275,12 @@ impl Check for PodFiles {
         require(is_plain, "files.mode", || format!("is above {FILE_MODE_MAX:o}"))?;
         self.files.keys().try_for_each(|path| check_file_path(path, "files"))?;
         self.mount_points.iter().try_for_each(|path| check_file_path(path, "mount_points"))
+    }
+}
+
+impl Check for PodStorage {
+    fn check(&self) -> Result<(), Invalid> {
+        is_id(self.group, "group")
     }
 }
 

@@ -12,18 +12,20 @@ mod listen;
 mod name;
 mod pod;
 mod state;
+mod storage;
 
 pub use capability::{CapabilitySet, UnknownCapability};
 pub use check::Invalid;
-pub(crate) use check::{Check, ID_MAX, check_log_path};
+pub(crate) use check::{Check, ID_MAX, POD_VOLUMES_MAX, check_log_path};
 pub use container::{
     ContainerSpec, ExecSpec, Input, Limits, LogSpec, Mount, MountSource, Rlimit, RlimitKind, Seccomp, Security,
     UserSpec,
 };
 pub use files::{PodFile, PodFiles};
 pub use listen::{ListenSpec, Place, Protocol};
-pub use name::{BadName, ContainerId, ExecId, InstanceId, LayerName, ListenerName, PodId, VolumeName};
+pub use name::{BadName, ContainerId, ExecId, InstanceId, LayerName, ListenerName, PodId, StorageName, VolumeName};
 pub use pod::{Dns, HostAlias, PodListener, PodNetwork, PodSpec, PodVolume, VolumeKind};
 pub use state::{
     ContainerPhase, ContainerState, Exit, NetworkFacts, PodState, Ranges, SpawnerFacts, SpawnerUsage, UnpackSpec, Usage,
 };
+pub use storage::PodStorage;

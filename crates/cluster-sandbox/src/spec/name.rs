@@ -72,6 +72,8 @@ names! {
     LayerName;
     /// A listening socket, or a set of them sharing one port.
     ListenerName;
+    /// A storage, unique in an instance.
+    StorageName;
     /// A volume of a pod.
     VolumeName;
 }

@@ -22,17 +22,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::spec::{
     ContainerId, ContainerSpec, ContainerState, ExecId, ExecSpec, Exit, LayerName, ListenSpec, ListenerName, PodFiles,
-    PodId, PodSpec, PodState, SpawnerFacts, SpawnerUsage, UnpackSpec, Usage,
+    PodId, PodSpec, PodState, PodStorage, SpawnerFacts, SpawnerUsage, StorageName, UnpackSpec, Usage,
 };
 
 /// The protocol's version that this code speaks best.
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 /// The oldest version that this code understands.
 pub(crate) const OLDEST: u32 = 1;
 /// The version since which there is [`Request::WriteFiles`].
 pub(crate) const FILES_SINCE: u32 = 2;
 /// The version since which there are terminals, inputs of containers and [`Request::Attach`].
 pub(crate) const TERMINALS_SINCE: u32 = 3;
+
+/// The version since which there is [`Request::UseStorage`].
+pub(crate) const STORAGE_SINCE: u32 = 4;
 
 /// A message to the spawner.
 #[derive(Debug, Serialize, Deserialize)]
@@ -56,6 +59,10 @@ pub(crate) enum Request {
     CreatePod(Box<PodSpec>),
     /// → [`Answer::Done`], once every container that mounts them sees them.
     WriteFiles(Box<PodFiles>),
+    /// → [`Answer::Done`], once containers of the pod can mount it.
+    UseStorage(Box<PodStorage>),
+    /// → [`Answer::Done`], once nobody finds it any more. Refused while a pod has it.
+    RemoveStorage { storage: StorageName },
     /// → [`Answer::Sockets`].
     Sockets { pod: PodId, count: u16 },
     /// → [`Answer::Done`], once everything of it has ended and its name is free.

@@ -28,4 +28,6 @@ mod network;
 #[cfg(test)]
 mod security;
 #[cfg(test)]
+mod storage;
+#[cfg(test)]
 mod volumes;
