@@ -17,12 +17,27 @@ use crate::{
 
 const ACCESS_MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 
+/// Has a new object stay as long as it is in use: its controller removes the finalizer.
+fn protect(object: &mut Value, finalizer: &str, admission: &Admission<'_>) {
+    let finalizers = strings_at(object, &["metadata", "finalizers"]);
+    if admission.operation != Operation::Create || finalizers.contains(&finalizer) {
+        return;
+    }
+    let finalizers: Vec<Value> = finalizers.into_iter().chain([finalizer]).map(Value::from).collect();
+    object_at(object, &["metadata"]).insert("finalizers".to_owned(), Value::Array(finalizers));
+}
+
 /// PersistentVolume.
 pub(super) struct Volume;
 
 impl Strategy for Volume {
     fn rules(&self) -> Rules {
         Rules { first_status: r#"{"phase":"Pending"}"#, ..Rules::STATUS }
+    }
+
+    fn admit(&self, volume: &mut Value, admission: &Admission<'_>) -> Result<(), Denied> {
+        protect(volume, "kubernetes.io/pv-protection", admission);
+        Ok(())
     }
 
     fn prepare_create(&self, volume: &mut Value) {
@@ -175,6 +190,7 @@ impl Strategy for Claim {
     }
 
     fn admit(&self, claim: &mut Value, admission: &Admission<'_>) -> Result<(), Denied> {
+        protect(claim, "kubernetes.io/pvc-protection", admission);
         let is_open = at(claim, &["spec", "storageClassName"]).is_none();
         if admission.operation == Operation::Update || !is_open {
             return Ok(());
