@@ -1,8 +1,10 @@
 //! What a cluster does under the API: the controllers of Kubernetes' own kinds, the cluster's network, and the node.
 //!
 //! ```text
-//! Deployment ─► ReplicaSet ─► Pod ─► scheduler ─► (node) ─► Pod status ─► Endpoints, EndpointSlices
-//! CronJob ─► Job ─► Pod          ttl_after_finished: Jobs that are over go          disruption: how many Pods may be evicted
+//!            Deployment ─► ReplicaSet ─► Pod ─► scheduler ─► (node) ─► Pod status ─► Endpoints, EndpointSlices
+//!                        CronJob ─► Job ─► Pod      ▲
+//! persistent_claim ◄─► persistent_volume ───────────┘ (bound claims)
+//!      ttl_after_finished: Jobs that are over go         disruption: how many Pods may be evicted
 //!      owner_gc, namespace: what goes when something goes        service_account: what every namespace has
 //!      load_balancer, pod_gc, event_ttl: small ones              catalog: every kind and object, for the first two
 //! ```
@@ -28,6 +30,8 @@ pub mod namespace;
 pub mod node;
 mod objects;
 pub mod owner_gc;
+pub mod persistent_claim;
+pub mod persistent_volume;
 pub mod pod_gc;
 pub mod rbac;
 pub mod replica_set;

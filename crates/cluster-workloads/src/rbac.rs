@@ -10,8 +10,8 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Ro
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::{
-    cron_job, deployment, disruption, endpoints, event_ttl, job, load_balancer, namespace, node, owner_gc, pod_gc,
-    replica_set, scheduler, service_account, ttl_after_finished,
+    cron_job, deployment, disruption, endpoints, event_ttl, job, load_balancer, namespace, node, owner_gc,
+    persistent_claim, persistent_volume, pod_gc, replica_set, scheduler, service_account, ttl_after_finished,
 };
 
 /// Where the controllers' ServiceAccounts are.
@@ -89,6 +89,17 @@ pub const IDENTITIES: &[Identity] = &[
         ],
     },
     Identity {
+        name: persistent_claim::NAME,
+        rules: &[
+            rule(&[""], &["persistentvolumeclaims", "persistentvolumeclaims/status"], &["update"]),
+            rule(&[""], &["persistentvolumes"], &["create", "update"]),
+        ],
+    },
+    Identity {
+        name: persistent_volume::NAME,
+        rules: &[rule(&[""], &["persistentvolumes", "persistentvolumes/status"], &["update", "delete"])],
+    },
+    Identity {
         name: endpoints::NAME,
         rules: &[
             rule(&[""], &["endpoints", "endpoints/restricted"], &["create", "update", "delete"]),
@@ -138,13 +149,18 @@ pub const IDENTITIES: &[Identity] = &[
             rule(&[""], &["nodes"], &["get", "create"]),
             rule(&[""], &["nodes/status"], &["patch", "update"]),
             rule(&["coordination.k8s.io"], &["leases"], &["get", "create", "patch", "update"]),
-            rule(&[""], &["configmaps", "secrets"], &["get"]),
+            rule(&[""], &["configmaps", "secrets", "persistentvolumeclaims"], &["get"]),
+            rule(&[""], &["persistentvolumes"], &["get", "list", "watch", "patch"]),
             rule(&[""], &["serviceaccounts/token"], &["create"]),
         ],
     },
     Identity {
         name: scheduler::NAME,
-        rules: &[rule(&[""], &["pods/binding"], &["create"]), rule(&[""], &["pods/status"], &["update"])],
+        rules: &[
+            rule(&[""], &["pods/binding"], &["create"]),
+            rule(&[""], &["pods/status"], &["update"]),
+            rule(&[""], &["persistentvolumeclaims"], &["update"]),
+        ],
     },
 ];
 

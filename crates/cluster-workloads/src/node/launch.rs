@@ -260,7 +260,11 @@ impl Launch {
     }
 
     async fn start_process(self, image: Ready, env: Environment) -> Launched {
-        let mut mounts = match volumes::mounts(&self.pod, &self.container, &env.own) {
+        let claims = match self.node.fetcher.claims(&self.pod).await {
+            Ok(claims) => claims,
+            Err(why) => return self.misconfigured(why),
+        };
+        let mut mounts = match volumes::mounts(&self.pod, &self.container, &env.own, &claims) {
             Ok(mounts) => mounts,
             Err(why) => return self.misconfigured(why),
         };

@@ -16,7 +16,7 @@
 //! - Files of ConfigMaps and the downward API lie in memory as those of Secrets do; a volume has at most 5 MiB of them.
 //! - Some containers are roles of this process ([`builtin`]). Nothing can be run in them; their logs and ports are as others'.
 //! - Whoever attaches to a container follows its log ([`sessions`]): a container never waits for who watches it.
-//! - Not done: HTTPS probes, `postStart` hooks, hosts' networks and devices, persistent volumes, ephemeral containers, active deadlines.
+//! - Not done: HTTPS probes, `postStart` hooks, hosts' networks and devices, block volumes, ephemeral containers, active deadlines.
 //!
 //! # Restarts of this process
 //! Pods go on at the spawner. An object that the API has lost in a crash is put back from the node's record ([`put_back`]). Then they are
@@ -24,6 +24,7 @@
 //! what is missing is started.
 
 pub mod builtin;
+mod claims;
 mod container_spec;
 mod env;
 mod execs;
@@ -47,6 +48,7 @@ mod records;
 mod runtime;
 mod sessions;
 mod sources;
+mod storage;
 mod tokens;
 mod volumes;
 mod worker;
@@ -66,7 +68,7 @@ use base_rt::watch;
 use base_rt::{Phase, TaskError};
 use cluster_sandbox::{Events, Sandbox};
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{PersistentVolume, Pod, Service};
 
 pub use log_sink::LogSink;
 pub use logs::{LogError, LogOptions, LogStream};
@@ -203,6 +205,11 @@ pub fn start(config: NodeConfig, parts: NodeParts) -> Node {
     let collecting = image_gc::keep(Arc::clone(&kubelet), pods.clone());
     tasks.spawn("node/image-gc", async move {
         collecting.await;
+        Ok(())
+    });
+    let ending = storage::keep(Arc::clone(&kubelet), context.informers.get::<PersistentVolume>(Scope::all()));
+    tasks.spawn("node/storage", async move {
+        ending.await;
         Ok(())
     });
     let (sender, adopted) = watch::channel(false);

@@ -146,6 +146,6 @@ pub(crate) async fn hand_over(sandbox: &Sandbox, pod: &Pod, contents: Vec<Conten
     try_join_all(handed).await.map(drop)
 }
 
-fn failed(volume: &str, why: &str) -> String {
+pub(crate) fn failed(volume: &str, why: &str) -> String {
     format!("MountVolume.SetUp failed for volume \"{volume}\" : {why}")
 }

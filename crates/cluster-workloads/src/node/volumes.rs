@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::{
     ServiceAccountTokenProjection, Volume,
 };
 
+use super::claims::Claims;
 use super::env::Needs;
 use super::expand::expand;
 use super::facts::containers;
@@ -75,6 +76,13 @@ pub(crate) enum Plan {
     },
     /// A path of the machine.
     Host(String),
+    /// Whatever stands behind a claim.
+    Claim {
+        /// The claim's name.
+        name: String,
+        /// Whether the Pod may only read it.
+        is_read_only: bool,
+    },
 }
 
 /// What `volume` is.
@@ -119,6 +127,9 @@ pub(crate) fn plan(volume: &Volume) -> Result<Plan, String> {
     if let Some(source) = &volume.host_path {
         return Ok(Plan::Host(source.path.clone()));
     }
+    if let Some(source) = &volume.persistent_volume_claim {
+        return Ok(Plan::Claim { name: source.claim_name.clone(), is_read_only: source.read_only == Some(true) });
+    }
     // A volume without a source is an emptyDir.
     let is_bare =
         serde_json::to_value(volume).is_ok_and(|value| value.as_object().is_some_and(|fields| fields.len() == 1));
@@ -153,7 +164,7 @@ pub(crate) fn spawner_volumes(pod: &Pod) -> Vec<PodVolume> {
 }
 
 /// The group that the Pod's volumes belong to.
-fn fs_group(pod: &Pod) -> Option<u32> {
+pub(crate) fn fs_group(pod: &Pod) -> Option<u32> {
     let security = pod.spec.as_ref()?.security_context.as_ref()?;
     u32::try_from(security.fs_group?).ok()
 }
@@ -317,6 +328,7 @@ pub(crate) fn mounts(
     pod: &Pod,
     container: &Container,
     own_env: &BTreeMap<String, String>,
+    claims: &Claims,
 ) -> Result<Vec<Mount>, String> {
     let known = |name: &str| own_env.get(name).map(String::as_str);
     let mut mounts = Vec::new();
@@ -330,6 +342,10 @@ pub(crate) fn mounts(
             Plan::Empty(_) => (MountSource::Volume(name()?), false),
             Plan::Files { .. } => (MountSource::Files(name()?), true),
             Plan::Host(path) => (MountSource::Host(path.into()), false),
+            Plan::Claim { name: claim, .. } => {
+                let claimed = claims.get(&volume.name).ok_or_else(|| format!("claim {claim:?} has no volume"))?;
+                claimed.mount(name()?)
+            }
         };
         let sub_path = match (&mount.sub_path, &mount.sub_path_expr) {
             (Some(path), _) if !path.is_empty() => Some(path.clone()),

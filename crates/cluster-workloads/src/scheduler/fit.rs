@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use serde::Serialize;
 
-use super::affinity;
 use super::requests::{Amounts, PODS};
+use crate::objects::affinity;
 
 /// Why a Pod does not fit a node: reasons of the first kind that there are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -28,12 +28,15 @@ pub(super) struct Verdict {
     pub(super) reasons: BTreeMap<String, usize>,
     /// How many nodes would not take it were they empty.
     pub(super) hopeless: usize,
+    /// Why it goes nowhere, whichever nodes there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) refusal: Option<String>,
 }
 
 /// Whether the Pod may run on the node, of which `used` is in use.
 pub(super) fn judge(pod: &Pod, node: &Node, used: &Amounts) -> Result<(), Misfit> {
     let never = |reason: &str| Err(Misfit { reasons: vec![reason.to_owned()], is_lack_of_room: false });
-    if node.spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true)) {
+    if !affinity::tolerates_cordon(pod, node) {
         return never("node(s) were unschedulable");
     }
     if !affinity::tolerates(pod, node) {
@@ -55,6 +58,12 @@ fn lack_of(resource: &str) -> String {
 }
 
 impl Verdict {
+    /// Notes that no node takes the Pod.
+    pub(super) fn refuse_everywhere(&mut self, reason: String) {
+        self.hopeless = self.nodes;
+        self.refusal = Some(reason);
+    }
+
     /// Notes that a node does not take the Pod.
     pub(super) fn refuse(&mut self, misfit: Misfit) {
         self.hopeless += usize::from(!misfit.is_lack_of_room);
@@ -71,8 +80,9 @@ impl Verdict {
         }
         let mut reasons: Vec<String> = self.reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
         reasons.sort();
+        let reasons = self.refusal.clone().unwrap_or_else(|| reasons.join(", "));
         let available = format!("0/{nodes} nodes are available");
-        format!("{available}: {}. preemption: {available}: {}.", reasons.join(", "), self.preemption())
+        format!("{available}: {reasons}. preemption: {available}: {}.", self.preemption())
     }
 
     fn preemption(&self) -> String {
@@ -102,6 +112,13 @@ mod tests {
             verdict.message(),
             "0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient memory. \
              preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
+        );
+        let mut verdict = Verdict { nodes: 2, ..Verdict::default() };
+        verdict.refuse_everywhere("pod has unbound immediate PersistentVolumeClaims".to_owned());
+        assert_eq!(
+            verdict.message(),
+            "0/2 nodes are available: pod has unbound immediate PersistentVolumeClaims. \
+             preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
         );
         let mut verdict = Verdict { nodes: 1, ..Verdict::default() };
         verdict.refuse(Misfit { reasons: vec!["node(s) were unschedulable".to_owned()], is_lack_of_room: false });

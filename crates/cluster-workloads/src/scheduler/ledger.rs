@@ -7,7 +7,7 @@ use base_controller::Informer;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::requests::Amounts;
-use crate::objects::pods;
+use crate::objects::{pods, storage};
 
 /// The rooms that Pods have. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +23,14 @@ struct Rooms {
 struct Room {
     node: String,
     amounts: Amounts,
+    /// The claims that it uses.
+    claims: Vec<String>,
+}
+
+impl Room {
+    fn new(pod: &Pod, node: &str) -> Self {
+        Self { node: node.to_owned(), amounts: Amounts::requested(pod), claims: storage::claim_keys(pod) }
+    }
 }
 
 impl Ledger {
@@ -45,7 +53,14 @@ impl Ledger {
 
     /// Gives a Pod its room. A Pod that has one already moves.
     pub(super) fn claim(&self, pod: &Pod, node: &str) {
-        self.rooms().enter(uid(pod), Room { node: node.to_owned(), amounts: Amounts::requested(pod) });
+        self.rooms().enter(uid(pod), Room::new(pod, node));
+    }
+
+    /// Whether another Pod than `pod` uses a claim.
+    pub(super) fn is_used_by_others(&self, pod: &Pod, claim: &str) -> bool {
+        let rooms = self.rooms();
+        let mut others = rooms.by_pod.iter().filter(|(other, _)| *other != uid(pod));
+        others.any(|(_, room)| room.claims.iter().any(|used| used == claim))
     }
 
     /// What others than `pod` use of a node.
@@ -68,7 +83,7 @@ impl Rooms {
         if pods::is_finished(pod) {
             self.leave(uid(pod));
         } else if let Some(node) = pods::node_name(pod) {
-            self.enter(uid(pod), Room { node: node.to_owned(), amounts: Amounts::requested(pod) });
+            self.enter(uid(pod), Room::new(pod, node));
         }
     }
 

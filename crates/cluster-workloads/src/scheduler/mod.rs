@@ -6,9 +6,9 @@
 //! becomes free or a node changes; Pods of higher priority go first, then older ones. Nothing is preempted.
 //!
 //! What is in use stands in the [`ledger`]: gathering a Pod that fits *claims* its room there, before the cache shows the Pod as bound, so two
-//! Pods are never given the same room. Pods that ask for another scheduler, or are gated, are left alone.
+//! Pods are never given the same room. A Pod's claims ([`claims`]) are bound before it is. Pods that ask for another scheduler, or are gated, are left alone.
 
-mod affinity;
+mod claims;
 mod fit;
 mod ledger;
 mod observe;
@@ -21,9 +21,10 @@ use std::sync::Arc;
 use base_controller::writers::Write;
 use base_controller::{Context, Controller, Delta, Index, Key, Plan, Reconciler, Scope};
 use base_rt::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::StorageClass;
 
-use crate::objects::pods;
+use crate::objects::{pods, storage};
 use ledger::Ledger;
 use observe::{Caches, Observed};
 
@@ -40,7 +41,10 @@ impl Reconciler for Scheduler {
     type Observed = Observed;
     type Status = ();
 
-    const WRITES: &'static [Write] = &[Write::fields("", "Pod", &["spec.nodeName", "status.conditions[PodScheduled]"])];
+    const WRITES: &'static [Write] = &[
+        Write::fields("", "Pod", &["spec.nodeName", "status.conditions[PodScheduled]"]),
+        Write::fields("", "PersistentVolumeClaim", &["metadata.annotations[volume.kubernetes.io/selected-node]"]),
+    ];
 
     fn gather(&self, key: &Key) -> Option<Observed> {
         self.caches.gather(key)
@@ -62,11 +66,21 @@ pub fn start(context: &Context) {
     // The ledger hears of a change before the keys that the change wakes are looked at.
     let ledger = Ledger::follow(&pods);
     let waiting = pods.index("waiting", |pod| if is_waiting(pod) { vec![WAITING.to_owned()] } else { Vec::new() });
-    let (by_room, by_node) = (waiting.clone(), waiting);
-    let caches = Caches { pods: pods.clone(), nodes: nodes.clone(), ledger };
+    let by_claim = pods.index("claim", storage::claim_keys);
+    let claims = claims::Caches {
+        claims: context.informers.get::<PersistentVolumeClaim>(Scope::all()),
+        volumes: context.informers.get::<PersistentVolume>(Scope::all()),
+        classes: context.informers.get::<StorageClass>(Scope::all()),
+    };
+    let (of_claims, of_volumes, of_classes) = (claims.claims.clone(), claims.volumes.clone(), claims.classes.clone());
+    let (by_room, by_node, by_volume, by_class) = (waiting.clone(), waiting.clone(), waiting.clone(), waiting);
+    let caches = Caches { pods: pods.clone(), nodes: nodes.clone(), ledger, claims };
     Controller::new(NAME, Scheduler { caches }, &pods, context)
         .watches(&pods, move |delta| if frees_room(delta) { in_order(&by_room) } else { Vec::new() })
         .watches(&nodes, move |delta| if is_other_node(delta) { in_order(&by_node) } else { Vec::new() })
+        .watches(&of_claims, move |delta| users(&by_claim, delta))
+        .watches(&of_volumes, move |delta| if is_other_volume(delta) { in_order(&by_volume) } else { Vec::new() })
+        .watches(&of_classes, move |delta| if delta.new.is_some() { in_order(&by_class) } else { Vec::new() })
         // One at a time: what comes first gets the room.
         .with_workers(1)
         .start();
@@ -91,6 +105,18 @@ fn in_order(waiting: &Index<Pod>) -> Vec<Key> {
     };
     pods.sort_by_cached_key(|pod| rank(pod));
     pods.iter().map(|pod| Key::of(&**pod)).collect()
+}
+
+/// The waiting Pods that use a claim.
+fn users(by_claim: &Index<Pod>, delta: &Delta<'_, PersistentVolumeClaim>) -> Vec<Key> {
+    let Some(claim) = delta.latest().map(|claim| Key::of(&**claim)) else { return Vec::new() };
+    let users = by_claim.get(&storage::claim_key(claim.namespace(), claim.name()));
+    users.iter().filter(|pod| is_waiting(pod)).map(|pod| Key::of(&**pod)).collect()
+}
+
+/// Whether there is a volume that was not there, or is free again.
+fn is_other_volume(delta: &Delta<'_, PersistentVolume>) -> bool {
+    delta.new.is_some_and(|volume| delta.old.is_none_or(|old| old.spec != volume.spec))
 }
 
 /// Whether a bound Pod has ended.

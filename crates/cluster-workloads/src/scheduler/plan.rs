@@ -9,12 +9,13 @@ use super::observe::Observed;
 use super::resources;
 use crate::objects::pods;
 
-/// Binds the Pod, or sets its condition.
+/// Binds the Pod, or has its claims bound first, or sets its condition.
 pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan<()> {
     let mut plan = Plan::default();
-    match &observed.verdict.node {
-        Some(node) => plan.changes.push(bind(&observed.pod, node)),
-        None => refuse(&mut plan, &observed.pod, observed.verdict.message(), now),
+    match (&observed.verdict.node, &observed.to_tell) {
+        (Some(_), Some(to_tell)) => plan.changes.extend(to_tell.iter().cloned()),
+        (Some(node), None) => plan.changes.push(bind(&observed.pod, node)),
+        (None, _) => refuse(&mut plan, &observed.pod, observed.verdict.message(), now),
     }
     plan
 }
@@ -63,7 +64,7 @@ mod tests {
                 Err(misfit) => verdict.refuse(misfit),
             }
         }
-        plan(&Observed { pod: Arc::clone(&all[0]), verdict }, row.now)
+        plan(&Observed { pod: Arc::clone(&all[0]), verdict, to_tell: None }, row.now)
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //!
 //! An object that is absent is created. One that is there is left as it is, so that what an operator changed stays, with one exception: when
 //! this program installs something else than what was installed last (the record is a ConfigMap in `kube-system`), what the program owns,
-//! which is all but the ConfigMaps, is merged over what is there. The record is written last, so an interrupted upgrade is done again.
+//! which is all but the ConfigMaps and the StorageClass, is merged over what is there. The record is written last, so an interrupted upgrade is done again.
 
 use std::collections::BTreeMap;
 
@@ -58,6 +58,8 @@ impl Bundle {
         bundle.then.extend(ours(&installation.service_accounts));
         bundle.then.extend(ours(&installation.cluster_roles));
         bundle.then.extend(ours(&installation.cluster_role_bindings));
+        let classes = [cluster_workloads::persistent_claim::standard_class()];
+        bundle.then.extend(ours(&classes).map(|item| Item { is_operators: true, ..item }));
         bundle
     }
 

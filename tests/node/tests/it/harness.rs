@@ -25,9 +25,9 @@ use cluster_sandbox::{NetworkConfig, Owner, Sandbox, SpawnerConfig, cleanup, lau
 use cluster_workloads::node::builtin::Builtins;
 use cluster_workloads::node::{self, ApiTokens, Capacity, LogOptions, Node, NodeConfig, NodeParts};
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{Event, Pod, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use serde_json::Value;
 
 /// The program that is the spawner and what runs in containers.
@@ -189,6 +189,14 @@ impl Ground {
         // Its files go after its object.
         let files = self.config.volumes_dir.join(uid);
         until("the end of its files", async || (!files.exists()).then_some(())).await;
+    }
+
+    /// What Events say about a Pod.
+    pub(crate) async fn events(&self, name: &str) -> String {
+        let events: Api<Event> = Api::namespaced(self.client(), "default");
+        let about = ListParams::default().fields(&format!("involvedObject.name={name}"));
+        let messages = events.list(&about).await.unwrap().into_iter().filter_map(|event| event.message);
+        messages.collect::<Vec<_>>().join("\n")
     }
 
     fn log(&self) -> String {

@@ -1,11 +1,11 @@
 //! What Pods are given as files and variables, and that files follow their objects.
 
 use cluster_workloads::node::builtin::Builtins;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::api::{Api, Patch, PatchParams, PostParams};
-use serde_json::json;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Secret};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
 
-use super::harness::{IMAGE, NODE, get, ip, is_ready, run, until};
+use super::harness::{Ground, IMAGE, NODE, get, ip, is_ready, run, until};
 
 #[test]
 fn files_and_variables_come_from_objects_and_files_follow_them() {
@@ -143,6 +143,135 @@ fn volumes_are_the_pods_groups_as_the_kubelet_has_them() {
         assert_eq!(get(&stranger, 8080, "/file/secret/KEY"), denied);
         for name in ["member", "stranger"] {
             ground.delete(name).await;
+        }
+        node.stop().await;
+        ground
+    });
+}
+
+const FINALIZER: &str = "external-provisioner.volume.kubernetes.io/finalizer";
+
+/// A claim and its volume, as the binder leaves them. The volume's content is a storage of this name.
+async fn bound_claim(ground: &Ground, name: &str) -> Api<PersistentVolume> {
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(ground.client(), "default");
+    let volumes: Api<PersistentVolume> = Api::all(ground.client());
+    let claim = json!({
+        "metadata": {"name": name, "annotations": {"pv.kubernetes.io/bind-completed": "yes"}},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, "volumeName": name,
+            "storageClassName": "",
+        },
+    });
+    let claim = claims.create(&PostParams::default(), &serde_json::from_value(claim).unwrap()).await.unwrap();
+    let volume = json!({
+        "metadata": {"name": name, "finalizers": [FINALIZER]},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "persistentVolumeReclaimPolicy": "Delete",
+            "claimRef": {"kind": "PersistentVolumeClaim", "name": name, "namespace": "default", "uid": claim.metadata.uid},
+            "csi": {"driver": "local.kwick.dev", "volumeHandle": name},
+        },
+    });
+    volumes.create(&PostParams::default(), &serde_json::from_value(volume).unwrap()).await.unwrap();
+    volumes
+}
+
+/// A Pod whose one container is a user that is not root, with a claim.
+fn claimant(name: &str, claim: &str, fs_group: Option<u32>) -> Value {
+    json!({"metadata": {"name": name}, "spec": {
+        "nodeName": NODE, "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 5,
+        "securityContext": {"runAsUser": 4242, "runAsGroup": 4343, "fsGroup": fs_group},
+        "containers": [{
+            "name": "c", "image": IMAGE, "imagePullPolicy": "Never", "args": ["serve", "8080"],
+            "readinessProbe": {"tcpSocket": {"port": 8080}},
+            "volumeMounts": [
+                {"name": "data", "mountPath": "/data"}, {"name": "data", "mountPath": "/part", "subPath": "some/part"},
+                {"name": "read", "mountPath": "/read"},
+            ],
+        }],
+        "volumes": [
+            {"name": "data", "persistentVolumeClaim": {"claimName": claim}},
+            {"name": "read", "persistentVolumeClaim": {"claimName": claim, "readOnly": true}},
+        ],
+    }})
+}
+
+#[test]
+fn what_a_claim_holds_outlives_pods_and_nodes_and_goes_with_its_volume() {
+    run(async |ground| {
+        let node = ground.node(Builtins::default()).await;
+        let volumes = bound_claim(&ground, "kept").await;
+        let content = ground.config.storage_dir.join("kept");
+        ground.create(claimant("first", "kept", Some(777))).await;
+        let first = ip(&ground.eventually("first", "readiness", is_ready).await);
+        for (path, expected) in [
+            ("/stat/data", "2777 0 777"),
+            ("/write/data/file", "written"),
+            ("/write/part/file", "written"),
+            ("/stat/data/some/part/file", "644 4242 777"),
+            ("/file/read/file", "mine"),
+            ("/write/read/new", "Read-only file system (os error 30)"),
+        ] {
+            assert_eq!(get(&first, 8080, path), expected, "{path}");
+        }
+        ground.delete("first").await;
+        // Another group gets everything that is there; a Pod without one leaves it as it is.
+        ground.create(claimant("second", "kept", Some(888))).await;
+        let second = ip(&ground.eventually("second", "readiness", is_ready).await);
+        assert_eq!(get(&second, 8080, "/file/data/file"), "mine");
+        assert_eq!(get(&second, 8080, "/stat/data/some/part/file"), "664 4242 888");
+        assert_eq!(get(&second, 8080, "/stat/data"), "2777 0 888");
+        ground.create(claimant("third", "kept", None)).await;
+        let third = ip(&ground.eventually("third", "readiness", is_ready).await);
+        assert_eq!(get(&third, 8080, "/stat/data/file"), "664 4242 888");
+        ground.delete("third").await;
+        // Its volume is deleted while a Pod has it: what is used stays, also when another process has taken the Pod back.
+        volumes.delete("kept", &DeleteParams::default()).await.unwrap();
+        let protection = Patch::Merge(json!({"metadata": {"finalizers": [FINALIZER]}}));
+        volumes.patch("kept", &PatchParams::default(), &protection).await.unwrap();
+        node.stop().await;
+        let node = ground.node(Builtins::default()).await;
+        assert_eq!(get(&second, 8080, "/file/data/file"), "mine");
+        assert!(content.is_dir());
+        ground.delete("second").await;
+        until("the volume to go", async || volumes.get_opt("kept").await.unwrap().is_none().then_some(())).await;
+        assert!(!content.exists());
+        node.stop().await;
+        ground
+    });
+}
+
+#[test]
+fn a_claim_leads_nowhere_but_into_its_own_storage() {
+    run(async |ground| {
+        let node = ground.node(Builtins::default()).await;
+        let volumes = bound_claim(&ground, "astray").await;
+        volumes.delete("astray", &DeleteParams::default()).await.unwrap();
+        let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+        volumes.patch("astray", &PatchParams::default(), &free).await.unwrap();
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(ground.client(), "default");
+        let uid = claims.get("astray").await.unwrap().metadata.uid;
+        for (number, source) in [
+            json!({"csi": {"driver": "local.kwick.dev", "volumeHandle": "../pods"}}),
+            json!({"hostPath": {"path": "/etc"}}),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let mut spec = json!({
+                "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"},
+                "claimRef": {"name": "astray", "namespace": "default", "uid": uid},
+            });
+            spec.as_object_mut().unwrap().extend(source.as_object().unwrap().clone());
+            let volume = json!({"metadata": {"name": "astray"}, "spec": spec});
+            volumes.create(&PostParams::default(), &serde_json::from_value(volume).unwrap()).await.unwrap();
+            let pod = format!("astray-{number}");
+            ground.create(claimant(&pod, "astray", None)).await;
+            let expected = ["is not a name", "does not give it to containers (hostPath)"][number];
+            until(expected, async || ground.events(&pod).await.contains(expected).then_some(())).await;
+            ground.delete(&pod).await;
+            volumes.delete("astray", &DeleteParams::default()).await.unwrap();
+            volumes.patch("astray", &PatchParams::default(), &free).await.unwrap();
+            until("the volume to go", async || volumes.get_opt("astray").await.unwrap().is_none().then_some(())).await;
         }
         node.stop().await;
         ground

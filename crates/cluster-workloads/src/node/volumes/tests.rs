@@ -23,7 +23,7 @@ fn each_kind_is_mounted_as_what_it_is() {
     for (volume, expected) in rows {
         let pod = pod(volume.clone());
         let container = &pod.spec.as_ref().unwrap().containers[0];
-        let mounts = mounts(&pod, container, &[("A".to_owned(), "a".to_owned())].into());
+        let mounts = mounts(&pod, container, &[("A".to_owned(), "a".to_owned())].into(), &Claims::new());
         match expected {
             Some((source, is_read_only)) => {
                 let expected =
@@ -109,7 +109,7 @@ fn what_is_mounted_inside_a_volume_finds_its_place_and_comes_later() {
     .unwrap();
     let places = pod_files(&pod, "v", Files::new()).unwrap().mount_points;
     assert_eq!(places.iter().collect::<Vec<_>>(), ["inner/deep", "x"]);
-    let mounts = mounts(&pod, &pod.spec.as_ref().unwrap().containers[0], &BTreeMap::new()).unwrap();
+    let mounts = mounts(&pod, &pod.spec.as_ref().unwrap().containers[0], &BTreeMap::new(), &Claims::new()).unwrap();
     let targets: Vec<_> = mounts.iter().map(|mount| mount.target.as_str()).collect();
     assert_eq!(targets, ["/vv", "/v/", "/v/x", "/v/inner/deep"]);
 }

@@ -10,7 +10,7 @@ use super::{Message, Worker};
 use crate::node::fields::Addresses;
 use crate::node::pod_state::{Event, Ground};
 use crate::node::runtime::{self, Runtime};
-use crate::node::{launch, sources, volumes};
+use crate::node::{claims, launch, sources, volumes};
 
 /// The least time between renewals of a token.
 const RENEW_MIN: Duration = Duration::from_secs(1);
@@ -42,8 +42,9 @@ impl Worker {
                 return Message::Volumes(Ok(Duration::ZERO));
             }
             let now = node.clock.now();
-            let contents = match node.fetcher.volumes(&pod, addresses, now).await {
-                Ok(contents) => contents,
+            let gathered = futures::try_join!(node.fetcher.volumes(&pod, addresses, now), node.fetcher.claims(&pod));
+            let (contents, claims) = match gathered {
+                Ok(gathered) => gathered,
                 Err(why) => return Message::Volumes(Err(why)),
             };
             let renew = contents.iter().filter_map(|content| content.renew_at).min();
@@ -59,7 +60,13 @@ impl Worker {
             if *has_processes.borrow() != Some(true) {
                 return Message::Volumes(Ok(Duration::ZERO));
             }
-            Message::Volumes(sources::hand_over(&node.sandbox, &pod, contents).await.map(|()| good_for))
+            let has_contents = !contents.is_empty();
+            let handed = futures::try_join!(
+                sources::hand_over(&node.sandbox, &pod, contents),
+                claims::hand_over(&node.sandbox, &pod, &claims)
+            );
+            // A claim's volume stays what it is.
+            Message::Volumes(handed.map(|_| if has_contents { good_for } else { Duration::ZERO }))
         });
     }
 

@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm, Pod, Taint, Toleration};
+use k8s_openapi::api::core::v1::{
+    Node, NodeSelectorRequirement, NodeSelectorTerm, PersistentVolume, Pod, Taint, Toleration,
+};
+
+/// The taint that stands for a cordon.
+pub(crate) const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
 /// Whether the Pod's node selector and required node affinity take the node.
-pub(super) fn takes_node(pod: &Pod, node: &Node) -> bool {
+pub(crate) fn takes_node(pod: &Pod, node: &Node) -> bool {
     let Some(spec) = &pod.spec else { return true };
     let no_labels = BTreeMap::new();
     let labels = node.metadata.labels.as_ref().unwrap_or(&no_labels);
@@ -17,6 +22,15 @@ pub(super) fn takes_node(pod: &Pod, node: &Node) -> bool {
     let is_selected = spec.node_selector.iter().flatten().all(|(name, value)| labels.get(name) == Some(value));
     is_selected
         && required.is_none_or(|required| required.node_selector_terms.iter().any(|term| takes(term, node, labels)))
+}
+
+/// Whether a volume may be used on the node.
+pub(crate) fn takes_volume(volume: &PersistentVolume, node: &Node) -> bool {
+    let affinity = volume.spec.as_ref().and_then(|spec| spec.node_affinity.as_ref());
+    let required = affinity.and_then(|affinity| affinity.required.as_ref());
+    let no_labels = BTreeMap::new();
+    let labels = node.metadata.labels.as_ref().unwrap_or(&no_labels);
+    required.is_none_or(|required| required.node_selector_terms.iter().any(|term| takes(term, node, labels)))
 }
 
 /// A term without requirements takes nothing.
@@ -49,11 +63,30 @@ fn is_met(requirement: &NodeSelectorRequirement, labels: &BTreeMap<String, Strin
 }
 
 /// Whether the Pod tolerates every taint of the node that keeps Pods away.
-pub(super) fn tolerates(pod: &Pod, node: &Node) -> bool {
-    let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
+pub(crate) fn tolerates(pod: &Pod, node: &Node) -> bool {
+    tolerates_those(pod, node, |taint| taint.effect != "PreferNoSchedule")
+}
+
+/// Whether the Pod tolerates every taint of the node that drives Pods out.
+pub(crate) fn may_stay(pod: &Pod, node: &Node) -> bool {
+    tolerates_those(pod, node, |taint| taint.effect == "NoExecute")
+}
+
+fn tolerates_those(pod: &Pod, node: &Node, is_asked: impl Fn(&Taint) -> bool) -> bool {
     let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
-    let mut hard = taints.filter(|taint| taint.effect != "PreferNoSchedule");
-    hard.all(|taint| tolerations.iter().any(|toleration| covers(toleration, taint)))
+    taints.filter(|taint| is_asked(taint)).all(|taint| tolerates_taint(pod, taint))
+}
+
+/// Whether the Pod may be bound to the node, which may be cordoned.
+pub(crate) fn tolerates_cordon(pod: &Pod, node: &Node) -> bool {
+    let is_cordoned = node.spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true));
+    let cordon = Taint { key: UNSCHEDULABLE.to_owned(), effect: "NoSchedule".to_owned(), ..Taint::default() };
+    !is_cordoned || tolerates_taint(pod, &cordon)
+}
+
+fn tolerates_taint(pod: &Pod, taint: &Taint) -> bool {
+    let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
+    tolerations.iter().any(|toleration| covers(toleration, taint))
 }
 
 fn covers(toleration: &Toleration, taint: &Taint) -> bool {
@@ -128,5 +161,21 @@ mod tests {
         }
         let soft = node(json!([{"key": "k", "effect": "PreferNoSchedule"}]));
         assert!(tolerates(&pod(json!({})), &soft));
+        assert!(may_stay(&pod(json!({})), &tainted));
+        assert!(!may_stay(&pod(json!({})), &node(json!([{"key": "k", "effect": "NoExecute"}]))));
+    }
+
+    #[test]
+    fn a_cordon_is_a_taint_too() {
+        let cordoned = Node {
+            spec: Some(k8s_openapi::api::core::v1::NodeSpec { unschedulable: Some(true), ..Default::default() }),
+            ..node(json!([]))
+        };
+        assert!(!tolerates_cordon(&pod(json!({})), &cordoned));
+        assert!(tolerates_cordon(
+            &pod(json!({"tolerations": [{"key": UNSCHEDULABLE, "operator": "Exists"}]})),
+            &cordoned
+        ));
+        assert!(tolerates_cordon(&pod(json!({})), &node(json!([]))));
     }
 }
