@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            Deployment ─► ReplicaSet ─► Pod ─► scheduler ─► (node) ─► Pod status ─► Endpoints, EndpointSlices
-//!                        CronJob ─► Job ─► Pod      ▲
+//!   StatefulSet, DaemonSet, CronJob ─► Job ─┘       ▲
 //! persistent_claim ◄─► persistent_volume ───────────┘ (bound claims)
 //!      ttl_after_finished: Jobs that are over go         disruption: how many Pods may be evicted
 //!      owner_gc, namespace: what goes when something goes        service_account: what every namespace has
@@ -19,6 +19,7 @@
 
 mod catalog;
 pub mod cron_job;
+pub mod daemon_set;
 pub mod deployment;
 pub mod disruption;
 pub mod dns;
@@ -38,6 +39,7 @@ pub mod replica_set;
 pub mod scheduler;
 pub mod service_account;
 pub mod service_ip;
+pub mod stateful_set;
 #[cfg(test)]
 mod testing;
 pub mod ttl_after_finished;

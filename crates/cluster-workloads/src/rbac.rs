@@ -10,8 +10,9 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Ro
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::{
-    cron_job, deployment, disruption, endpoints, event_ttl, job, load_balancer, namespace, node, owner_gc,
-    persistent_claim, persistent_volume, pod_gc, replica_set, scheduler, service_account, ttl_after_finished,
+    cron_job, daemon_set, deployment, disruption, endpoints, event_ttl, job, load_balancer, namespace, node, owner_gc,
+    persistent_claim, persistent_volume, pod_gc, replica_set, scheduler, service_account, stateful_set,
+    ttl_after_finished,
 };
 
 /// Where the controllers' ServiceAccounts are.
@@ -86,6 +87,24 @@ pub const IDENTITIES: &[Identity] = &[
         rules: &[
             rule(&["policy"], &["poddisruptionbudgets/status"], &["update"]),
             rule(&[""], &["pods/status"], &["update"]),
+        ],
+    },
+    Identity {
+        name: stateful_set::NAME,
+        rules: &[
+            rule(&["apps"], &["statefulsets", "statefulsets/status", "statefulsets/finalizers"], &["update"]),
+            rule(&["apps"], &["controllerrevisions"], &["create", "update", "delete"]),
+            rule(&[""], &["pods"], &["create", "update", "delete"]),
+            rule(&[""], &["pods/finalizers"], &["update"]),
+            rule(&[""], &["persistentvolumeclaims"], &["create", "update"]),
+        ],
+    },
+    Identity {
+        name: daemon_set::NAME,
+        rules: &[
+            rule(&["apps"], &["daemonsets", "daemonsets/status", "daemonsets/finalizers"], &["update"]),
+            rule(&["apps"], &["controllerrevisions"], &["create", "update", "delete"]),
+            rule(&[""], &["pods"], &["create", "update", "delete"]),
         ],
     },
     Identity {

@@ -8,8 +8,9 @@ use kube::Client;
 
 use crate::catalog::Catalog;
 use crate::{
-    cron_job, deployment, disruption, endpoints, event_ttl, job, load_balancer, namespace, owner_gc, persistent_claim,
-    persistent_volume, pod_gc, rbac, replica_set, scheduler, service_account, ttl_after_finished,
+    cron_job, daemon_set, deployment, disruption, endpoints, event_ttl, job, load_balancer, namespace, owner_gc,
+    persistent_claim, persistent_volume, pod_gc, rbac, replica_set, scheduler, service_account, stateful_set,
+    ttl_after_finished,
 };
 
 /// What the controllers need of the process that they run in.
@@ -57,6 +58,8 @@ pub fn wire(config: &Config, environment: &Environment<'_>) -> Context {
     cron_job::start(&of(cron_job::NAME));
     ttl_after_finished::start(&of(ttl_after_finished::NAME));
     disruption::start(&of(disruption::NAME));
+    stateful_set::start(&of(stateful_set::NAME));
+    daemon_set::start(&of(daemon_set::NAME));
     persistent_claim::start(&of(persistent_claim::NAME));
     persistent_volume::start(&of(persistent_volume::NAME));
     scheduler::start(&of(scheduler::NAME));

@@ -3,7 +3,7 @@
 use k8s_openapi::api::apps::v1::Deployment;
 
 use super::resources;
-use crate::objects::share::{Round, scaled};
+use crate::objects::percent::{Round, scaled};
 
 /// The bounds of a rolling update, in Pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::observe::Observed;
 use super::scale::Scale;
 use super::status::{self, Numbers};
-use crate::objects::share::{Round, scaled};
+use crate::objects::percent::{Round, scaled};
 use crate::objects::{owners, pods};
 
 /// An evicted Pod that is not seen going for so long stays, in seconds.

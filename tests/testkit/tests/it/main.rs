@@ -3,5 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "these are tests")]
 
 mod claims;
+mod daemon_sets;
 mod deployments;
 mod jobs;
+mod stateful_sets;

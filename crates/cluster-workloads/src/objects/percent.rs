@@ -1,8 +1,8 @@
-//! Shares of a number of Pods: how many, or how many of a hundred.
+//! Bounds of rollouts: a number, or a percentage of how many there are.
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-/// Where a share that is no whole number goes.
+/// What happens to a part of one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Round {
     Up,

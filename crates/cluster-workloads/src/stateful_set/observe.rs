@@ -1,0 +1,83 @@
+//! What a decision about a StatefulSet may look at: itself, its Pods, its revisions, and the claims of its Pods.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base_controller::{Index, Informer, Key};
+use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use serde::Serialize;
+
+use super::{claims, resources};
+use crate::objects::labels::Matcher;
+use crate::objects::owners;
+
+/// The caches that are read.
+#[derive(Debug)]
+pub(super) struct Caches {
+    sets: Informer<StatefulSet>,
+    pods_by_controller: Index<Pod>,
+    revisions: Informer<ControllerRevision>,
+    revisions_by_controller: Index<ControllerRevision>,
+    claims: Informer<PersistentVolumeClaim>,
+}
+
+/// The facts about one StatefulSet.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Observed {
+    /// The set itself.
+    pub(super) set: Arc<StatefulSet>,
+    /// The Pods of its name that it controls, or that nobody controls and its selector takes; by ordinal.
+    pub(super) pods: Vec<Arc<Pod>>,
+    /// The revisions that it controls, and those that nobody controls and its selector takes.
+    pub(super) revisions: Vec<Arc<ControllerRevision>>,
+    /// The revision, whoever's, that has the name of the one that this template would get.
+    pub(super) namesake: Option<Arc<ControllerRevision>>,
+    /// The claims that are there, of the Pods that it has or is to have; by name.
+    pub(super) claims: BTreeMap<String, Arc<PersistentVolumeClaim>>,
+}
+
+impl Caches {
+    pub(super) fn new(
+        sets: &Informer<StatefulSet>,
+        pods: &Informer<Pod>,
+        revisions: &Informer<ControllerRevision>,
+        claims: &Informer<PersistentVolumeClaim>,
+    ) -> Self {
+        Self {
+            sets: sets.clone(),
+            pods_by_controller: pods.index("controller", |pod| owners::index_values(&pod.metadata)),
+            revisions: revisions.clone(),
+            revisions_by_controller: revisions.index("controller", |revision| owners::index_values(&revision.metadata)),
+            claims: claims.clone(),
+        }
+    }
+
+    pub(super) fn gather(&self, key: &Key) -> Option<Observed> {
+        let set = self.sets.get(key)?;
+        let selector = Matcher::new(&set.spec.selector);
+        let (uid, orphans) = (set.metadata.uid.as_deref().unwrap_or_default(), owners::orphans_in(key.namespace()));
+        let mut pods = self.pods_by_controller.get(uid);
+        pods.extend(self.pods_by_controller.get(&orphans).into_iter().filter(|pod| selector.takes(&pod.metadata)));
+        pods.retain(|pod| resources::ordinal_of(&set, pod).is_some());
+        pods.sort_by_key(|pod| resources::ordinal_of(&set, pod));
+        let mut revisions = self.revisions_by_controller.get(uid);
+        let free = self.revisions_by_controller.get(&orphans).into_iter();
+        revisions.extend(free.filter(|revision| selector.takes(&revision.metadata)));
+        let namesake = self.revisions.get(&Key::new(key.namespace(), resources::revision_name(&set)));
+        let claims = self.claims(&set, &pods);
+        Some(Observed { set, pods, revisions, namesake, claims })
+    }
+
+    fn claims(&self, set: &StatefulSet, pods: &[Arc<Pod>]) -> BTreeMap<String, Arc<PersistentVolumeClaim>> {
+        if set.spec.volume_claim_templates.as_ref().is_none_or(Vec::is_empty) {
+            return BTreeMap::new();
+        }
+        let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
+        let beyond = pods.iter().filter_map(|pod| resources::ordinal_of(set, pod));
+        let ordinals = resources::ordinals(set).chain(beyond);
+        let names = ordinals.flat_map(|ordinal| claims::names(set, ordinal));
+        names.filter_map(|name| Some((name.clone(), self.claims.get(&Key::new(namespace, name))?))).collect()
+    }
+}
