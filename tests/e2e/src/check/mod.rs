@@ -23,6 +23,7 @@ mod scale;
 mod serving;
 mod sessions;
 mod starts;
+mod stateful;
 mod webhooks;
 
 use std::time::Instant;
@@ -124,6 +125,7 @@ const OWN: &[Own] = &[
     Own { name: "spawner killed", run: instances::spawner_killed },
     Own { name: "first process of a container", run: instances::first_process },
     Own { name: "two instances side by side", run: instances::two },
+    Own { name: "StatefulSets keep their data, a DaemonSet runs", run: stateful::keeps_data },
     Own { name: "kill -9 under writes and traffic", run: crash::killed },
 ];
 
