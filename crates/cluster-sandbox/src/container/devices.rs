@@ -23,6 +23,8 @@ const LINKS: [(&str, &str); 6] = [
     ("core", "/proc/kcore"),
 ];
 const DIRECTORIES: [&str; 3] = ["pts", "shm", "mqueue"];
+/// So many terminals a container may have: the machine has 4096 for all that run on it.
+const TERMINALS_MAX: &str = "256";
 /// The group that owns terminals in every distribution.
 const TTY_GROUP: &str = "5";
 
@@ -43,7 +45,7 @@ pub(crate) fn mount(root: Tree<'_>, shared_memory: Option<&Path>) -> Step<()> {
         view_of(&Path::new("/dev").join(name)).and_then(|node| put(node, name)).map_err(failed(what))?;
     }
     let noexec = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let options = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", TTY_GROUP)];
+    let options = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", TTY_GROUP), ("max", TERMINALS_MAX)];
     filesystem("devpts", &options, noexec).and_then(|pts| put(pts, "pts")).map_err(failed("mounting /dev/pts"))?;
     let shm = match shared_memory {
         Some(path) => view_of(path),

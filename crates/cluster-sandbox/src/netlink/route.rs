@@ -22,6 +22,7 @@ const DELNEIGH: u16 = 29;
 const LINK_FIXED_BYTES: usize = 16;
 const ADDRESS_FIXED_BYTES: usize = 8;
 const ROUTE_FIXED_BYTES: usize = 12;
+const NEIGHBOUR_FIXED_BYTES: usize = 12;
 
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
@@ -31,6 +32,13 @@ const IFLA_IFALIAS: u16 = 20;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_BRPORT_LEARNING: u16 = 8;
+const IFLA_BRPORT_UNICAST_FLOOD: u16 = 9;
+const IFLA_BRPORT_MCAST_FLOOD: u16 = 27;
+const IFLA_BRPORT_BCAST_FLOOD: u16 = 30;
+const IFLA_BRPORT_ISOLATED: u16 = 33;
 const VETH_INFO_PEER: u16 = 1;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -41,6 +49,7 @@ const NDA_DST: u16 = 1;
 const NDA_LLADDR: u16 = 2;
 
 const AF_INET: u8 = 2;
+const AF_BRIDGE: u8 = 7;
 const IFF_UP: u32 = 1;
 const TABLE_MAIN: u8 = 254;
 const TABLE_LOCAL: u8 = 255;
@@ -49,7 +58,10 @@ const SCOPE_UNIVERSE: u8 = 0;
 const SCOPE_HOST: u8 = 254;
 const TYPE_UNICAST: u8 = 1;
 const TYPE_LOCAL: u8 = 2;
+const NUD_NOARP: u16 = 0x40;
 const NUD_PERMANENT: u16 = 0x80;
+const NTF_MASTER: u8 = 0x04;
+const RTNH_F_ONLINK: u32 = 4;
 
 /// An address on an Ethernet.
 pub(crate) type Mac = [u8; 6];
@@ -114,6 +126,29 @@ fn described(message: Message, end: End<'_>) -> Message {
     }
 }
 
+/// Shuts a port of a bridge to all other ports that are shut so, and to frames that are not for the port's own MAC: whoever is behind it
+/// reaches the bridge itself only, and nobody is believed to be behind it but who [`new_station`] says.
+pub(crate) fn isolate_port(port: LinkIndex) -> Message {
+    Message::new(NEWLINK, 0, &link_fixed(port, 0, 0)).nest(IFLA_LINKINFO, &[], |info| {
+        info.with_text(IFLA_INFO_SLAVE_KIND, "bridge").nest(IFLA_INFO_SLAVE_DATA, &[], |data| {
+            let off =
+                [IFLA_BRPORT_LEARNING, IFLA_BRPORT_UNICAST_FLOOD, IFLA_BRPORT_MCAST_FLOOD, IFLA_BRPORT_BCAST_FLOOD];
+            let data = off.into_iter().fold(data, |data, kind| data.with(kind, [0]));
+            data.with(IFLA_BRPORT_ISOLATED, [1])
+        })
+    })
+}
+
+/// Says which MAC is behind a port of a bridge, for ever.
+pub(crate) fn new_station(port: LinkIndex, mac: Mac) -> Message {
+    let mut fixed = [0; NEIGHBOUR_FIXED_BYTES];
+    fixed[0] = AF_BRIDGE;
+    fixed[4..8].copy_from_slice(&port.to_ne_bytes());
+    fixed[8..10].copy_from_slice(&NUD_NOARP.to_ne_bytes());
+    fixed[10] = NTF_MASTER;
+    Message::new(NEWNEIGH, CREATE | REPLACE, &fixed).with(NDA_LLADDR, mac)
+}
+
 /// Sets a link up.
 pub(crate) fn set_up(index: LinkIndex) -> Message {
     Message::new(NEWLINK, 0, &link_fixed(index, IFF_UP, IFF_UP))
@@ -141,7 +176,7 @@ pub(crate) fn delete_address(index: LinkIndex, ip: Ipv4Addr, prefix: u8) -> Mess
 /// Where packets for some addresses go.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Via {
-    /// Over a link to a gateway on it.
+    /// Over a link to a gateway that is on it, whatever other routes say.
     Gateway(LinkIndex, Ipv4Addr),
     /// They are for this namespace itself.
     Local,
@@ -153,7 +188,9 @@ pub(crate) fn new_route((ip, prefix): (Ipv4Addr, u8), via: Via) -> Message {
         Via::Gateway(..) => (TABLE_MAIN, SCOPE_UNIVERSE, TYPE_UNICAST),
         Via::Local => (TABLE_LOCAL, SCOPE_HOST, TYPE_LOCAL),
     };
-    let fixed = [AF_INET, prefix, 0, 0, table, PROTOCOL_STATIC, scope, route_type, 0, 0, 0, 0];
+    let flags = if matches!(via, Via::Gateway(..)) { RTNH_F_ONLINK } else { 0 };
+    let mut fixed = [AF_INET, prefix, 0, 0, table, PROTOCOL_STATIC, scope, route_type, 0, 0, 0, 0];
+    fixed[8..].copy_from_slice(&flags.to_ne_bytes());
     let mut message = Message::new(NEWROUTE, CREATE | EXCL, &fixed);
     if prefix > 0 {
         message = message.with(RTA_DST, ip.octets());
@@ -175,7 +212,7 @@ pub(crate) fn delete_neighbour(link: LinkIndex, ip: Ipv4Addr) -> Message {
 }
 
 fn neighbour(kind: u16, flags: u16, link: LinkIndex, ip: Ipv4Addr) -> Message {
-    let mut fixed = [0; 12];
+    let mut fixed = [0; NEIGHBOUR_FIXED_BYTES];
     fixed[0] = AF_INET;
     fixed[4..8].copy_from_slice(&link.to_ne_bytes());
     fixed[8..10].copy_from_slice(&NUD_PERMANENT.to_ne_bytes());

@@ -9,7 +9,8 @@
 //! Every instance has one namespace I, joined to the host by one link, so that nothing of one disturbs another or the host: host routes for
 //! the pod and the service range lead into I. What is set, and why, was measured: a fresh veth pair needs one RTM_GETLINK on each end, or
 //! first packets are lost; pods' MACs follow from their addresses and neighbours are permanent, so there is no ARP and nothing stale when
-//! an address is used again; a pod's network is taken down by closing what pins its namespace, never by deleting a link while someone waits.
+//! an address is used again. Ports of the bridge are shut to each other and believe no sender: a pod reaches the others through I's routes,
+//! and can neither answer for a neighbour nor draw its packets. A pod's network is taken down by closing what pins its namespace, never by deleting a link while someone waits.
 
 pub(crate) mod egress;
 pub(crate) mod home;

@@ -104,10 +104,12 @@ impl InstanceNetwork {
         let failed = NetworkError::system("configuring a pod's network");
         let eth0 =
             route::find_link(&mut pod.route, "eth0").map_err(NetworkError::system("finding a pod's link"))?.index;
+        // No other address is on this link: a pod never asks for its neighbours, so that none of them can answer with a lie. They are
+        // reached through the instance, which knows who is where and asks nobody either.
         pod.route
             .change(vec![
                 route::set_up(eth0),
-                route::new_address(eth0, ip, ranges.pods.1),
+                route::new_address(eth0, ip, 32),
                 route::new_route((Ipv4Addr::UNSPECIFIED, 0), Via::Gateway(eth0, gateway)),
                 route::new_neighbour(eth0, gateway, mac_of(gateway)),
             ])
@@ -116,6 +118,9 @@ impl InstanceNetwork {
         route::get_link(&mut pod.route, eth0).map_err(NetworkError::system("confirming a pod's link"))?;
         let index =
             route::find_link(&mut self.socket, &name).map_err(NetworkError::system("confirming a pod's link"))?.index;
+        self.socket
+            .change(vec![route::isolate_port(index), route::new_station(index, mac_of(ip))])
+            .map_err(NetworkError::system("shutting a pod's link to its neighbours"))?;
         Ok(PodLink { index, ip })
     }
 

@@ -14,9 +14,13 @@ mod basics;
 mod ending;
 #[cfg(test)]
 mod exec;
+#[cfg(test)]
+mod exhaustion;
 mod files;
 #[cfg(test)]
 mod first_process;
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod layers;
 #[cfg(test)]

@@ -1,0 +1,324 @@
+//! Containers that try to leave, to act on the machine, or to look into others.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::time::Duration;
+
+use cluster_sandbox::spec::{
+    ContainerSpec, ExecId, ExecSpec, LayerName, Mount, MountSource, PodSpec, PodVolume, VolumeKind,
+};
+use cluster_sandbox::{ExecIo, NetworkConfig, RefusalCode};
+
+use super::harness::{Instance, PATIENCE, container, eventually, pod_id, refusal, run, volume_name};
+
+pub(crate) fn mount(target: &str, source: MountSource) -> Mount {
+    Mount { target: target.into(), source, sub_path: None, is_read_only: false }
+}
+
+/// With the layer `upper` on top, where a test puts what its image holds.
+fn of_upper(mut spec: ContainerSpec) -> ContainerSpec {
+    spec.layers.push(LayerName::try_new("upper").unwrap());
+    spec
+}
+
+pub(crate) fn exec(container: &ContainerSpec, words: &[&str]) -> ExecSpec {
+    ExecSpec {
+        container: container.id.clone(),
+        id: ExecId::try_new(format!("{}-exec", container.id.as_str())).unwrap(),
+        command: words.iter().map(|word| (*word).to_owned()).collect(),
+        with_stdin: false,
+        has_terminal: false,
+        ends_with_client: false,
+    }
+}
+
+/// Kills a container; that it ends within the patience is the check.
+pub(crate) async fn kill(instance: &mut Instance, spec: &ContainerSpec) {
+    instance.sandbox.kill(&spec.id).await.unwrap();
+    assert_eq!(instance.exit(&spec.id).await.code, 137);
+}
+
+#[test]
+fn calls_that_lead_out_are_refused() {
+    run(
+        |_| {},
+        async |mut instance| {
+            instance.isolated_pod("pod").await;
+            let (said, exit) = instance.output(&container("pod", "a", &["try-calls"])).await;
+            assert_eq!((exit.code, said.lines().count()), (0, 34), "{said}");
+            for line in said.lines() {
+                assert!(line.ends_with("=EPERM") || line.ends_with("=ENOSYS"), "{line}");
+            }
+        },
+    );
+}
+
+#[test]
+fn files_that_act_on_the_machine_cannot_be_written() {
+    run(
+        |_| {},
+        async |mut instance| {
+            instance.isolated_pod("pod").await;
+            let paths = [
+                "/proc/sysrq-trigger",
+                "/proc/sys/kernel/core_pattern",
+                "/proc/sys/kernel/modprobe",
+                "/proc/sys/kernel/hotplug",
+                "/proc/sys/vm/drop_caches",
+                "/proc/sys/fs/binfmt_misc/register",
+                "/proc/sys/net/ipv4/ip_forward",
+                "/proc/irq/default_smp_affinity",
+                "/proc/1/root/proc/sys/kernel/core_pattern",
+                "/sys/kernel/uevent_helper",
+                "/sys/kernel/mm/transparent_hugepage/enabled",
+                "/sys/power/state",
+                "/sys/fs/cgroup/cgroup.procs",
+                "/sys/fs/cgroup/release_agent",
+                "/sys/fs/cgroup/memory/release_agent",
+                "/sys/fs/cgroup/memory/notify_on_release",
+                "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+                "/sys/fs/cgroup/memory.max",
+                "/sys/fs/cgroup/pids/pids.max",
+                "/sys/fs/cgroup/pids.max",
+                "/sys/fs/cgroup/devices/devices.allow",
+            ];
+            let words: Vec<&str> = ["try-writing"].into_iter().chain(paths).collect();
+            let (said, _) = instance.output(&container("pod", "a", &words)).await;
+            assert_eq!(said.lines().count(), paths.len(), "{said}");
+            for line in said.lines() {
+                assert!(line.contains("Read-only file system") || line.contains("No such file"), "{line}");
+            }
+            assert!(said.contains("core_pattern=Read-only"), "{said}");
+        },
+    );
+}
+
+/// CVE-2019-5736: an image whose program is whoever executes it.
+#[test]
+fn the_spawners_program_cannot_be_written_by_what_it_becomes() {
+    run(
+        |_| {},
+        async |mut instance| {
+            let layer = instance.config.layers_dir.join("upper/fs");
+            symlink("/proc/self/exe", layer.join("self")).unwrap();
+            instance.isolated_pod("pod").await;
+            let before = fs::read(super::harness::FIXTURE).unwrap();
+            let mut spec = of_upper(container("pod", "a", &[]));
+            spec.command = ["/self", "try-writing", "/proc/self/exe"].map(str::to_owned).into();
+            let (said, _) = instance.output(&spec).await;
+            assert_eq!(said, "/proc/self/exe=Text file busy (os error 26)\n");
+            assert!(fs::read(super::harness::FIXTURE).unwrap() == before);
+            // It is not always busy: what counts is where it was executed from.
+            let mut spec = of_upper(container("pod", "b", &[]));
+            spec.command = ["/self", "mounted", "/proc/self/exe"].map(str::to_owned).into();
+            assert_eq!(instance.output(&spec).await.0, "read-only\n");
+            let own = container("pod", "c", &["mounted", "/proc/self/exe"]);
+            assert_eq!(instance.output(&own).await.0, "writable\n", "an image's own program is its own");
+        },
+    );
+}
+
+/// CVE-2024-21626: a working directory by a descriptor that the runtime has left open.
+#[test]
+fn a_working_directory_is_in_the_container() {
+    run(
+        |_| {},
+        async |mut instance| {
+            let layer = instance.config.layers_dir.join("upper/fs");
+            for number in 3..40 {
+                symlink(format!("/proc/self/fd/{number}"), layer.join(format!("fd{number}"))).unwrap();
+            }
+            instance.isolated_pod("pod").await;
+            let mut wanted: Vec<String> = (3..40).map(|number| format!("/fd{number}")).collect();
+            wanted.extend((3..40).map(|number| format!("/proc/self/fd/{number}")));
+            wanted.extend([
+                "/proc/self/fd/3/../../..".to_owned(),
+                "/proc/1/cwd".to_owned(),
+                "/tmp/../../..".to_owned(),
+            ]);
+            for (number, directory) in wanted.into_iter().enumerate() {
+                let mut spec = of_upper(container("pod", &format!("a{number}"), &["list", "."]));
+                spec.working_dir = directory.clone();
+                if instance.sandbox.start_container(&spec).await.is_err() {
+                    continue;
+                }
+                let exit = instance.exit(&spec.id).await;
+                let said = instance.said(&spec);
+                assert!(exit.code == 0 && is_own_root(&said), "{directory}: {said}");
+            }
+            // A directory that is changed while the container runs, for who comes later.
+            let mut spec = of_upper(container("pod", "running", &["sleep"]));
+            spec.working_dir = "/tmp/work".into();
+            let state = instance.start(&spec).await;
+            let root = format!("/proc/{}/root", state.pid);
+            for number in 3..40 {
+                let _ = fs::remove_dir(format!("{root}/tmp/work"));
+                let _ = fs::remove_file(format!("{root}/tmp/work"));
+                symlink(format!("/proc/self/fd/{number}"), format!("{root}/tmp/work")).unwrap();
+                let mut joining = exec(&spec, &["/bin/fixture", "list", "."]);
+                joining.id = ExecId::try_new(format!("e{number}")).unwrap();
+                let Ok(handle) = instance.sandbox.exec(&joining).await else { continue };
+                let ExecIo::Pipes { stdout, .. } = handle.io else { panic!("it has a terminal") };
+                let said = std::io::read_to_string(fs::File::from(stdout)).unwrap();
+                assert!(is_own_root(&said), "descriptor {number}: {said}");
+            }
+        },
+    );
+}
+
+/// Whether a listing is of the root that a test's image has.
+fn is_own_root(listing: &str) -> bool {
+    ["bin", "fd3", "which"].iter().all(|name| listing.split_whitespace().any(|listed| listed == *name))
+}
+
+/// What an image says about users, and what it puts where the kernel's file systems belong.
+#[test]
+fn a_hostile_root_is_no_more_than_a_bad_one() {
+    run(
+        |_| {},
+        async |mut instance| {
+            instance.isolated_pod("pod").await;
+            let layer = instance.config.layers_dir.join("upper/fs");
+            let passwd = layer.join("etc/passwd");
+            fs::create_dir_all(layer.join("etc")).unwrap();
+            let mut number = 0;
+            let mut try_user = async |user: &str| {
+                number += 1;
+                let mut spec = of_upper(container("pod", &format!("u{number}"), &["self"]));
+                spec.user.image_user = user.into();
+                match instance.sandbox.start_container(&spec).await {
+                    Err(error) => Err(base_rt::error_chain(&error)),
+                    Ok(_) => {
+                        let exit = instance.exit(&spec.id).await;
+                        assert_eq!(exit.code, 0);
+                        let said = instance.said(&spec);
+                        Ok(said.lines().find(|line| line.starts_with("Uid=")).unwrap().to_owned())
+                    }
+                }
+            };
+            // Nobody writes into this pipe: whoever waited would wait for ever.
+            rustix::fs::mknodat(rustix::fs::CWD, &passwd, rustix::fs::FileType::Fifo, 0o666.into(), 0).unwrap();
+            assert!(try_user("web").await.unwrap_err().contains("unable to find user web"));
+            fs::remove_file(&passwd).unwrap();
+            for target in ["/proc/self/environ", "/dev/zero", "/etc/passwd", "../../../../etc/passwd"] {
+                symlink(target, &passwd).unwrap();
+                assert!(try_user("daemon").await.is_err(), "{target}");
+                fs::remove_file(&passwd).unwrap();
+            }
+            let endless = fs::File::create(&passwd).unwrap();
+            endless.set_len(1 << 40).unwrap();
+            assert!(try_user("web").await.is_err());
+            let lies = "a:x:4294967295:0::/:\nb:x:-1:0::/:\nc:x:99999999999999999999:0::/:\nd:x\n:::::\ne:x:7:8::/:\n";
+            fs::write(&passwd, lies).unwrap();
+            for user in ["a", "b", "c", "d"] {
+                assert!(try_user(user).await.is_err(), "{user}");
+            }
+            assert_eq!(try_user("e").await.unwrap(), "Uid=7 7 7 7");
+            assert!(try_user("4294967295").await.is_err());
+            for (place, target) in [("proc", "/tmp"), ("sys", "/"), ("dev", "/../../dev")] {
+                symlink(target, layer.join(place)).unwrap();
+                let spec = of_upper(container("pod", &format!("p-{place}"), &["try-writing", "/proc/sysrq-trigger"]));
+                // It starts in a strange root or not at all.
+                if instance.sandbox.start_container(&spec).await.is_ok() {
+                    instance.exit(&spec.id).await;
+                    assert!(!instance.said(&spec).contains("opened"), "{place}");
+                }
+                fs::remove_file(layer.join(place)).unwrap();
+            }
+        },
+    );
+}
+
+/// CVE-2017-1002101, CVE-2021-25741: what is a directory when it is looked at is a link when it is mounted.
+#[test]
+fn a_part_of_a_volume_that_moves_shows_nothing_else() {
+    run(
+        |_| {},
+        async |mut instance| {
+            let mut spec = PodSpec::new(pod_id("pod"));
+            spec.network = cluster_sandbox::spec::PodNetwork::Isolated;
+            spec.volumes = vec![PodVolume { name: volume_name("v"), kind: VolumeKind::Disk, group: None }];
+            instance.sandbox.create_pod(&spec).await.unwrap();
+            let volume = || mount("/v", MountSource::Volume(volume_name("v")));
+            let mut flipping = container("pod", "flipping", &["flip", "/v"]);
+            flipping.mounts.push(volume());
+            instance.start(&flipping).await;
+            eventually("the flipping", || instance.said(&flipping).contains("flipping")).await;
+            let (mut shown, mut refused) = (0, 0);
+            for number in 0..60 {
+                let mut spec = container("pod", &format!("r{number}"), &["list", "/v"]);
+                spec.mounts.push(Mount { sub_path: Some("name".into()), ..volume() });
+                if instance.sandbox.start_container(&spec).await.is_err() {
+                    refused += 1;
+                    continue;
+                }
+                instance.exit(&spec.id).await;
+                assert_eq!(instance.said(&spec), "inside\n");
+                shown += 1;
+            }
+            assert!(shown > 0 && refused > 0, "{shown} {refused}: both sides of the coin were met");
+            for path in ["..", "name/../..", "../../../../etc"] {
+                let mut spec = container("pod", "up", &["list", "/v"]);
+                spec.mounts.push(Mount { sub_path: Some(path.into()), ..volume() });
+                assert_eq!(refusal(instance.sandbox.start_container(&spec).await).0, RefusalCode::Invalid, "{path}");
+            }
+            kill(&mut instance, &flipping).await;
+        },
+    );
+}
+
+#[test]
+fn sockets_of_the_machine_and_of_neighbours_are_not_there() {
+    run(
+        |config| config.network = Some(NetworkConfig::default()),
+        async |mut instance| {
+            let name = format!("hostile-{}", std::process::id());
+            let _abstract = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+            let loopback = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = loopback.local_addr().unwrap().port();
+            instance.sandbox.create_pod(&PodSpec::new(pod_id("pod"))).await.unwrap();
+            let (said, _) = instance.output(&container("pod", "abstract", &["call-abstract", &name])).await;
+            assert_eq!(said, "call: Connection refused (os error 111)\n");
+            let (_, exit) = instance.output(&container("pod", "tcp", &["get", &format!("127.0.0.1:{port}")])).await;
+            assert_eq!(exit.code, 99);
+            let socket = instance.config.socket_path();
+            let (said, _) = instance.output(&container("pod", "stat", &["stat", socket.to_str().unwrap()])).await;
+            assert!(said.contains("No such file"), "{said}");
+            let (said, _) = instance.output(&container("pod", "unix", &["read", "/proc/net/unix"])).await;
+            assert!(!said.contains(&name) && !said.contains("/run/"), "{said}");
+        },
+    );
+}
+
+#[test]
+fn a_neighbours_address_cannot_be_taken() {
+    run(
+        |config| config.network = Some(NetworkConfig::default()),
+        async |mut instance| {
+            let victim = instance.sandbox.create_pod(&PodSpec::new(pod_id("victim"))).await.unwrap();
+            let ip = victim.state.ip.unwrap().to_string();
+            for name in ["client", "attacker"] {
+                instance.sandbox.create_pod(&PodSpec::new(pod_id(name))).await.unwrap();
+            }
+            instance.start(&container("victim", "server", &["serve", "80"])).await;
+            let attacker = container("attacker", "attacker", &["impersonate", &ip]);
+            instance.start(&attacker).await;
+            eventually("the attack", || instance.said(&attacker).contains("impersonating")).await;
+            for number in 0..20 {
+                let asking = container("client", &format!("c{number}"), &["get", &format!("{ip}:80")]);
+                assert_eq!(instance.output(&asking).await.0, "hello\n");
+            }
+            let said = instance.said(&attacker);
+            assert_eq!(said, "impersonating\n", "it hears nothing that is not for it");
+            // The instance itself is not led astray either.
+            let bridge = instance.sandbox.facts().network.clone().unwrap().bridge_ip;
+            let asking = container("client", "last", &["get", &format!("{bridge}:80")]);
+            let asked = tokio::time::timeout(PATIENCE, instance.output(&asking)).await.unwrap();
+            assert_eq!(asked.1.code, 99, "nobody listens there");
+            instance.sandbox.down(Duration::ZERO).await.unwrap();
+        },
+    );
+}
