@@ -241,6 +241,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_too_much_is_refused_before_it_is_understood() {
+        let nested = |open: &str, close: &str| {
+            format!(r#"{{"x":{}{}}}"#, open.repeat(1_000_000), close.repeat(1_000_000)).into_bytes()
+        };
+        for deep in [nested("[", "]"), nested(r#"{"a":"#, "}")] {
+            let refused = ImageConfig::parse(deep.get(..MAX_CONFIG_BYTES as usize).unwrap_or(&deep));
+            assert!(matches!(refused, Err(ConfigError::Parse(_))), "{refused:?}");
+        }
+        let large = vec![b' '; MAX_CONFIG_BYTES as usize + 1];
+        assert!(matches!(ImageConfig::parse(&large), Err(ConfigError::TooLarge { .. })));
+        let layers = vec![Digest::of(b"a"); MAX_LAYERS + 1];
+        let many = json!({"rootfs": {"type": "layers", "diff_ids": layers}}).to_string();
+        assert!(matches!(ImageConfig::parse(many.as_bytes()), Err(ConfigError::TooManyLayers { .. })));
+        for twice in [r#"{"config":{"User":"1"},"config":{"User":"0"}}"#, r#"{"config":{"User":"1","User":"0"}}"#] {
+            assert!(ImageConfig::parse(twice.as_bytes()).is_err(), "which of the two is meant nobody knows");
+        }
+    }
+
+    #[test]
     fn what_is_missing_is_empty() {
         assert_eq!(parse(&json!({})), ImageConfig::default());
         assert_eq!(parse(&json!({"config": null, "rootfs": null})), ImageConfig::default());

@@ -177,6 +177,40 @@ async fn of_an_index_this_machine_s_manifest_is_pulled() {
 }
 
 #[tokio::test]
+async fn indexes_that_lead_to_indexes_end() {
+    let fixture = fixture();
+    let image = put_there(&fixture);
+    let leading_to = |below: Digest| {
+        let host = Platform::host();
+        let platform = format!(r#"{{"os":"{}","architecture":"{}"}}"#, host.os, host.architecture);
+        let entry = format!(r#"{{"digest":"{below}","size":1,"platform":{platform}}}"#);
+        format!(r#"{{"schemaVersion":2,"manifests":[{entry}]}}"#)
+    };
+    let mut chain = vec![leading_to(image)];
+    for depth in 0..3 {
+        let below = Digest::of(chain[depth].as_bytes());
+        chain.push(leading_to(below));
+    }
+    let (third, fourth) = (Digest::of(chain[2].as_bytes()), Digest::of(chain[3].as_bytes()));
+    let served = fixture.serve_except(move |request| {
+        let wanted = request.uri().path().rsplit('/').next()?.to_owned();
+        let found = chain.iter().find(|text| Digest::of(text.as_bytes()).to_string() == wanted)?;
+        Some(response(200, &[], found))
+    });
+    let server = served.await;
+    assert_eq!(fixture.pull(&server, &format!("hello@{third}")).await.unwrap().digest, image);
+    let error = fixture.pull(&server, &format!("hello@{fourth}")).await.unwrap_err();
+    assert!(matches!(error, FetchError::Load { .. }), "{error:?}");
+    // One that answers every question with an index that asks the next one is found out by the digest.
+    let error = failure(move |request| {
+        let is_manifest = request.uri().path().contains("/manifests/");
+        is_manifest.then(|| response(200, &[], &leading_to(Digest::of(b"another"))))
+    });
+    let error = error.await;
+    assert!(matches!(error, FetchError::WrongContent { .. }), "{error:?}");
+}
+
+#[tokio::test]
 async fn an_image_for_another_machine_is_refused_before_its_layers() {
     let fixture = fixture();
     let other = Platform { os: "plan9".into(), ..Platform::host() };

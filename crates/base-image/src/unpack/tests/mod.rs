@@ -1,5 +1,6 @@
 //! Layers as builders make them and as attackers would. Ownership, whiteouts and marks need root; without it these tests are skipped.
 
+mod bombs;
 mod hostile;
 mod stacking;
 mod verification;
