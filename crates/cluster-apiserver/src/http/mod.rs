@@ -1,6 +1,7 @@
 //! HTTP: from a request to a verb, and from its outcome to an answer.
 
 pub mod body;
+pub(crate) mod fair;
 pub mod limits;
 pub(crate) mod path;
 pub(crate) mod query;

@@ -16,10 +16,11 @@ use futures::FutureExt;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, USER_AGENT};
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::body::{Body, BodyError};
+use super::fair::Taken;
 use super::limits::{MAX_BODY_BYTES, Sort, Ticket};
 use super::path::{RequestPath, ResourcePath};
 use super::query::{FIELD_MANAGER_MAX, Query};
@@ -133,7 +134,7 @@ impl ApiService {
         }
         let _ticket = match caller.is_in_process {
             true => None,
-            false => Some(self.core.limits.enter(Sort::Read, &self.core.metrics)?),
+            false => Some(self.core.limits.enter(&caller.identity, Sort::Read, &self.core.metrics).await?),
         };
         crate::discovery::answer(&self.core, &request, query)
     }
@@ -149,7 +150,7 @@ impl ApiService {
     ) -> Result<Response<Body>> {
         let core = &self.core;
         check_verb(&resource, &path, request.method(), verb)?;
-        let ticket = self.ticket(&caller, verb, &path, &query)?;
+        let ticket = self.ticket(&caller, verb, &path, &query).await?;
         let (parts, body) = request.into_parts();
         let shapes =
             if path.subresource.is_empty() || path.subresource == "status" { Shapes::All } else { Shapes::ObjectOnly };
@@ -205,7 +206,7 @@ impl ApiService {
         })
     }
 
-    fn ticket(&self, caller: &Caller, verb: &str, path: &ResourcePath, query: &Query) -> Result<Option<Ticket>> {
+    async fn ticket(&self, caller: &Caller, verb: &str, path: &ResourcePath, query: &Query) -> Result<Option<Ticket>> {
         if caller.is_in_process {
             return Ok(None);
         }
@@ -216,16 +217,11 @@ impl ApiService {
             "get" | "list" => Sort::Read,
             _ => Sort::Write,
         };
-        self.core.limits.enter(sort, &self.core.metrics).map(Some)
+        self.core.limits.enter(&caller.identity, sort, &self.core.metrics).await.map(Some)
     }
 
     /// The body, and the room that it takes until the request is answered: what is made of it is larger than itself.
-    async fn read(
-        &self,
-        caller: &Caller,
-        headers: &HeaderMap,
-        body: RequestBody,
-    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>)> {
+    async fn read(&self, caller: &Caller, headers: &HeaderMap, body: RequestBody) -> Result<(Bytes, Option<Taken>)> {
         let length = header(headers, CONTENT_LENGTH).and_then(|text| text.parse::<usize>().ok());
         if length.is_some_and(|length| length > MAX_BODY_BYTES) {
             return Err(StatusError::too_large(MAX_BODY_BYTES));
@@ -234,8 +230,8 @@ impl ApiService {
             return Ok((collect(body).await?, None));
         }
         let arriving = async {
-            let room = self.core.limits.body(length.unwrap_or(MAX_BODY_BYTES)).await;
-            Ok((collect(body).await?, room))
+            let room = self.core.limits.body(&caller.identity, length.unwrap_or(MAX_BODY_BYTES)).await?;
+            Ok((collect(body).await?, Some(room)))
         };
         let late = |_| StatusError::new(408, "Timeout", "the body of the request took too long to arrive");
         tokio::time::timeout(BODY_TIMEOUT, arriving).await.map_err(late)?

@@ -14,13 +14,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Response;
 use serde_json::Value;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::core::Core;
 use crate::crd::conversion;
 use crate::facts;
 use crate::fields::{FieldSet, Managed, OneVersion, Ownership, Place, Reach};
 use crate::http::body::Body;
+use crate::http::fair::Taken;
 use crate::http::limits::Ticket;
 use crate::http::query::Query;
 use crate::http::respond;
@@ -51,7 +51,7 @@ pub(crate) struct Ask {
     pub(crate) takes_gzip: bool,
     pub(crate) body: Bytes,
     /// Held until the request is answered.
-    pub(crate) _room: Option<OwnedSemaphorePermit>,
+    pub(crate) _room: Option<Taken>,
     pub(crate) verb: &'static str,
     pub(crate) conversions: Conversions,
 }

@@ -68,7 +68,7 @@ pub(super) fn answer(ask: Ask, ticket: Option<Ticket>) -> Result<Response<Body>>
         marks_initial_end: options.marks_initial_end,
         wants_bookmarks: options.wants_bookmarks,
         ends,
-        _ticket: ticket,
+        ticket,
     };
     Ok(respond::response(200, "application/json", Body::stream(watch.run(initial))))
 }
@@ -85,7 +85,7 @@ struct Watch {
     marks_initial_end: bool,
     wants_bookmarks: bool,
     ends: Instant,
-    _ticket: Option<Ticket>,
+    ticket: Option<Ticket>,
 }
 
 impl Watch {
@@ -97,6 +97,8 @@ impl Watch {
         // Strangers' watches end first, so that their connections can drain; our own controllers need theirs until they have finished.
         let phase = if self.feed.ask.caller.is_in_process { Phase::Stopped } else { Phase::Lame };
         stream! {
+            // It counts as long as the stream lives, which takes of this value only what it names.
+            let _ticket = self.ticket;
             if let Some(Snapshot { objects, revision }) = initial {
                 let objects = match self.feed.shown(objects).await {
                     Ok(objects) => objects,

@@ -146,3 +146,114 @@ async fn an_object_is_no_larger_and_no_deeper_than_can_be_kept() {
     assert_eq!(raw.post(bags, &deep).await.status, 400);
     assert_eq!(raw.delete(&path, &Value::Null).await.status, 200);
 }
+
+/// Sends a body as it is.
+async fn send(harness: &Harness, content_type: &str, body: impl Into<Bytes>) -> crate::support::Answer {
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(CONFIG_MAPS)
+        .header("content-type", content_type)
+        .body(Full::new(body.into()))
+        .expect("request");
+    harness.raw().send(request).await
+}
+
+/// By the real clock: what takes long is no better than what is not refused.
+#[tokio::test]
+async fn bodies_that_grow_or_go_deep_when_they_are_read_are_refused() {
+    let harness = Harness::start().await;
+    let laughs = (1..20).fold("a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol]\n".to_owned(), |text, number| {
+        let aliases = vec![format!("*a{}", number - 1); 8].join(", ");
+        format!("{text}a{number}: &a{number} [{aliases}]\n")
+    });
+    let laughs = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: laughs}}\n{laughs}");
+    let merges = (1..25).fold("x0: &x0 {a: b}\n".to_owned(), |text, number| {
+        format!("{text}x{number}: &x{number} {{<<: [*x{0}, *x{0}], y: *x{0}, z: *x{0}}}\n", number - 1)
+    });
+    let deep = |open: &str, close: &str, depth: usize| format!("{}{}", open.repeat(depth), close.repeat(depth));
+    let attempts = [
+        ("application/yaml", laughs),
+        ("application/yaml", merges),
+        ("application/yaml", "a: &a [*a]".to_owned()),
+        ("application/yaml", deep("[", "]", 100_000)),
+        ("application/yaml", deep("{a: ", "}", 100_000)),
+        ("application/yaml", "- ".repeat(100_000)),
+        ("application/yaml", (0..2_000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect()),
+        ("application/yaml", format!("{}a", "!!map ".repeat(100_000))),
+        ("application/yaml", "? ".repeat(100_000)),
+        ("application/json", deep("[", "]", 1_000_000)),
+        ("application/json", deep("{\"a\":", "}", 400_000)),
+        ("application/json", format!("{{\"metadata\":{{\"name\":\"a\"}},\"data\":{}}}", deep("[", "]", 200_000))),
+        ("application/json", format!("[{}1]", "1,".repeat(1_400_000))),
+    ];
+    for (content_type, body) in attempts {
+        let start: String = body.chars().take(40).collect();
+        let begun = tokio::time::Instant::now();
+        let answer = send(&harness, content_type, body).await;
+        assert!(matches!(answer.status.as_u16(), 400 | 413 | 422), "{start}: {answer:?}");
+        assert!(begun.elapsed() < Duration::from_secs(10), "{start} took {:?}", begun.elapsed());
+        assert!(answer.bytes.len() < 64 << 10, "{start}: the answer is no echo");
+    }
+    assert_eq!(harness.raw().post(CONFIG_MAPS, &config_map("after")).await.status, 201);
+}
+
+#[tokio::test(start_paused = true)]
+async fn malformed_protobuf_is_refused() {
+    let harness = Harness::start().await;
+    const TYPE: &str = "application/vnd.kubernetes.protobuf";
+    // An envelope: {1: {1: "v1", 2: "ConfigMap"}, 2: raw}, with the length that each case claims.
+    let type_meta = [b"\x0a\x0f\x0a\x02v1\x12\x09".as_slice(), b"ConfigMap"].concat();
+    let whole = |raw: &[u8]| {
+        let length = [(raw.len() as u8 & 0x7f) | 0x80, (raw.len() >> 7) as u8];
+        [b"k8s\0", type_meta.as_slice(), b"\x12", &length, raw].concat()
+    };
+    // Groups in groups, and messages in messages, each opened and never closed.
+    let nested = [0x0a, 0x7f].repeat(4_000);
+    let cases: Vec<Vec<u8>> = vec![
+        b"".into(),
+        b"k8s".into(),
+        b"k8s\0".into(),
+        b"json".into(),
+        b"k8s\0\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff".into(),
+        b"k8s\0\x12\xff\xff\xff\xff\x0f".into(),
+        whole(b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\x7f"),
+        whole(b"\x0b\x0b\x0b\x0b"),
+        whole(b"\x00\x00"),
+        whole(b"\x0a\x04\x0a\x02\xff\xfe"),
+        whole(&[0x0b; 8_000]),
+        whole(&nested),
+    ];
+    for body in cases {
+        let answer = send(&harness, TYPE, body.clone()).await;
+        assert!(matches!(answer.status.as_u16(), 400 | 415 | 422), "{body:?}: {answer:?}");
+    }
+    assert_eq!(harness.raw().post(CONFIG_MAPS, &config_map("after")).await.status, 201);
+}
+
+/// By the real clock: what takes long is no better than what is not refused.
+#[tokio::test]
+async fn queries_without_end_are_refused_or_answered() {
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    raw.post(CONFIG_MAPS, &config_map("a")).await;
+    let many = |part: &str| part.repeat(60_000 / part.len());
+    for query in [
+        format!("labelSelector={}", many("a%3Db,")),
+        format!("labelSelector=a+in+({})", many("x,")),
+        format!("labelSelector={}", many("(")),
+        format!("labelSelector={}", many("%21")),
+        format!("fieldSelector={}", many("metadata.name%3Da,")),
+        format!("fieldSelector={}", many("%5C")),
+        format!("continue={}", many("a")),
+        format!("resourceVersion={}", many("9")),
+        format!("limit={}", many("9")),
+        many("%ff%fe&"),
+        many("a=b&"),
+    ] {
+        let begun = tokio::time::Instant::now();
+        let answer = raw.get(&format!("{CONFIG_MAPS}?{query}")).await;
+        let start: String = query.chars().take(30).collect();
+        assert!(matches!(answer.status.as_u16(), 200 | 400 | 410), "{start}: {}", answer.status);
+        assert!(begun.elapsed() < Duration::from_secs(5), "{start}");
+    }
+}

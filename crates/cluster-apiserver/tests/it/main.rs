@@ -15,6 +15,8 @@ mod durable;
 #[cfg(test)]
 mod hook_server;
 #[cfg(test)]
+mod fairness;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod limits;

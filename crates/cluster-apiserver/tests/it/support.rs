@@ -19,6 +19,8 @@ use tower::ServiceExt as _;
 
 /// The token of a user in `system:masters`.
 pub(crate) const ADMIN_TOKEN: &str = "admin-token";
+/// The token of a user who may read and write ConfigMaps where a test's rules say so.
+pub(crate) const CAROL_TOKEN: &str = "carol-token";
 /// The token of a user without rules.
 pub(crate) const BOB_TOKEN: &str = "bob-token";
 
@@ -69,6 +71,7 @@ impl Harness {
             tokens: vec![
                 (ADMIN_TOKEN.to_owned(), Identity::master("admin")),
                 (BOB_TOKEN.to_owned(), Identity::user("bob", [] as [&str; 0])),
+                (CAROL_TOKEN.to_owned(), Identity::user("carol", [] as [&str; 0])),
             ],
             address: format!("{}:6443", Ipv4Addr::LOCALHOST),
             ..ApiServerConfig::new(disk.journal(), clock, tasks.clone(), key)
