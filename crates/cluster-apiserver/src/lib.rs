@@ -24,6 +24,8 @@ mod entropy;
 pub mod facts;
 pub mod field_error;
 mod fields;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod hooks;
 mod housekeeping;
 pub mod http;

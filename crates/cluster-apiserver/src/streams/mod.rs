@@ -19,6 +19,8 @@
 
 mod command;
 mod forward;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod idle;
 mod spdy;
 mod upgrade;
