@@ -21,6 +21,8 @@ pub struct StatusError {
     pub message: String,
     /// What it is about.
     pub details: Option<Box<Details>>,
+    /// What the caller should know besides.
+    pub warnings: Vec<String>,
 }
 
 /// What a [`StatusError`] is about.
@@ -63,7 +65,13 @@ pub type Result<T> = std::result::Result<T, StatusError>;
 impl StatusError {
     /// A refusal without details.
     pub fn new(code: u16, reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self { code, reason: reason.into(), message: message.into(), details: None }
+        Self { code, reason: reason.into(), message: message.into(), details: None, warnings: Vec::new() }
+    }
+
+    /// With warnings before its own.
+    pub(crate) fn with_warnings(mut self, warnings: &[String]) -> Self {
+        self.warnings.splice(0..0, warnings.iter().cloned());
+        self
     }
 
     fn about(mut self, details: Details) -> Self {

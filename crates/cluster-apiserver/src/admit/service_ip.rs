@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::entropy::Entropy;
 use crate::kinds::service::addresses::{Allocator, allocate};
+use crate::kinds::service::drop_internal_policy;
 use crate::status::Result;
 use crate::store::{Revision, Store, TableName};
 use crate::value::{i64_at, list_at, str_at, strings_at};
@@ -137,6 +138,7 @@ impl ServiceIps {
         allocate(service, old, &mut choice)
             .map_err(|errors| context.resource.invalid(str_at(service, &["metadata", "name"]), &errors))?;
         let chosen = choice.chosen;
+        drop_internal_policy(service);
         taken.reserved.addresses.extend(&chosen.addresses);
         taken.reserved.ports.extend(&chosen.ports);
         Ok(Reservation(Some((Arc::clone(&self.taken), chosen))))

@@ -97,7 +97,7 @@ impl CustomVersion {
         let mut errors = Vec::new();
         metadata::validate_object(object, is_namespaced, NameRule::Subdomain, &FieldPath::Root, &mut errors);
         self.check(object, &mut errors);
-        if errors.is_empty() { Ok(self.warnings()) } else { Err(errors) }
+        if errors.is_empty() { Ok(Vec::new()) } else { Err(errors) }
     }
 
     /// Puts back what a write may not touch, counts the generation, then checks.
@@ -123,13 +123,11 @@ impl CustomVersion {
         }
         keep_system_metadata(new, old);
         let mut errors = Vec::new();
+        // As kube-apiserver does, once for every kind and once for custom ones: what is wrong is said twice.
+        metadata::validate_object_update(new, old, is_namespaced, &mut errors);
         metadata::validate_object_update(new, old, is_namespaced, &mut errors);
         self.check(new, &mut errors);
-        if errors.is_empty() { Ok(self.warnings()) } else { Err(errors) }
-    }
-
-    fn warnings(&self) -> Vec<String> {
-        self.deprecation.iter().cloned().collect()
+        if errors.is_empty() { Ok(Vec::new()) } else { Err(errors) }
     }
 
     fn check(&self, object: &Value, errors: &mut Vec<FieldError>) {
@@ -178,10 +176,12 @@ fn with_revision(old: &Value, new: &Value) -> Value {
 /// What a client leaves out stays as it was.
 fn keep_system_metadata(new: &mut Value, old: &Value) {
     let meta = child_mut(new, "metadata");
-    for name in ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
-        copy_field(meta, &old["metadata"], name);
-    }
-    if str_at(meta, &["uid"]).is_empty() {
-        copy_field(meta, &old["metadata"], "uid");
+    let is_ending = crate::value::at(old, &["metadata", "deletionTimestamp"]).is_some();
+    for name in ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "uid"] {
+        if (is_ending && name == "deletionTimestamp")
+            || meta.get(name).is_none_or(|value| value.is_null() || value == "")
+        {
+            copy_field(meta, &old["metadata"], name);
+        }
     }
 }

@@ -61,12 +61,31 @@ impl Definition {
         let names = Names::of(crd);
         let served = list_at(crd, &["spec", "versions"]).iter().filter(|v| bool_at(v, &["served"]) == Some(true));
         let mut versions: Vec<CustomVersion> = served.map(|version| compile_version(&names, version)).collect();
+        recommend(&mut versions, &names);
         versions.sort_by(|a, b| prefer(&a.name, &b.name));
         let is_storage = |version: &&Value| bool_at(version, &["storage"]) == Some(true);
         let storage = list_at(crd, &["spec", "versions"]).iter().find(is_storage);
         let conversion = Conversion::of(crd).zip(storage.map(|version| compile_version(&names, version)));
         Self { names, versions, conversion }
     }
+}
+
+/// The warning of a version that should not be used any more ends with a better one, if there is one and it has no text of its own.
+fn recommend(versions: &mut [CustomVersion], names: &Names) {
+    let sound = versions.iter().filter(|version| version.deprecation.is_none()).map(|version| version.name.clone());
+    let Some(best) = sound.min_by(|a, b| prefer(a, b)) else { return };
+    for version in versions {
+        let is_better = prefer(&best, &version.name) == std::cmp::Ordering::Less;
+        if let Some(text) =
+            version.deprecation.as_mut().filter(|text| is_better && **text == deprecated(names, &version.name))
+        {
+            text.push_str(&format!("; use {}/{best} {}", names.group, names.kind));
+        }
+    }
+}
+
+fn deprecated(names: &Names, version: &str) -> String {
+    format!("{}/{version} {} is deprecated", names.group, names.kind)
 }
 
 /// Whether the CRD's condition `kind` is True.
@@ -103,7 +122,7 @@ fn compile_version(names: &Names, version: &Value) -> CustomVersion {
     let deprecation = (bool_at(version, &["deprecated"]) == Some(true)).then(|| {
         let name = str_at(version, &["name"]);
         let text = at(version, &["deprecationWarning"]).and_then(Value::as_str);
-        text.map_or_else(|| format!("{}/{name} {} is deprecated", names.group, names.kind), str::to_owned)
+        text.map_or_else(|| deprecated(names, name), str::to_owned)
     });
     CustomVersion {
         name: str_at(version, &["name"]).to_owned(),

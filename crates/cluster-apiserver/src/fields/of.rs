@@ -65,7 +65,12 @@ fn check(place: Place<'_>, value: &Value, path: &mut String, errors: &mut Vec<St
         (_, Value::Null) => {}
         (Form::Scalar(scalar), value) => {
             if !fits(scalar, value) {
-                refuse(path, format!("expected {}, got {}", name_of(scalar), go_value(value)));
+                let got = match scalar {
+                    Scalar::Number => go_type(value).to_owned(),
+                    Scalar::Text => go_value(value),
+                    Scalar::Bool | Scalar::Any => go_text(value),
+                };
+                refuse(path, format!("expected {}, got {got}", name_of(scalar)));
             }
         }
         (Form::Map(map), Value::Object(fields)) => {
@@ -76,9 +81,9 @@ fn check(place: Place<'_>, value: &Value, path: &mut String, errors: &mut Vec<St
                 });
             }
         }
-        (Form::Map(_), value) => refuse(path, format!("expected map, got {}", go_value(value))),
+        (Form::Map(_), value) => refuse(path, format!("expected map, got {}", go_text(value))),
         (Form::List(list), Value::Array(items)) => check_items(&list, items, path, errors),
-        (Form::List(_), value) => refuse(path, format!("expected list, got {}", go_value(value))),
+        (Form::List(_), value) => refuse(path, format!("expected list, got {}", go_text(value))),
     }
 }
 
@@ -126,7 +131,24 @@ fn name_of(scalar: Scalar) -> &'static str {
     }
 }
 
-/// A value as Go's texts show one.
+/// The type of a value in Go.
+fn go_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "<nil>",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "float64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    }
+}
+
+/// A value as Go shows one in short.
+fn go_text(value: &Value) -> String {
+    format!("&{{{}}}", crate::value::go_text(value))
+}
+
+/// A value as Go shows one in full.
 fn go_value(value: &Value) -> String {
     format!("&value.valueUnstructured{{Value:{value}}}")
 }

@@ -76,48 +76,57 @@ pub(crate) struct WriteOptions {
 impl WriteOptions {
     /// Reads and checks them; `options` is the kind that texts name, such as `CreateOptions`.
     pub(crate) fn parse(query: &Query, options: &str) -> Result<Self> {
-        check_field_manager(query.text("fieldManager"), options)?;
-        Ok(Self {
-            is_dry_run: dry_run(query.all("dryRun"), options)?,
-            field_validation: field_validation(query, options)?,
-        })
+        Self::parse_with(query, options, Vec::new())
+    }
+
+    /// As [`WriteOptions::parse`], for a verb that has found `errors` of its own.
+    pub(crate) fn parse_with(query: &Query, options: &str, mut errors: Vec<FieldError>) -> Result<Self> {
+        errors.extend(check_field_manager(query.text("fieldManager")));
+        let is_dry_run = dry_run(query.all("dryRun")).unwrap_or_else(|error| {
+            errors.push(error);
+            false
+        });
+        let field_validation = field_validation(query).unwrap_or_else(|error| {
+            errors.push(error);
+            FieldValidation::Warn
+        });
+        if errors.is_empty() {
+            return Ok(Self { is_dry_run, field_validation });
+        }
+        Err(StatusError::invalid("meta.k8s.io", options, "", &errors))
     }
 }
 
 /// Names of managers may have so many bytes.
 pub(crate) const FIELD_MANAGER_MAX: usize = 128;
 
-fn check_field_manager(manager: &str, options: &str) -> Result<()> {
+fn check_field_manager(manager: &str) -> Option<FieldError> {
     let path = top("fieldManager");
     if manager.len() > FIELD_MANAGER_MAX {
-        return Err(StatusError::invalid_option(options, &FieldError::too_long(&path, FIELD_MANAGER_MAX)));
+        return Some(FieldError::too_long(&path, FIELD_MANAGER_MAX));
     }
-    if let Some((place, c)) = manager.char_indices().find(|(_, c)| c.is_control()) {
-        let why = format!("invalid character U+{:04X} (at position {place})", u32::from(c));
-        return Err(StatusError::invalid_option(options, &FieldError::invalid(&path, manager, &why)));
-    }
-    Ok(())
+    let (place, c) = manager.char_indices().find(|(_, c)| c.is_control())?;
+    let why = format!("invalid character U+{:04X} (at position {place})", u32::from(c));
+    Some(FieldError::invalid(&path, manager, &why))
 }
 
 /// Whether nothing is to be stored.
-pub(crate) fn dry_run<'a>(values: impl Iterator<Item = &'a str>, options: &str) -> Result<bool> {
+pub(crate) fn dry_run<'a>(values: impl Iterator<Item = &'a str>) -> std::result::Result<bool, FieldError> {
     let values: Vec<&str> = values.filter(|value| !value.is_empty()).collect();
     if values.iter().any(|value| *value != "All") {
-        let error = FieldError::not_supported(&top("dryRun"), &serde_json::json!(values), &["All"]);
-        return Err(StatusError::invalid_option(options, &error));
+        return Err(FieldError::not_supported(&top("dryRun"), &serde_json::json!(values), &["All"]));
     }
     Ok(!values.is_empty())
 }
 
-fn field_validation(query: &Query, options: &str) -> Result<FieldValidation> {
+fn field_validation(query: &Query) -> std::result::Result<FieldValidation, FieldError> {
     match query.text("fieldValidation") {
         "Ignore" => Ok(FieldValidation::Ignore),
         "" | "Warn" => Ok(FieldValidation::Warn),
         "Strict" => Ok(FieldValidation::Strict),
         other => {
             let supported = ["", "Ignore", "Strict", "Warn"];
-            let error = FieldError::not_supported(&top("fieldValidation"), other, &supported);
-            Err(StatusError::invalid_option(options, &error))
+            Err(FieldError::not_supported(&top("fieldValidation"), other, &supported))
         }
     }
 }

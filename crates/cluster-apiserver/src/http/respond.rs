@@ -58,6 +58,7 @@ pub(crate) fn error(error: &StatusError, syntax: Syntax) -> Response<Body> {
     if error.code == 403 {
         response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
     }
+    warn(&mut response, &error.warnings);
     response
 }
 

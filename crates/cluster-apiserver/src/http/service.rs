@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, USER_AGENT, WARNING};
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use tokio::sync::oneshot;
@@ -106,7 +106,8 @@ impl ApiService {
                         if resource.subresource(&path.subresource).is_some() {
                             labels.subresource.clone_from(&path.subresource);
                         }
-                        self.resource(request, caller, query, path, resource, verb).await
+                        let warning = resource.deprecation().map(str::to_owned);
+                        warned(self.resource(request, caller, query, path, resource, verb).await, warning)
                     }
                     None => Ok(respond::page_not_found()),
                 }
@@ -264,6 +265,20 @@ async fn collect(mut body: RequestBody) -> Result<Bytes> {
     Ok(if rest.is_empty() { first.unwrap_or_default() } else { rest.into() })
 }
 
+/// The answer with a warning before all others, if there is one.
+fn warned(answer: Result<Response<Body>>, warning: Option<String>) -> Result<Response<Body>> {
+    let Some(warning) = warning else { return answer };
+    let warnings = [warning];
+    let mut response = answer.map_err(|refused| refused.with_warnings(&warnings))?;
+    let others: Vec<_> = response.headers().get_all(WARNING).iter().cloned().collect();
+    response.headers_mut().remove(WARNING);
+    respond::warn(&mut response, &warnings);
+    for other in others {
+        response.headers_mut().append(WARNING, other);
+    }
+    Ok(response)
+}
+
 fn header(headers: &HeaderMap, name: http::HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
@@ -324,7 +339,7 @@ fn verb(method: &Method, path: &ResourcePath, query: &Query) -> &'static str {
 fn authorize(core: &Core, caller: &Caller, verb: &str, path: &ResourcePath, query: &Query) -> Result<()> {
     // A list or watch of one name is allowed to whoever may read that name. Other verbs do not go by the selector.
     let selector = match verb {
-        "list" | "watch" if path.name.is_empty() => FieldSelector::parse(query.text("fieldSelector"), |_| true).ok(),
+        "list" | "watch" if path.name.is_empty() => FieldSelector::parse(query.text("fieldSelector"), |_| None).ok(),
         _ => None,
     };
     let name = selector.as_ref().and_then(FieldSelector::name).unwrap_or(&path.name);
@@ -371,7 +386,10 @@ fn check_verb(resource: &Resource, path: &ResourcePath, method: &Method, verb: &
         return Err(StatusError::method_not_allowed());
     }
     if !path.subresource.is_empty() {
-        let Some(sub) = resource.subresource(&path.subresource) else { return Err(StatusError::no_such_resource()) };
+        let Some(sub) = resource.subresource(&path.subresource) else {
+            let is_custom = resource.is_custom();
+            return Err(if is_custom { resource.not_found(&path.name) } else { StatusError::no_such_resource() });
+        };
         return if sub.verbs.contains(&verb) { Ok(()) } else { Err(StatusError::method_not_allowed()) };
     }
     let is_on_collection = matches!(verb, "create" | "list" | "watch" | "deletecollection");

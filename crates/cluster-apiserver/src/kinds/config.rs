@@ -103,6 +103,22 @@ impl Strategy for Secret {
         keep_immutable(new, old, &["data"], errors);
         self.validate_create(new, errors);
     }
+
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        if str_at(new, &["type"]) == "kubernetes.io/tls" {
+            key_pair_warning(new).into_iter().collect()
+        } else {
+            Vec::new()
+        }
+    }
+}
+
+/// What is seen at once of a certificate and key that no server could use.
+fn key_pair_warning(secret: &Value) -> Option<String> {
+    let pem = |key: &str| STANDARD.decode(str_at(secret, &["data", key])).unwrap_or_default();
+    let has_block = |key: &str| String::from_utf8_lossy(&pem(key)).contains("-----BEGIN ");
+    let missing = [("tls.crt", "certificate"), ("tls.key", "key")].into_iter().find(|(key, _)| !has_block(key))?;
+    Some(format!("tls: failed to find any PEM data in {} input", missing.1))
 }
 
 fn merge_string_data(secret: &mut Value) {
@@ -152,9 +168,10 @@ fn validate_json(secret: &Value, key: &str, data: &FieldPath<'_>, errors: &mut E
         return;
     };
     let bytes = STANDARD.decode(text).unwrap_or_default();
-    let wrong = match serde_json::from_slice::<Option<serde_json::Map<String, Value>>>(&bytes) {
-        Ok(_) => return,
-        Err(error) => error.to_string(),
+    let wrong = match serde_json::from_slice::<Value>(&bytes) {
+        Ok(Value::Object(_) | Value::Null) => return,
+        Ok(other) => crate::negotiate::no_map(&other),
+        Err(_) => crate::negotiate::json_syntax_error(&bytes),
     };
     errors.push(FieldError::invalid(&data.key(key), REDACTED, &wrong));
 }

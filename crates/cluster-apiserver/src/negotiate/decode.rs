@@ -1,6 +1,6 @@
 //! Bodies of requests: JSON, YAML or protobuf into an object of a resource, with everything noticed that does not fit.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::go_json;
 use crate::facts::{self, Type};
@@ -52,6 +52,13 @@ pub(crate) fn object(resource: &Resource, content_type: &str, body: &[u8]) -> Re
     }
     let text = Text::of(&target, form, body)?;
     let (api_version, kind) = text.type_meta(&target)?;
+    if target.of.is_none() && kind.is_empty() {
+        let (shown, summary) = (String::from_utf8_lossy(body), summary(body));
+        return Err(StatusError::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): Object 'Kind' is missing in '{shown}' ({summary})",
+            target.kind
+        )));
+    }
     target.check(&api_version, &kind)?;
     let decoded = match (&text, target.of) {
         (Text::Yaml(value), Some(of)) => strict::decode_value(of, value),
@@ -60,8 +67,29 @@ pub(crate) fn object(resource: &Resource, content_type: &str, body: &[u8]) -> Re
         (Text::Json(body), None) => strict::decode_custom_json(body),
     };
     let mut decoded = decoded.map_err(|error| target.unhandled(&error))?;
+    if let (Text::Json(body), Some(_)) = (&text, target.of)
+        && disowns(body)
+    {
+        crate::value::object_at(&mut decoded.value, &["metadata"]).insert("managedFields".to_owned(), json!([{}]));
+    }
     prune(resource, &mut decoded);
     Ok(decoded)
+}
+
+/// Whether a body has managedFields, and no entry in them: this is not leaving them out, which the canonical form does not tell.
+fn disowns(body: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Object {
+        metadata: Option<Metadata>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Metadata {
+        #[serde(rename = "managedFields")]
+        managed_fields: Option<Vec<serde::de::IgnoredAny>>,
+    }
+    let is_named = memchr::memmem::find(body, b"\"managedFields\"").is_some();
+    let object = is_named.then(|| serde_json::from_slice::<Object>(body).ok()).flatten();
+    object.and_then(|object| object.metadata?.managed_fields).is_some_and(|entries| entries.is_empty())
 }
 
 /// Decodes the body of a subresource, such as a `Scale`.
@@ -106,13 +134,15 @@ pub(crate) fn delete_options(content_type: &str, body: &[u8]) -> Result<Option<V
     let text = Text::of(&target, form, body)?;
     let (_, kind) = text.type_meta(&target)?;
     if !kind.is_empty() && kind != "DeleteOptions" {
-        return Err(target.mismatch("v1", &kind));
+        let scheme = "pkg/runtime/scheme.go:111";
+        let message = format!("no kind {} is registered for version \"v1\" in scheme {}", quote(&kind), quote(scheme));
+        return Err(StatusError::bad_request(message));
     }
     let decoded = match text {
         Text::Yaml(value) => strict::decode_value(of, &value),
         Text::Json(body) => strict::decode_json(of, body),
     };
-    decoded.map(|decoded| Some(decoded.value)).map_err(|error| target.unhandled(&error))
+    decoded.map(|decoded| Some(decoded.value)).map_err(|error| StatusError::bad_request(error.to_string()))
 }
 
 /// Brings the result of a patch into the form of the resource.

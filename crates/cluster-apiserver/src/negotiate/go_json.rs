@@ -34,7 +34,8 @@ fn offence(c: u8, context: &str) -> String {
         b'\n' => "'\\n'".to_owned(),
         b'\r' => "'\\r'".to_owned(),
         b'\t' => "'\\t'".to_owned(),
-        0..0x20 | 0x7f..0xa0 => format!("'\\x{c:02x}'"),
+        0..0x20 | 0x7f => format!("'\\x{c:02x}'"),
+        0x80..0xa0 => format!("'\\u{c:04x}'"),
         _ => format!("'{}'", char::from(c)),
     };
     format!("invalid character {shown} {context}")
@@ -183,6 +184,24 @@ impl Scanner<'_> {
         while self.peek().is_some_and(|c| c.is_ascii_digit()) {
             self.at += 1;
         }
+    }
+}
+
+/// What Go says of JSON that should be an object.
+pub(crate) fn no_map(value: &serde_json::Value) -> String {
+    format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", kind(value))
+}
+
+/// What Go's decoder calls a value.
+pub(crate) fn kind(value: &serde_json::Value) -> &'static str {
+    use serde_json::Value;
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
     }
 }
 

@@ -25,6 +25,7 @@ use serde_json::{Map, Value};
 
 use crate::facts::Type;
 use crate::value::as_object;
+use crate::value::go_text;
 use order::{normalize, split};
 use schema::{ListRule, Schema};
 
@@ -328,22 +329,6 @@ fn wrong_type(expected: &str, found: &Value) -> PatchError {
         Value::Object(_) => "map[string]interface {}",
     };
     PatchError::Unfit(format!("expected a {expected}, but received a {found}"))
-}
-
-/// A value as Go prints it with `%v`.
-fn go_text(value: &Value) -> String {
-    match value {
-        Value::Null => "<nil>".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Array(items) => format!("[{}]", items.iter().map(go_text).collect::<Vec<_>>().join(" ")),
-        Value::Object(fields) => {
-            let mut entries: Vec<_> = fields.iter().collect();
-            entries.sort_by_key(|(key, _)| *key);
-            let texts: Vec<String> = entries.iter().map(|(key, value)| format!("{key}:{}", go_text(value))).collect();
-            format!("map[{}]", texts.join(" "))
-        }
-        other => other.to_string(),
-    }
 }
 
 #[cfg(test)]

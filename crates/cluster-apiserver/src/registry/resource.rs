@@ -341,15 +341,30 @@ impl Resource {
         matches!(&self.behaviour, Behaviour::Builtin(kind) if kind.strategy.default_dependents() == Dependents::Orphan)
     }
 
-    /// Whether a field selector may name a field.
-    pub(crate) fn is_selectable(&self, field: &str) -> bool {
+    /// What every request to a version that should not be used any more is told.
+    pub(crate) fn deprecation(&self) -> Option<&str> {
         match &self.behaviour {
-            Behaviour::Builtin(kind) => kind.is_selectable(field),
-            Behaviour::Custom(custom) => {
-                matches!(field, "metadata.name" | "metadata.namespace")
-                    || custom.selectable.iter().any(|f| f.field == field)
-            }
+            Behaviour::Builtin(_) => None,
+            Behaviour::Custom(custom) => custom.deprecation.as_deref(),
         }
+    }
+
+    /// Why a field selector may not name a field; `None` if it may.
+    pub(crate) fn refuse_selected(&self, field: &str) -> Option<String> {
+        let (is_selectable, has_own_fields) = match &self.behaviour {
+            Behaviour::Builtin(kind) => (kind.is_selectable(field), !kind.selectable_fields.is_empty()),
+            Behaviour::Custom(custom) => {
+                let is_of_metadata = matches!(field, "metadata.name" | "metadata.namespace");
+                (is_of_metadata || custom.selectable.iter().any(|f| f.field == field), true)
+            }
+        };
+        (!is_selectable).then(|| match has_own_fields {
+            true => format!("field label not supported: {field}"),
+            false => format!(
+                "{} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
+                crate::field_error::quote(field)
+            ),
+        })
     }
 
     /// The value of a selectable field.

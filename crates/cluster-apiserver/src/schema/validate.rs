@@ -109,30 +109,31 @@ fn in_body(path: &FieldPath<'_>) -> String {
 }
 
 fn check_rules(schema: &Schema, rules: &Rules, value: &Value, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {
-    let mut wrong =
-        |detail: String| errors.push(FieldError::invalid(path, value, &format!("{} {detail}", in_body(path))));
+    let mut wrong_as = |shown: &Value, detail: String| {
+        errors.push(FieldError::invalid(path, shown, &format!("{} {detail}", in_body(path))));
+    };
     match value {
         Value::Number(number) => {
             let number = number.as_f64().unwrap_or_default();
             if let Some(bound) = rules.maximum.as_ref().filter(|bound| exceeds(number, bound)) {
                 let relation = if bound.is_exclusive { "less than" } else { "less than or equal to" };
-                wrong(format!("should be {relation} {}", bound.value));
+                wrong_as(value, format!("should be {relation} {}", bound.value));
             }
             if let Some(bound) = rules.minimum.as_ref().filter(|bound| falls_below(number, bound)) {
                 let relation = if bound.is_exclusive { "greater than" } else { "greater than or equal to" };
-                wrong(format!("should be {relation} {}", bound.value));
+                wrong_as(value, format!("should be {relation} {}", bound.value));
             }
             if let Some(step) = rules.multiple_of.filter(|step| *step != 0.0 && (number / step).fract() != 0.0) {
-                wrong(format!("should be a multiple of {step}"));
+                wrong_as(value, format!("should be a multiple of {step}"));
             }
         }
         Value::String(text) => {
             let length = text.chars().count() as u64;
             if let Some(least) = rules.min_length.filter(|least| length < *least) {
-                wrong(format!("should be at least {least} chars long"));
+                wrong_as(value, format!("should be at least {least} chars long"));
             }
             if let Some(pattern) = rules.pattern.as_ref().filter(|pattern| !pattern.matches(text)) {
-                wrong(format!("should match '{}'", pattern.text));
+                wrong_as(value, format!("should match '{}'", pattern.text));
             }
             if let Some(most) = rules.max_length.filter(|most| length > *most) {
                 errors.push(FieldError::too_long(path, usize::try_from(most).unwrap_or(usize::MAX)));
@@ -145,10 +146,10 @@ fn check_rules(schema: &Schema, rules: &Rules, value: &Value, path: &FieldPath<'
         Value::Array(items) => {
             let length = items.len() as u64;
             if let Some(least) = rules.min_items.filter(|least| length < *least) {
-                wrong(format!("should have at least {least} items"));
+                wrong_as(&Value::from(length), format!("should have at least {least} items"));
             }
             if rules.has_unique_items && has_duplicates(items) {
-                wrong("shouldn't contain duplicates".to_owned());
+                wrong_as(value, "shouldn't contain duplicates".to_owned());
             }
             if let Some(most) = rules.max_items.filter(|most| length > *most) {
                 errors.push(FieldError::too_many(path, items.len(), usize::try_from(most).unwrap_or(usize::MAX)));
@@ -157,7 +158,7 @@ fn check_rules(schema: &Schema, rules: &Rules, value: &Value, path: &FieldPath<'
         Value::Object(fields) => {
             let length = fields.len() as u64;
             if let Some(least) = rules.min_properties.filter(|least| length < *least) {
-                wrong(format!("should have at least {least} properties"));
+                wrong_as(value, format!("should have at least {least} properties"));
             }
             if let Some(most) = rules.max_properties.filter(|most| length > *most) {
                 errors.push(FieldError::too_many(path, fields.len(), usize::try_from(most).unwrap_or(usize::MAX)));

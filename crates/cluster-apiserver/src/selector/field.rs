@@ -1,6 +1,6 @@
 //! Field selectors: `metadata.name=a,status.phase!=Running`. Specified by apimachinery's `fields.ParseSelector`.
 //!
-//! Which fields a selector may name depends on the kind; the text for others is `field label not supported: …`.
+//! Which fields a selector may name depends on the kind, and so does what is said of others.
 
 use super::SelectorError;
 use crate::store::ObjectKey;
@@ -20,14 +20,14 @@ impl FieldSelector {
     /// Parses a `fieldSelector` parameter; an empty one selects everything.
     ///
     /// # Errors
-    /// The text is not a selector, or names a field that `is_selectable` does not know.
-    pub fn parse(text: &str, is_selectable: impl Fn(&str) -> bool) -> Result<Self, SelectorError> {
+    /// The text is not a selector, or names a field that may not be named, of which `refuse` says so.
+    pub fn parse(text: &str, refuse: impl Fn(&str) -> Option<String>) -> Result<Self, SelectorError> {
         let mut terms = Vec::new();
         for part in split(text) {
             let term = parse_term(&part)
                 .ok_or_else(|| SelectorError(format!("invalid selector: '{text}'; can't understand '{part}'")))?;
-            if !is_selectable(&term.field) {
-                return Err(SelectorError(format!("field label not supported: {}", term.field)));
+            if let Some(refused) = refuse(&term.field) {
+                return Err(SelectorError(refused));
             }
             terms.push(term);
         }
@@ -136,7 +136,10 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<FieldSelector, SelectorError> {
-        FieldSelector::parse(text, |field| matches!(field, "metadata.name" | "metadata.namespace" | "status.phase"))
+        FieldSelector::parse(text, |field| {
+            let is_known = matches!(field, "metadata.name" | "metadata.namespace" | "status.phase");
+            (!is_known).then(|| format!("field label not supported: {field}"))
+        })
     }
 
     #[test]

@@ -152,7 +152,7 @@ impl<'a> Parser<'a> {
         }
         let (Token::Identifier, key) = first else { return Err(unexpected(first.1, "identifier")) };
         if let Some(wrong) = names::qualified_name(key).first() {
-            return Err(SelectorError(format!("key: Invalid value: {}: {wrong}", quote(key))));
+            return Err(SelectorError(format!("<nil>: Invalid value: {}: {wrong}", quote(key))));
         }
         let key = key.to_owned();
         let ends = matches!(self.peek(Expect::Values).0, Token::End | Token::Comma);
@@ -325,7 +325,7 @@ mod tests {
         assert_eq!(error("a in (1"), "unable to parse requirement: found '', expected: ',' or ')'");
         assert!(error("a=b c").starts_with("found 'c', expected: ',' or"));
         assert!(error("a=-").starts_with("unable to parse requirement: values[0][a]: Invalid value: \"-\""));
-        assert!(error("-=a").starts_with("unable to parse requirement: key: Invalid value"));
+        assert!(error("-=a").starts_with("unable to parse requirement: <nil>: Invalid value"));
         assert!(LabelSelector::parse(&"a,".repeat(1 << 20)).is_err());
         for odd in ["(((", "=", "!", "a=\u{1f600}", "é", "a in (é)"] {
             assert!(LabelSelector::parse(odd).is_err(), "{odd}");

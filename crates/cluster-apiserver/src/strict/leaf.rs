@@ -95,10 +95,13 @@ fn integer(field: Field, got: &Got<'_>, cursor: &mut Cursor) -> Value {
 
 /// A float as Go writes it: whole numbers without a fraction.
 pub(crate) fn float(number: f64) -> Value {
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    if number.fract() == 0.0 && number.abs() < EXACT {
-        // The number is whole and in range, so the text is that of an integer.
-        return format!("{number:.0}").parse::<i64>().map_or(Value::Null, Value::from);
+    if number.fract() == 0.0 {
+        // As few digits as tell it from others, then zeros; larger ones than this fits have an exponent.
+        let text = number.to_string();
+        let whole = text.parse::<i64>().map(Value::from).or_else(|_| text.parse::<u64>().map(Value::from));
+        if let Ok(whole) = whole {
+            return whole;
+        }
     }
     serde_json::Number::from_f64(number).map_or(Value::Null, Value::Number)
 }

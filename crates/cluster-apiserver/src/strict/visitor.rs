@@ -413,8 +413,9 @@ impl Untyped<'_> {
         match got {
             Got::Bool(value) => Value::Bool(*value),
             Got::Int(number) => Value::from(*number),
-            Got::Unsigned(number) => Value::from(*number),
-            Got::Float(number) => serde_json::Number::from_f64(*number).map_or(Value::Null, Value::Number),
+            // Go has no such integer, and reads a float.
+            Got::Unsigned(number) => leaf::float(*number as f64),
+            Got::Float(number) => leaf::float(*number),
             Got::Str(text) => Value::from(*text),
         }
     }

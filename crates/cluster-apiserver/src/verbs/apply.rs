@@ -4,14 +4,13 @@
 
 use serde_json::Value;
 
-use super::patch::{options, refuse_nameless};
+use super::patch::{is_there, options, refuse_nameless, unstructured_text};
 use super::{Answer, Ask};
 use crate::authz::Attributes;
-use crate::field_error::FieldError;
 use crate::fields::{Conflicts, Place, errors_of};
 use crate::http::query::FieldValidation;
 use crate::negotiate::decode;
-use crate::status::{Cause, Details, Result, StatusError, top};
+use crate::status::{Cause, Details, Result, StatusError};
 use crate::strict::{self, Decoded};
 use crate::value::{at, str_at};
 use crate::writes::{self, Context, Next, Refused, Written};
@@ -33,7 +32,7 @@ impl Config {
     /// Reads the body of an apply, which must be of this kind.
     ///
     /// # Errors
-    /// 422 if nobody owns it, 400 if it is not such an object, 500 for one that is not of its type, as in Kubernetes.
+    /// 400 if it is not such an object, 500 for one that is not of its type, as in Kubernetes.
     pub(crate) fn of(
         ask: &Ask,
         validation: FieldValidation,
@@ -41,17 +40,17 @@ impl Config {
         api_version: &str,
         kind: &str,
     ) -> Result<Self> {
-        if ask.query.text("fieldManager").is_empty() {
-            let error = FieldError::required(&top("fieldManager"), "is required for apply patch");
-            return Err(StatusError::invalid_option("PatchOptions", &error));
+        if !ask.subresource.is_empty() && !is_there(ask) {
+            return Err(ask.resource.not_found(&ask.name));
         }
         // JSON is YAML, and is sent so often that it is tried first.
         let untold = |value| Decoded { value, strict_errors: Vec::new() };
         let decoded = strict::parse_json(&ask.body).or_else(|_| strict::parse_yaml(&ask.body).map(untold));
         let Decoded { value: object, strict_errors } =
             decoded.map_err(|error| StatusError::bad_request(format!("error decoding patch: {error}")))?;
-        if !object.is_object() {
-            let message = "error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}";
+        if !object.is_object() && !object.is_null() {
+            let why = crate::negotiate::no_map(&object);
+            let message = format!("error decoding patch: error unmarshaling JSON: while decoding JSON: {why}");
             return Err(StatusError::bad_request(message));
         }
         let (given_version, given_kind) = (str_at(&object, &["apiVersion"]), str_at(&object, &["kind"]));
@@ -140,9 +139,15 @@ async fn create(ask: &Ask, context: &Context<'_>, config: &Config) -> Result<Wri
 fn lay_over(context: &Context<'_>, old: Option<&Value>, config: &Config) -> Result<Next> {
     let applied = context.apply(old, &config.object, config.is_forced).map_err(refuse)?;
     let decoded = decode::patched(context.resource, &applied).map_err(|error| {
-        let message = format!("failed to convert new object ({}) to proper version: {error}", object_text(&applied));
+        let kind = kind_text(&context.resource.api_version, &context.resource.kind);
+        let why = format!("unable to convert unstructured object to {kind}: {}", unstructured_text(&error));
+        let message =
+            format!("failed to convert new object ({}) to proper version: {why}", object_text(&config.object));
         StatusError::new(500, "", message)
     })?;
+    if old.is_some_and(|_| str_at(&decoded.value, &["metadata", "name"]).is_empty()) {
+        return Err(refuse_nameless(str_at(old.unwrap_or(&Value::Null), &["metadata", "name"])));
+    }
     Ok(Next::Owned(decoded.value))
 }
 
@@ -177,6 +182,10 @@ fn refuse_conflicts(conflicts: &Conflicts) -> StatusError {
 /// A kind as Go's texts have it: `apps/v1, Kind=Deployment`.
 fn kind_text(api_version: &str, kind: &str) -> String {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    if version.contains('/') {
+        // Go does not read it, and shows nothing.
+        return "/, Kind=".to_owned();
+    }
     format!("{group}/{version}, Kind={kind}")
 }
 

@@ -6,8 +6,7 @@ use crate::status::{Result, StatusError};
 use crate::store::ObjectKey;
 
 pub(super) async fn get(ask: &Ask) -> Result<Answer> {
-    let wanted = resource_version(&ask.query)
-        .map_err(|why| StatusError::bad_request(format!("invalid resource version: {why}")))?;
+    let wanted = resource_version(&ask.query).map_err(|why| StatusError::new(500, "", why))?;
     let current = ask.core.store.revision();
     if let Some(wanted) = wanted.filter(|wanted| *wanted > current) {
         return Err(StatusError::too_new(wanted.0, current.0));

@@ -25,8 +25,8 @@ impl Selection {
     pub(super) fn of(ask: &Ask) -> Result<Self> {
         let bad = |error: crate::selector::SelectorError| StatusError::bad_request(error.0);
         let labels = LabelSelector::parse(ask.query.text("labelSelector")).map_err(bad)?;
-        let is_selectable = |field: &str| ask.resource.is_selectable(field);
-        let mut fields = FieldSelector::parse(ask.query.text("fieldSelector"), is_selectable).map_err(bad)?;
+        let refuse = |field: &str| ask.resource.refuse_selected(field);
+        let mut fields = FieldSelector::parse(ask.query.text("fieldSelector"), refuse).map_err(bad)?;
         // An old watch path that names an object: who asks may have been let in for that name alone.
         if !ask.name.is_empty() {
             let why = "fieldSelector metadata.name doesn't match requested name";
@@ -86,30 +86,39 @@ fn invalid(error: FieldError) -> StatusError {
     StatusError::invalid_option("ListOptions", &error)
 }
 
+/// # Errors
+/// 422 for options that do not go together.
+fn check_list(query: &Query, matching: &str) -> Result<()> {
+    let field = top("resourceVersionMatch");
+    let revision = query.text("resourceVersion");
+    let mut errors = Vec::new();
+    if !matching.is_empty() {
+        let mut forbid = |holds: bool, why: &str| {
+            if holds {
+                errors.push(FieldError::forbidden(&field, why));
+            }
+        };
+        forbid(revision.is_empty(), "resourceVersionMatch is forbidden unless resourceVersion is provided");
+        forbid(!query.text("continue").is_empty(), "resourceVersionMatch is forbidden when continue is provided");
+        if !matches!(matching, "Exact" | "NotOlderThan") {
+            errors.push(FieldError::not_supported(&field, matching, &["Exact", "NotOlderThan", ""]));
+        } else if matching == "Exact" && revision == "0" {
+            let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+            errors.push(FieldError::forbidden(&field, why));
+        }
+    }
+    if query.optional_flag("sendInitialEvents").is_some() {
+        errors.push(FieldError::forbidden(&top("sendInitialEvents"), "sendInitialEvents is forbidden for list"));
+    }
+    if errors.is_empty() { Ok(()) } else { Err(StatusError::invalid("meta.k8s.io", "ListOptions", "", &errors)) }
+}
+
 /// Reads and checks what a list wants.
 pub(super) fn list_when(query: &Query) -> Result<When> {
-    if query.optional_flag("sendInitialEvents").is_some() {
-        return Err(invalid(FieldError::forbidden(
-            &top("sendInitialEvents"),
-            "sendInitialEvents is forbidden for list",
-        )));
-    }
+    query.number("timeoutSeconds")?;
     let continued = query.text("continue");
     let matching = query.text("resourceVersionMatch");
-    let field = top("resourceVersionMatch");
-    if !matching.is_empty() {
-        if !continued.is_empty() {
-            let why = "resourceVersionMatch is forbidden when continue is provided";
-            return Err(invalid(FieldError::forbidden(&field, why)));
-        }
-        if query.text("resourceVersion").is_empty() {
-            let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
-            return Err(invalid(FieldError::forbidden(&field, why)));
-        }
-        if !matches!(matching, "Exact" | "NotOlderThan") {
-            return Err(invalid(FieldError::not_supported(&field, matching, &["Exact", "NotOlderThan", ""])));
-        }
-    }
+    check_list(query, matching)?;
     let revision =
         resource_version(query).map_err(|why| StatusError::bad_request(format!("invalid resource version: {why}")))?;
     if !continued.is_empty() {
@@ -120,10 +129,6 @@ pub(super) fn list_when(query: &Query) -> Result<When> {
     }
     match (revision, matching) {
         (None, _) => Ok(When::Latest),
-        (Some(Revision(0)), "Exact") => {
-            let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
-            Err(invalid(FieldError::forbidden(&field, why)))
-        }
         (Some(Revision(0)), _) => Ok(When::Any),
         (Some(revision), "Exact") => Ok(When::Exactly(revision)),
         (Some(revision), _) => Ok(When::NotOlderThan(revision)),

@@ -4,17 +4,19 @@
 
 use serde_json::{Value, json};
 
+use super::write::check_kind;
 use super::{Answer, Ask, apply};
 use crate::facts;
 use crate::field_error::{FieldError, quote};
 use crate::http::query::{FieldValidation, WriteOptions};
-use crate::negotiate::decode;
+use crate::negotiate::{decode, json_kind};
 use crate::patch::json;
 use crate::patch::strategic::{self, PatchError};
 use crate::registry::Resource;
 use crate::status::{Result, StatusError, top};
-use crate::strict::{self, DecodeError};
-use crate::value::{at, object_at, str_at};
+use crate::store::ObjectKey;
+use crate::strict::{self, DecodeError, Decoded};
+use crate::value::{at, go_text, list_at_mut, object_at, str_at};
 use crate::writes::{self, Next};
 
 /// A JSON patch may have so many operations, as in Kubernetes.
@@ -33,11 +35,16 @@ impl Patch {
     /// # Errors
     /// 415 for a kind of patch that the resource does not take, 400 for one that cannot be read.
     pub(crate) fn of(ask: &Ask) -> Result<Self> {
+        Self::read(ask).map(|(patch, _)| patch)
+    }
+
+    /// The patch, and which of its fields stand twice in it.
+    fn read(ask: &Ask) -> Result<(Self, Vec<String>)> {
         let is_custom = ask.resource.is_custom() && ask.subresource != "scale";
         let bad = |error: &dyn std::fmt::Display| StatusError::bad_request(format!("error decoding patch: {error}"));
         let value = || {
             let parsed = strict::parse_json(&ask.body);
-            parsed.map(|decoded| decoded.value).map_err(|_| {
+            parsed.map_err(|_| {
                 StatusError::bad_request(format!(
                     "error decoding patch: {}",
                     crate::negotiate::json_syntax_error(&ask.body)
@@ -46,9 +53,18 @@ impl Patch {
         };
         match decode::media_type(&ask.content_type) {
             "application/json-patch+json" => {
-                let operations = value()?;
+                let operations = value()?.value;
+                // As in Go, nothing is a list without entries.
+                let mut operations = if operations.is_null() { json!([]) } else { operations };
+                for operation in list_at_mut(&mut operations, &[]) {
+                    root_paths(operation);
+                    let adds = matches!(str_at(operation, &["op"]), "add" | "replace" | "test");
+                    if let Some(fields) = operation.as_object_mut().filter(|_| adds) {
+                        fields.entry("value").or_insert(Value::Null);
+                    }
+                }
                 let Some(list) = operations.as_array() else {
-                    let of = if operations.is_object() { "object" } else { "value" };
+                    let of = json_kind(&operations);
                     return Err(bad(&format!(
                         "json: cannot unmarshal {of} into Go value of type []handlers.jsonPatchOp"
                     )));
@@ -59,15 +75,18 @@ impl Patch {
                         format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {found}");
                     return Err(StatusError::new(413, "RequestEntityTooLarge", message));
                 }
-                serde_json::from_value(operations).map(Self::Json).map_err(|_| StatusError::unprocessable())
+                let patch = serde_json::from_value(operations).map_err(|_| StatusError::unprocessable())?;
+                Ok((Self::Json(patch), Vec::new()))
             }
-            "application/merge-patch+json" => object_only(value()?).map(Self::Merge),
-            "application/strategic-merge-patch+json" if !is_custom => object_only(value()?).map(Self::Strategic),
-            "application/strategic-merge-patch+json" => {
-                let accepted =
-                    "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
-                Err(StatusError::unsupported_media_type(accepted))
+            "application/merge-patch+json" => {
+                let Decoded { value, strict_errors } = value()?;
+                Ok((Self::Merge(object_only(value)?), strict_errors))
             }
+            "application/strategic-merge-patch+json" if !is_custom => {
+                let Decoded { value, strict_errors } = value()?;
+                Ok((Self::Strategic(object_only(value)?), strict_errors))
+            }
+            _ if is_custom => Err(unsupported_custom()),
             _ => Err(StatusError::unsupported_patch()),
         }
     }
@@ -92,11 +111,29 @@ impl Patch {
     }
 }
 
+/// A path that does not begin at the root loses its first piece, as in kube-apiserver.
+fn root_paths(operation: &mut Value) {
+    for field in ["path", "from"] {
+        if let Some(Value::String(path)) = operation.get_mut(field)
+            && let Some(slash) = path.find('/').filter(|slash| *slash > 0)
+        {
+            path.drain(..slash);
+        }
+    }
+}
+
+/// 415 for a patch that custom resources do not take.
+fn unsupported_custom() -> StatusError {
+    StatusError::unsupported_media_type(
+        "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
+    )
+}
+
 fn refuse_strategic(error: &PatchError) -> StatusError {
     match error {
         PatchError::Malformed(_) => StatusError::bad_request(error.to_string()),
         PatchError::ListOfLists => StatusError::unprocessable(),
-        PatchError::Unfit(text) => StatusError::internal(text),
+        PatchError::Unfit(text) => StatusError::new(500, "", text.as_str()),
     }
 }
 
@@ -104,19 +141,19 @@ fn object_only(patch: Value) -> Result<Value> {
     if patch.is_object() {
         return Ok(patch);
     }
-    Err(StatusError::bad_request(
-        "error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}",
-    ))
+    Err(StatusError::bad_request(format!("error decoding patch: {}", crate::negotiate::no_map(&patch))))
 }
 
 /// Checks the options of a patch.
 pub(crate) fn options(ask: &Ask) -> Result<WriteOptions> {
-    let options = WriteOptions::parse(&ask.query, "PatchOptions")?;
-    if !is_apply(ask) && ask.query.get("force").is_some() {
-        let error = FieldError::forbidden(&top("force"), "may not be specified for non-apply patch");
-        return Err(StatusError::invalid_option("PatchOptions", &error));
+    let mut errors = Vec::new();
+    if is_apply(ask) && ask.query.text("fieldManager").is_empty() {
+        errors.push(FieldError::required(&top("fieldManager"), "is required for apply patch"));
     }
-    Ok(options)
+    if !is_apply(ask) && ask.query.get("force").is_some() {
+        errors.push(FieldError::forbidden(&top("force"), "may not be specified for non-apply patch"));
+    }
+    WriteOptions::parse_with(&ask.query, "PatchOptions", errors)
 }
 
 /// Whether a PATCH is an apply.
@@ -128,9 +165,22 @@ pub(crate) async fn patch(ask: &Ask) -> Result<Answer> {
     if is_apply(ask) {
         return apply::apply(ask).await;
     }
-    let options = options(ask)?;
-    let patch = Patch::of(ask)?;
     let resource = &ask.resource;
+    let media_type = decode::media_type(&ask.content_type);
+    match media_type {
+        "application/json-patch+json" | "application/merge-patch+json" => {}
+        _ if resource.is_custom() => return Err(unsupported_custom()),
+        "application/strategic-merge-patch+json" => {}
+        _ => return Err(StatusError::unsupported_patch()),
+    }
+    let options = options(ask)?;
+    let (patch, repeated) = match Patch::read(ask) {
+        // Nobody reads a patch for nothing.
+        Err(refused) if refused.code != 415 && !is_there(ask) => {
+            return Err(resource.not_found(&ask.name).with_warnings(&refused.warnings));
+        }
+        read => read?,
+    };
     let of = type_of(resource);
     let mut warnings = Vec::new();
     let written = writes::update(&ask.context(options.is_dry_run), &ask.name, &mut |old| {
@@ -141,14 +191,23 @@ pub(crate) async fn patch(ask: &Ask) -> Result<Answer> {
         {
             object_at(&mut new, &["metadata"]).insert("managedFields".to_owned(), json!([{}]));
         }
-        check_type(resource, &new)?;
-        let decoded = decode::patched(resource, &new).map_err(|error| refuse_result(resource, &new, &error))?;
+        if !matches!(patch, Patch::Strategic(_)) {
+            check_type(resource, &new)?;
+        }
+        let decoded = decode::patched(resource, &new).map_err(|error| match &patch {
+            Patch::Strategic(patch) => refuse_shown(&go_text(patch), &unstructured_text(&error)),
+            Patch::Json(_) | Patch::Merge(_) => refuse_unfit(&new, &error),
+        })?;
         warnings.clear();
-        if !decoded.strict_errors.is_empty() {
+        let strict_errors: Vec<String> = repeated.iter().chain(&decoded.strict_errors).cloned().collect();
+        if !strict_errors.is_empty() {
             match options.field_validation {
                 FieldValidation::Ignore => {}
-                FieldValidation::Warn => warnings.clone_from(&decoded.strict_errors),
-                FieldValidation::Strict => return Err(refuse_fields(&new, &decoded.strict_errors)),
+                FieldValidation::Warn => warnings = strict_errors,
+                FieldValidation::Strict => {
+                    let shown = if let Patch::Strategic(patch) = &patch { go_text(patch) } else { new.to_string() };
+                    return Err(refuse_shown(&shown, &strict::strict_error_text(&strict_errors)));
+                }
             }
         }
         if str_at(&decoded.value, &["metadata", "name"]).is_empty() {
@@ -168,6 +227,10 @@ pub(super) fn refuse_nameless(name: &str) -> StatusError {
     ))
 }
 
+pub(super) fn is_there(ask: &Ask) -> bool {
+    ask.core.store.get(&ask.resource.table, &ObjectKey::new(&ask.namespace, &ask.name)).is_some()
+}
+
 pub(crate) fn type_of(resource: &Resource) -> Option<facts::Type> {
     if resource.is_custom() { None } else { facts::type_of_kind(&resource.group, &resource.version, &resource.kind) }
 }
@@ -175,33 +238,69 @@ pub(crate) fn type_of(resource: &Resource) -> Option<facts::Type> {
 /// # Errors
 /// 400 if the patch made it something else.
 fn check_type(resource: &Resource, new: &Value) -> Result<()> {
+    for field in ["apiVersion", "kind"] {
+        if let Some(value) = new.get(field).filter(|value| !value.is_string() && !value.is_null()) {
+            let kind = json_kind(value);
+            let why = format!("json: cannot unmarshal {kind} into Go struct field .{field} of type string");
+            return Err(refuse_shown(&new.to_string(), &format!("couldn't get version/kind; json parse error: {why}")));
+        }
+    }
     let (api_version, kind) = (str_at(new, &["apiVersion"]), str_at(new, &["kind"]));
+    // What it does not say it is by its place.
+    let is_said = |text: &str| resource.is_custom() || !text.is_empty();
+    let api_version = if is_said(api_version) { api_version } else { &resource.api_version };
+    let kind = if is_said(kind) { kind } else { &resource.kind };
     if api_version == resource.api_version && kind == resource.kind {
         return Ok(());
     }
-    Err(StatusError::bad_request(format!(
-        "the patched object is {kind} in version {api_version}, which cannot be handled as {} in version {}",
-        resource.kind, resource.api_version
-    )))
-}
-
-fn refuse_result(resource: &Resource, new: &Value, error: &DecodeError) -> StatusError {
     if resource.is_custom() {
-        return StatusError::bad_request(error.to_string());
+        if api_version == resource.api_version && !kind.is_empty() {
+            return check_kind(resource, new);
+        }
+        return Err(StatusError::bad_request(format!(
+            "the patched object is {kind} in version {api_version}, which cannot be handled as {} in version {}",
+            resource.kind, resource.api_version
+        )));
     }
-    refuse_unfit(new, error)
+    let (kind, version, scheme) = (quote(kind), quote(api_version), quote("pkg/runtime/scheme.go:111"));
+    let why = format!("no kind {kind} is registered for version {version} in scheme {scheme}");
+    Err(refuse_shown(&new.to_string(), &why))
 }
 
 /// The refusal for a patch whose result is not of its type.
 pub(crate) fn refuse_unfit(new: &Value, error: &DecodeError) -> StatusError {
-    refuse_patch(format!("Invalid value: {}: {error}", quote(&new.to_string())))
+    refuse_shown(&new.to_string(), &error.to_string())
 }
 
-fn refuse_fields(new: &Value, errors: &[String]) -> StatusError {
-    refuse_patch(format!("Invalid value: {}: {}", quote(&new.to_string()), strict::strict_error_text(errors)))
-}
-
-fn refuse_patch(message: String) -> StatusError {
+fn refuse_shown(shown: &str, why: &str) -> StatusError {
+    let message = format!("Invalid value: {}: {why}", quote(shown));
     let error = FieldError { reason: crate::field_error::FieldReason::Invalid, field: "patch".to_owned(), message };
     StatusError::invalid("", "", "", &[error])
+}
+
+/// What Go says where it converts a value that is no JSON any more.
+pub(super) fn unstructured_text(error: &DecodeError) -> String {
+    let text = error.to_string();
+    if text.starts_with("illegal base64 data") {
+        return format!("error decoding from json: {text}");
+    }
+    let found = text.strip_prefix("json: cannot unmarshal ").and_then(|rest| {
+        let (found, rest) = rest.split_once(" into Go struct field ")?;
+        Some((found.to_owned(), rest.rsplit_once(" of type ")?.1.to_owned()))
+    });
+    let Some((found, wanted)) = found else { return text };
+    let found = match found.strip_prefix("number ") {
+        Some(number) if number.contains('.') => "float64",
+        Some(_) => "int64",
+        None if found == "number" => "int64",
+        None => &found,
+    };
+    match wanted.as_str() {
+        // Of a text, Go says what it wanted.
+        "string" => "unrecognized type: string".to_owned(),
+        _ if wanted.starts_with("[]") => format!("cannot restore slice from {found}"),
+        _ if wanted.starts_with("map[") => format!("cannot restore map from {found}"),
+        _ if wanted.contains('.') => format!("cannot restore struct from: {found}"),
+        _ => format!("cannot convert {found} to {wanted}"),
+    }
 }

@@ -23,7 +23,7 @@ pub(super) fn plain_json(resource: &Resource, content: &Content) -> Result<Vec<u
         Content::List(list) => {
             out.reserve(list.objects.iter().map(|object| object.body.len() + 64).sum::<usize>() + 256);
             let mut head = json!({
-                "kind": resource.list_kind, "apiVersion": resource.api_version, "metadata": list_meta(list),
+                "kind": resource.list_kind, "apiVersion": resource.api_version, "metadata": object_list_meta(resource, list),
             })
             .to_string();
             head.pop();
@@ -41,6 +41,15 @@ pub(super) fn plain_json(resource: &Resource, content: &Content) -> Result<Vec<u
     }
     out.push(b'\n');
     Ok(out)
+}
+
+/// The metadata of a list of objects; custom kinds' say that nothing follows, as in Kubernetes.
+fn object_list_meta(resource: &Resource, list: &List) -> Value {
+    let mut meta = list_meta(list);
+    if resource.is_custom() && list.next.is_none() {
+        meta["continue"] = json!("");
+    }
+    meta
 }
 
 fn list_meta(list: &List) -> Value {
@@ -63,7 +72,14 @@ pub(super) fn value(ask: &Ask, content: &Content) -> Result<Value> {
         Content::Object(value) => (vec![value.clone()], None),
         Content::List(list) => {
             let objects: Result<Vec<Value>> = list.objects.iter().map(|stored| resource.load(stored)).collect();
-            (objects?, Some(list_meta(list)))
+            (
+                objects?,
+                Some(if ask.accepted.shape == Shape::Object {
+                    object_list_meta(resource, list)
+                } else {
+                    list_meta(list)
+                }),
+            )
         }
     };
     Ok(match (ask.accepted.shape, meta) {

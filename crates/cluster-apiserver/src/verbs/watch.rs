@@ -292,7 +292,7 @@ impl Feed {
     /// Tells the client how far it has seen everything.
     fn bookmark(&mut self, revision: Revision, is_initial_end: bool) {
         let resource = &self.ask.resource;
-        let mut object = json!({"kind": resource.kind, "apiVersion": resource.api_version});
+        let mut object = resource.empty();
         let metadata = object_at(&mut object, &["metadata"]);
         metadata.insert("resourceVersion".to_owned(), revision.to_string().into());
         if is_initial_end {

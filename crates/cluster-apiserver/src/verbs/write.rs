@@ -1,8 +1,9 @@
 //! Create, update, delete: bodies in, the one way to the store, the outcome back.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::list::select;
+use super::patch::refuse_nameless;
 use super::{Answer, Ask, Content};
 use crate::authz::Attributes;
 use crate::field_error::FieldError;
@@ -28,7 +29,8 @@ const RETURN_DELETED: [&str; 7] = [
 pub(super) async fn create(ask: &Ask) -> Result<Answer> {
     let options = WriteOptions::parse(&ask.query, "CreateOptions")?;
     let (object, mut warnings) = body(ask, options)?;
-    let written = writes::create(&ask.context(options.is_dry_run), Next::Changed(object)).await?;
+    let written = writes::create(&ask.context(options.is_dry_run), Next::Changed(object)).await;
+    let written = written.map_err(|refused| refused.with_warnings(&warnings))?;
     warnings.extend(written.warnings.iter().cloned());
     Ok(Answer { warnings, ..Answer::from(written) })
 }
@@ -36,16 +38,19 @@ pub(super) async fn create(ask: &Ask) -> Result<Answer> {
 pub(super) async fn update(ask: &Ask) -> Result<Answer> {
     let options = WriteOptions::parse(&ask.query, "UpdateOptions")?;
     let (object, mut warnings) = body(ask, options)?;
+    check_names(ask, &object).map_err(|refused| refused.with_warnings(&warnings))?;
     let context = ask.context(options.is_dry_run);
     let given_uid = str_at(&object, &["metadata", "uid"]);
     let mut replace = |old: &Value| {
         check_uid(&ask.resource, old, given_uid)?;
+        check_kind(&ask.resource, &object)?;
         Ok(Next::Changed(object.clone()))
     };
     let written = match writes::update(&context, &ask.name, &mut replace).await {
-        Err(error) if error.code == 404 && may_create(ask) => create_at(ask, &context, object).await?,
-        written => written?,
+        Err(error) if error.code == 404 && may_create(ask) => create_at(ask, &context, object).await,
+        written => written,
     };
+    let written = written.map_err(|refused| refused.with_warnings(&warnings))?;
     warnings.extend(written.warnings.iter().cloned());
     Ok(Answer { warnings, ..Answer::from(written) })
 }
@@ -67,17 +72,11 @@ async fn create_at(ask: &Ask, context: &Context<'_>, mut object: Value) -> Resul
         ..Attributes::default()
     };
     ask.core.rbac.authorize(&ask.caller.identity, &wanted)?;
-    if !str_at(&object, &["metadata", "resourceVersion"]).is_empty()
-        || !str_at(&object, &["metadata", "uid"]).is_empty()
-    {
-        return Err(resource.not_found(name));
-    }
-    let given = decode::name_of(&object);
-    if !given.is_empty() && given != name {
-        let message = format!("the name of the object ({given}) does not match the name on the URL ({name})");
-        return Err(StatusError::bad_request(message));
-    }
-    crate::value::object_at(&mut object, &["metadata"]).insert("name".to_owned(), name.into());
+    let nothing = json!({"metadata": {"name": name, "namespace": namespace}});
+    check_uid(resource, &nothing, str_at(&object, &["metadata", "uid"]))?;
+    let metadata = crate::value::object_at(&mut object, &["metadata"]);
+    metadata.insert("name".to_owned(), name.into());
+    metadata.remove("resourceVersion");
     writes::create(context, Next::Changed(object)).await
 }
 
@@ -90,13 +89,58 @@ fn check_uid(resource: &Resource, old: &Value, given: &str) -> Result<()> {
         return Ok(());
     }
     let place = if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") };
-    let group = if resource.group.is_empty() { String::new() } else { format!("{}/", resource.group) };
+    let table = etcd_prefix(resource);
     let why = format!(
-        "StorageError: invalid object, Code: 4, Key: /registry/{group}{}/{place}, ResourceVersion: 0, AdditionalErrorMsg: \
-         Precondition failed: UID in precondition: {given}, UID in object meta: {uid}",
-        resource.plural
+        "StorageError: invalid object, Code: 4, Key: /registry/{table}/{place}, ResourceVersion: 0, AdditionalErrorMsg: \
+         Precondition failed: UID in precondition: {given}, UID in object meta: {uid}"
     );
     Err(StatusError::conflict(&resource.group, &resource.plural, name, &why))
+}
+
+/// Where kube-apiserver keeps a resource in etcd, which its texts tell.
+fn etcd_prefix(resource: &Resource) -> String {
+    let plural = resource.plural.as_str();
+    match (resource.group.as_str(), plural) {
+        (group, _) if resource.is_custom() => format!("{group}/{plural}"),
+        (group @ "apiextensions.k8s.io", _) => format!("{group}/{plural}"),
+        ("", "services") => "services/specs".to_owned(),
+        ("", "endpoints") => "services/endpoints".to_owned(),
+        ("", "nodes") => "minions".to_owned(),
+        ("", "replicationcontrollers") => "controllers".to_owned(),
+        ("networking.k8s.io", "ingresses") => "ingress".to_owned(),
+        _ => plural.to_owned(),
+    }
+}
+
+/// # Errors
+/// 400 if the body is for another object than the path, or for none.
+fn check_names(ask: &Ask, object: &Value) -> Result<()> {
+    let namespace = str_at(object, &["metadata", "namespace"]);
+    if ask.resource.is_namespaced && !namespace.is_empty() && namespace != ask.namespace {
+        let message = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(StatusError::bad_request(message));
+    }
+    match decode::name_of(object) {
+        "" => Err(refuse_nameless(&ask.name)),
+        given if given != ask.name => {
+            let name = &ask.name;
+            let message = format!("the name of the object ({given}) does not match the name on the URL ({name})");
+            Err(StatusError::bad_request(message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// # Errors
+/// 422 for a custom object that says that it is of another kind.
+pub(super) fn check_kind(resource: &Resource, object: &Value) -> Result<()> {
+    let given = str_at(object, &["kind"]);
+    if !resource.is_custom() || given.is_empty() || given == resource.kind {
+        return Ok(());
+    }
+    let why = format!("must be {}", resource.kind);
+    let error = FieldError::invalid(&top("kind"), given, &why);
+    Err(StatusError::invalid(&resource.group, given, str_at(object, &["metadata", "name"]), &[error]))
 }
 
 fn body(ask: &Ask, options: WriteOptions) -> Result<(Value, Vec<String>)> {
@@ -151,8 +195,9 @@ pub(super) async fn delete_collection(ask: &Ask) -> Result<Answer> {
 fn delete_options(ask: &Ask) -> Result<(DeleteOptions, bool)> {
     let body = decode::delete_options(&ask.content_type, &ask.body)?;
     let query = &ask.query;
-    let is_dry_run = dry_run(query.all("dryRun"), "DeleteOptions")?;
+    let refuse = |error: FieldError| StatusError::invalid_option("DeleteOptions", &error);
     let Some(body) = body else {
+        let is_dry_run = dry_run(query.all("dryRun")).map_err(refuse)?;
         let text = |name: &str| query.get(name).filter(|text| !text.is_empty()).map(str::to_owned);
         let options = DeleteOptions {
             grace_period_s: query.number("gracePeriodSeconds")?,
@@ -172,8 +217,8 @@ fn delete_options(ask: &Ask) -> Result<(DeleteOptions, bool)> {
         uid: text("uid"),
         resource_version: text("resourceVersion"),
     };
-    let in_body = dry_run(strings_at(&body, &["dryRun"]).into_iter(), "DeleteOptions")?;
-    Ok((options, is_dry_run || in_body))
+    // As in Kubernetes, the query says nothing where there is a body.
+    Ok((options, dry_run(strings_at(&body, &["dryRun"]).into_iter()).map_err(refuse)?))
 }
 
 fn propagation(policy: &str, orphan_dependents: Option<bool>) -> Result<Option<Propagation>> {

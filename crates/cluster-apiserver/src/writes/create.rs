@@ -8,8 +8,8 @@ use super::{Context, MAX_OBJECT_BYTES, Outcome, Written, drop_self_link, match_n
 use crate::admit::namespace;
 use crate::authz::escalation;
 use crate::status::{Result, StatusError};
-use crate::store::{CommitError, Expected, Write};
-use crate::value::{as_object, child_mut, str_at};
+use crate::store::{CommitError, Expected, Stored, Write};
+use crate::value::{as_object, at, child_mut, str_at};
 
 /// How often a name is generated anew when it is taken.
 const GENERATE_ATTEMPTS: usize = 8;
@@ -28,6 +28,7 @@ pub(crate) async fn create(context: &Context<'_>, next: Next) -> Result<Written>
     match_namespace(resource, context.namespace, &mut object)?;
     resource.set_type(&mut object);
     drop_self_link(&mut object);
+    drop_deletion(&mut object);
     namespace::check_create(&core.store, resource, context.namespace, str_at(&object, &["metadata", "name"]))?;
     resource.default(&mut object);
     let fields = if is_owned { given } else { context.fields_of_new(&object, given.as_ref()) };
@@ -35,32 +36,58 @@ pub(crate) async fn create(context: &Context<'_>, next: Next) -> Result<Written>
     let mut warnings = Vec::new();
     let mut object = context.mutate(object, change, &mut warnings).await?;
     match_namespace(resource, context.namespace, &mut object)?;
-    let has_revision = !str_at(&object, &["metadata", "resourceVersion"]).is_empty();
+    let has_revision = str_at(&object, &["metadata", "resourceVersion"]).parse::<u64>().is_ok_and(|at| at > 0);
     let is_generated = fill_metadata(context, &mut object);
     let _addresses = core.service_ips.allocate(context, &mut object, None)?;
     warnings.extend(resource.before_create(&mut object)?);
     escalation::check(&core.rbac, &context.caller.identity, resource, &object, None)?;
     context.check_depth(&object)?;
     context.validate(&object, change, &mut warnings).await?;
-    if has_revision {
+    // An apply to nothing may name any.
+    if has_revision && !is_owned {
         return Err(StatusError::new(500, "", "resourceVersion should not be set on objects to be created"));
     }
     put_fields(&mut object, fields);
     let outcome = if context.is_dry_run {
-        Outcome::Loose(try_create(context, object)?)
+        try_create(context, object).map(Outcome::Loose)
     } else {
-        store(context, object, is_generated, is_owned).await?
+        store(context, object, is_generated, is_owned).await
     };
-    Ok(Written { outcome, warnings, is_created: true })
+    match outcome {
+        Ok(outcome) => Ok(Written { outcome, warnings, is_created: true }),
+        Err(refused) => Err(refused.with_warnings(&warnings)),
+    }
+}
+
+/// What is made is not being deleted, whatever it says.
+fn drop_deletion(object: &mut Value) {
+    let metadata = as_object(child_mut(object, "metadata"));
+    for name in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
+        metadata.remove(name);
+    }
+}
+
+/// The refusal for a name that is taken; it may soon be free. `has_base`: whether a name could have been generated.
+fn taken(context: &Context<'_>, name: &str, has_base: bool, existing: Option<&Stored>) -> StatusError {
+    let mut refused = context.refusal(name, &CommitError::Exists);
+    if has_base {
+        refused.message.push_str(", the server was not able to generate a unique name for the object");
+        if let Some(details) = &mut refused.details {
+            details.retry_after_seconds = Some(1);
+        }
+    }
+    let existing = existing.and_then(|stored| context.resource.load(stored).ok());
+    if existing.is_some_and(|object| at(&object, &["metadata", "deletionTimestamp"]).is_some()) {
+        refused.message.insert_str(0, "object is being deleted: ");
+    }
+    refused
 }
 
 /// Sets what the server sets; answers whether the name was generated.
 fn fill_metadata(context: &Context<'_>, object: &mut Value) -> bool {
     let core = context.core;
     let metadata = as_object(child_mut(object, "metadata"));
-    for name in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds"] {
-        metadata.remove(name);
-    }
+    metadata.remove("resourceVersion");
     metadata.insert("uid".to_owned(), core.entropy.uid().into());
     metadata.insert("creationTimestamp".to_owned(), core.now_text().into());
     if !context.resource.is_namespaced && metadata.get("namespace").and_then(Value::as_str) == Some("") {
@@ -75,14 +102,18 @@ fn fill_metadata(context: &Context<'_>, object: &mut Value) -> bool {
     is_generated
 }
 
+fn has_base(object: &Value) -> bool {
+    !str_at(object, &["metadata", "generateName"]).is_empty()
+}
+
 /// A dry run: all but the write.
 fn try_create(context: &Context<'_>, object: Value) -> Result<Value> {
     let name = str_at(&object, &["metadata", "name"]);
     let head = context.core.store.head(&context.resource.table, &context.key(name));
-    if head.object.is_some() {
-        return Err(context.refusal(name, &CommitError::Exists));
+    match head.object {
+        Some(existing) => Err(taken(context, name, has_base(&object), Some(&existing))),
+        None => Ok(object),
     }
-    Ok(object)
 }
 
 /// Stores it; under another name if the generated one is taken, and without its managedFields if it is too large with them.
@@ -101,14 +132,13 @@ async fn store(context: &Context<'_>, mut object: Value, is_generated: bool, is_
                 as_object(child_mut(&mut object, "metadata")).insert("name".to_owned(), name.into());
             }
             Err(CommitError::TooLarge(_)) if !is_owned && has_fields(&object) => drop(take_fields(&mut object)),
-            Err(error) => {
-                if matches!(error, CommitError::Exists) {
-                    // What is in the way may not be durable yet; the answer waits until it is.
-                    let head = context.core.store.head(&context.resource.table, &context.key(&name));
-                    context.settle(&name, head.unpublished).await?;
-                }
-                return Err(context.refusal(&name, &error));
+            Err(CommitError::Exists) => {
+                // What is in the way may not be durable yet; the answer waits until it is.
+                let head = context.core.store.head(&context.resource.table, &context.key(&name));
+                context.settle(&name, head.unpublished).await?;
+                return Err(taken(context, &name, has_base(&object), head.object.as_deref()));
             }
+            Err(error) => return Err(context.refusal(&name, &error)),
         }
     }
 }

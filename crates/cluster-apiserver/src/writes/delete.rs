@@ -11,7 +11,7 @@ use crate::admit::namespace;
 use crate::core::time_text;
 use crate::registry::{CRD_TABLE, Resource};
 use crate::status::{Result, StatusError};
-use crate::store::{CommitError, Expected};
+use crate::store::{CommitError, Expected, Revision};
 use crate::value::{as_object, at, child_mut, i64_at, list_at, object_at, str_at, strings_at};
 
 const ATTEMPTS: usize = 64;
@@ -94,10 +94,7 @@ async fn carry_out(
     let (key, expected) = (stored.key.clone(), Expected::At(stored.revision));
     match plan {
         Plan::Keep => Ok((old, false)),
-        Plan::Remove => {
-            context.commit_deletion(key, expected, &old).await?;
-            Ok((old, true))
-        }
+        Plan::Remove => Ok((gone(context.commit_deletion(key, expected, &old).await?.revision, old), true)),
         Plan::Mark(marked) | Plan::MarkAndRemove(marked) if old == marked => Ok((marked, false)),
         Plan::Mark(marked) => {
             let object = mark(context, stored, &old, marked).await?;
@@ -106,10 +103,16 @@ async fn carry_out(
         Plan::MarkAndRemove(marked) => {
             let object = mark(context, stored, &old, marked).await?;
             let at = str_at(&object, &["metadata", "resourceVersion"]).parse().unwrap_or_default();
-            context.commit_deletion(key, Expected::At(crate::store::Revision(at)), &object).await?;
-            Ok((object, true))
+            let gone_at = context.commit_deletion(key, Expected::At(Revision(at)), &object).await?.revision;
+            Ok((gone(gone_at, object), true))
         }
     }
+}
+
+/// The last state of an object, which has the revision of its end.
+fn gone(at: Revision, mut object: Value) -> Value {
+    object_at(&mut object, &["metadata"]).insert("resourceVersion".to_owned(), at.to_string().into());
+    object
 }
 
 async fn mark(

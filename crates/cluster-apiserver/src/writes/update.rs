@@ -9,7 +9,7 @@ use super::ownership::{Fields, Next, has_fields, put_fields, take_fields};
 use super::{Context, MAX_OBJECT_BYTES, Outcome, Written, drop_self_link, match_namespace};
 use crate::authz::escalation;
 use crate::crd::conversion;
-use crate::field_error::{FieldError, FieldPath, FieldReason};
+use crate::field_error::{FieldError, FieldReason};
 use crate::status::{Result, StatusError};
 use crate::store::{CommitError, Expected, Stored, Write};
 use crate::value::{as_object, at, child_mut, i64_at, list_at, str_at};
@@ -64,7 +64,9 @@ pub(crate) async fn update(
             return done(Outcome::Loose(object));
         }
         if fate == Fate::Vanishes {
-            match context.commit_deletion(stored.key.clone(), Expected::At(stored.revision), &object).await {
+            // Watches see it as it was stored last.
+            let last = resource.load(&stored)?;
+            match context.commit_deletion(stored.key.clone(), Expected::At(stored.revision), &last).await {
                 Ok(_) => return done(Outcome::Loose(object)),
                 Err(CommitError::Conflict(_) | CommitError::Missing) => continue,
                 Err(error) => return Err(context.refusal(name, &error)),
@@ -181,9 +183,8 @@ fn match_identity(context: &Context<'_>, name: &str, old: &Value, new: &mut Valu
         return Ok(());
     }
     if given.parse::<u64>().is_err() {
-        let why = "must be an unsigned integer";
-        let error = FieldError::invalid(&FieldPath::Root.child("metadata").child("resourceVersion"), given, why);
-        return Err(resource.invalid(name, &[error]));
+        let why = format!("strconv.ParseUint: parsing {}: invalid syntax", crate::field_error::quote(given));
+        return Err(StatusError::new(500, "", why));
     }
     Err(resource.modified(name))
 }

@@ -13,9 +13,9 @@ mod crud;
 #[cfg(test)]
 mod durable;
 #[cfg(test)]
-mod hook_server;
-#[cfg(test)]
 mod fairness;
+#[cfg(test)]
+mod hook_server;
 #[cfg(test)]
 mod http;
 #[cfg(test)]

@@ -172,7 +172,12 @@ fn set_families(new: &mut Value, old: Option<&Value>) -> Result<(), Vec<FieldErr
         families.push("IPv4".to_owned());
     }
     if is_open {
-        if policy != "SingleStack" && families.len() == 1 {
+        // A change that leaves the preference as it was adds none.
+        let is_settled = policy == "PreferDualStack"
+            && old.is_some_and(|old| {
+                ["ipFamilyPolicy", "ipFamilies", "clusterIPs"].iter().all(|name| old["spec"][name] == new["spec"][name])
+            });
+        if policy != "SingleStack" && families.len() == 1 && !is_settled {
             let is_four = families.first().is_some_and(|family| family == "IPv4");
             families.push(if is_four { "IPv6" } else { "IPv4" }.to_owned());
         }

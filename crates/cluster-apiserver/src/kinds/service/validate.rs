@@ -326,6 +326,7 @@ pub(super) fn status(service: &Value, errors: &mut Errors) {
     if !points.is_empty() && str_at(service, &["spec", "type"]) != "LoadBalancer" {
         let text = "may only be used when `spec.type` is 'LoadBalancer'";
         errors.push(FieldError::forbidden(&list, text));
+        return;
     }
     validate_entries(service, &balancer, errors);
 }
