@@ -1,4 +1,4 @@
-//! What the checks that drive a running Kwick need built: the binaries, kubectl and crane.
+//! What the checks need built: the binaries, kubectl, crane, and a kube-apiserver with its etcd to compare with.
 
 use std::path::PathBuf;
 
@@ -7,9 +7,9 @@ use serde::Deserialize;
 
 use crate::sh;
 
-/// The version that kubectl reports, which is that of the module it is built from (tools/kubectl/go.mod).
-const KUBECTL_VERSION: &str = "v1.37.2";
-const KUBECTL_MINOR: &str = "37";
+/// The version that kubectl and kube-apiserver report, which is that of the module they are built from (tools/*/go.mod).
+const KUBERNETES_VERSION: &str = "v1.37.2";
+const KUBERNETES_MINOR: &str = "37";
 
 #[derive(Deserialize)]
 struct Metadata {
@@ -50,7 +50,10 @@ impl Profile {
 pub(crate) fn binaries(profile: Profile) -> Result<()> {
     match profile {
         Profile::Dev => sh::run("cargo", ["build", "--workspace", "--all-targets"]),
-        Profile::Release => sh::run("cargo", ["build", "--release", "-p", "kwick", "-p", "hello", "-p", "e2e"]),
+        Profile::Release => {
+            let packages = ["-p", "kwick", "-p", "hello", "-p", "e2e", "-p", "conformance-kubernetes"];
+            sh::run("cargo", ["build", "--release"].iter().chain(&packages))
+        }
     }
 }
 
@@ -63,23 +66,33 @@ pub(crate) fn folder(profile: Profile) -> Result<PathBuf> {
 
 /// Builds kubectl, unmodified, from its public module; Go's own build cache makes the second time quick.
 pub(crate) fn kubectl() -> Result<PathBuf> {
-    let flags = format!(
-        "-s -w -X k8s.io/component-base/version.gitVersion={KUBECTL_VERSION} \
-         -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor={KUBECTL_MINOR}"
-    );
-    go_tool("kubectl", "k8s.io/kubernetes/cmd/kubectl", &flags)
+    go_tool("kubectl", "kubectl", "k8s.io/kubernetes/cmd/kubectl", &kubernetes_flags())
+}
+
+/// Builds a kube-apiserver and its etcd, unmodified, from their public modules; the folder that they are in. Minutes the first time.
+pub(crate) fn kube_oracle() -> Result<PathBuf> {
+    go_tool("kube-oracle", "etcd", "go.etcd.io/etcd/server/v3", "-s -w")?;
+    go_tool("kube-oracle", "kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", &kubernetes_flags())?;
+    Ok(target()?.join("tools"))
+}
+
+fn kubernetes_flags() -> String {
+    format!(
+        "-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION} \
+         -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor={KUBERNETES_MINOR}"
+    )
 }
 
 /// Builds crane, unmodified, from its public module: it speaks to registries as `docker push` and `ko` do.
 pub(crate) fn crane() -> Result<PathBuf> {
-    go_tool("crane", "github.com/google/go-containerregistry/cmd/crane", "-s -w")
+    go_tool("crane", "crane", "github.com/google/go-containerregistry/cmd/crane", "-s -w")
 }
 
-fn go_tool(name: &str, package: &str, flags: &str) -> Result<PathBuf> {
+fn go_tool(module: &str, name: &str, package: &str, flags: &str) -> Result<PathBuf> {
     let path = target()?.join("tools").join(name);
     let mut go = sh::command("go", ["build", "-trimpath", "-ldflags", flags, "-o"]);
     go.arg(&path).arg(package);
-    go.current_dir(sh::root().join("tools").join(name)).env("CGO_ENABLED", "0");
+    go.current_dir(sh::root().join("tools").join(module)).env("CGO_ENABLED", "0");
     sh::check(&mut go)?;
     Ok(path)
 }

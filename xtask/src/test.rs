@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
@@ -35,6 +36,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "fuzz", needs: &[], run: fuzz },
     Stage { name: "kubectl", needs: &[], run: |_| tool("kubectl", build::kubectl) },
     Stage { name: "crane", needs: &[], run: |_| tool("crane", build::crane) },
+    Stage { name: "conformance", needs: &["binaries"], run: conformance },
     Stage { name: "golden", needs: &["binaries"], run: |full| recorded("golden", full) },
     Stage { name: "replay", needs: &["binaries"], run: |full| recorded("replay", full) },
     Stage { name: "e2e", needs: &["binaries", "kubectl", "crane"], run: |full| driven("check", full) },
@@ -128,6 +130,38 @@ fn tool(name: &str, build: fn() -> Result<PathBuf>) -> Result<Outcome> {
     let instead = if sh::exists(name) { "the one on the path is used" } else { "and none is on the path" };
     Ok(Outcome::LeftOut(format!("Go is not installed; {instead}")))
 }
+
+/// The API server beside a real kube-apiserver. A fixed seed gates, shorter every day; a fresh one is run for what it finds, which is printed.
+fn conformance(full: bool) -> Result<Outcome> {
+    if !sh::exists("go") {
+        return Ok(Outcome::LeftOut("Go is not installed, so there is no kube-apiserver".into()));
+    }
+    let oracle = match build::kube_oracle() {
+        Ok(oracle) => oracle,
+        Err(error) => return Ok(Outcome::LeftOut(format!("kube-apiserver cannot be built here: {error:#}"))),
+    };
+    let program = build::folder(Profile::of_checks(full))?.join("conformance-kubernetes");
+    let run = |options: &[&str]| {
+        let mut compare = sh::command(&program, ["--oracle"]);
+        sh::check_within(CONFORMANCE_LIMIT, compare.arg(&oracle).args(options))
+    };
+    let (operations, unexplained) = if full { FULL_CONFORMANCE } else { CONFORMANCE };
+    run(&["--seed", "1", "--operations", operations, "--unexplained", unexplained])?;
+    if full {
+        let seed = std::process::id().to_string();
+        if let Err(error) = run(&["--seed", &seed, "--operations", "5000", "--shrink"]) {
+            println!("a fresh seed ({seed}) found something, which fails nothing: {error:#}");
+        }
+    }
+    Ok(Outcome::Passed)
+}
+
+/// How long one comparison may take.
+const CONFORMANCE_LIMIT: Duration = Duration::from_secs(15 * 60);
+
+/// How many operations are compared, and how many kinds of differences among them have no explanation yet; this number only gets smaller.
+const CONFORMANCE: (&str, &str) = ("2000", "0");
+const FULL_CONFORMANCE: (&str, &str) = ("20000", "150");
 
 /// Checks against recorded answers of other servers, which lie beside the project and not in it.
 fn recorded(name: &str, full: bool) -> Result<Outcome> {
