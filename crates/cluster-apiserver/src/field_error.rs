@@ -109,6 +109,11 @@ impl FieldError {
         Self { reason, field: field.to_string(), message }
     }
 
+    /// The words of a reason and a detail, without the value.
+    pub fn bare(reason: FieldReason, field: &FieldPath<'_>, detail: &str) -> Self {
+        Self::plain(reason, field, detail)
+    }
+
     /// `Required value`, with an optional (may be empty) detail.
     pub fn required(field: &FieldPath<'_>, detail: &str) -> Self {
         Self::plain(FieldReason::Required, field, detail)

@@ -17,6 +17,7 @@ mod admit;
 mod authn;
 mod authz;
 mod bootstrap;
+mod cel;
 mod core;
 mod crd;
 mod discovery;

@@ -182,6 +182,17 @@ impl Quantity {
         Self { nanos: self.nanos.saturating_add(other.nanos), family, text: None }
     }
 
+    /// The same amount less than nothing.
+    pub fn negated(&self) -> Self {
+        Self { nanos: -self.nanos, family: self.family, text: None }
+    }
+
+    /// The amount as a number that may be a little off.
+    #[expect(clippy::cast_precision_loss, reason = "it is approximate")]
+    pub fn approximate(&self) -> f64 {
+        self.nanos as f64 / NANOS as f64
+    }
+
     fn decimal_parts(&self) -> (i128, i32) {
         let (mut number, mut power) = (self.nanos, -9);
         while number % 1000 == 0 && power < 18 {

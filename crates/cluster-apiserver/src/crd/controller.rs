@@ -45,8 +45,10 @@ pub(crate) async fn run(core: Arc<Core>) -> std::result::Result<(), TaskError> {
 struct Settled {
     revision: Revision,
     group: String,
-    /// The names that it holds; `None` while it is refused some.
-    accepted: Option<Names>,
+    /// The names that it holds.
+    accepted: Names,
+    /// Whether those are all that it asks for.
+    is_accepted: bool,
 }
 
 /// What earlier passes have settled.
@@ -73,7 +75,7 @@ async fn pass(core: &Core, known: &mut Known) -> bool {
 /// Whether nothing is left to do about a CRD until it changes; does it.
 async fn settle(core: &Core, resource: &Resource, known: &mut Known, stored: &Stored) -> Result<bool> {
     let before = known.get(&stored.key);
-    if before.is_some_and(|settled| settled.revision == stored.revision && settled.accepted.is_some()) {
+    if before.is_some_and(|settled| settled.revision == stored.revision && settled.is_accepted) {
         return Ok(true);
     }
     let crd = resource.load(stored)?;
@@ -82,16 +84,17 @@ async fn settle(core: &Core, resource: &Resource, known: &mut Known, stored: &St
     }
     let group = str_at(&crd, &["spec", "group"]).to_owned();
     let others = known.iter().filter(|(key, other)| **key != stored.key && other.group == group);
-    let others = others.filter_map(|(_, other)| other.accepted.clone());
+    let others = others.map(|(_, other)| other.accepted.clone());
     let others: Vec<Names> = core.registry.builtin_names(&group).chain(others).collect();
     if status::desired(&crd, &others, core.clock.now()) != crd {
         let mut set = |old: &Value| Ok(Next::Changed(status::desired(old, &others, core.clock.now())));
         write(core, resource, &crd, "status", &mut set).await?;
     }
     let now = status::desired(&crd, &others, core.clock.now());
-    let accepted = super::has_condition(&now, "NamesAccepted").then(|| Names::of(&now));
+    let is_accepted = super::has_condition(&now, "NamesAccepted");
+    let accepted = Names::accepted(&now);
     let revision = core.store.get(&resource.table, &stored.key).map(|stored| stored.revision).unwrap_or_default();
-    known.insert(stored.key.clone(), Settled { revision, group, accepted });
+    known.insert(stored.key.clone(), Settled { revision, group, accepted, is_accepted });
     Ok(true)
 }
 
@@ -102,6 +105,10 @@ async fn end(core: &Core, resource: &Resource, crd: &Value) -> Result<bool> {
     }
     let names = Names::of(crd);
     let table = names.table();
+    let mut begin = |old: &Value| Ok(Next::Changed(status::ending(old, core.clock.now())));
+    if status::ending(crd, core.clock.now()) != *crd {
+        write(core, resource, crd, "status", &mut begin).await?;
+    }
     if !delete_instances(core, &names).await? {
         return Ok(false);
     }

@@ -4,9 +4,10 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::json_path;
+use super::scale::ScalePaths;
 use crate::field_error::{FieldError, FieldPath};
 use crate::kinds::{NameRule, metadata};
-use crate::schema::{Schema, validate};
+use crate::schema::Schema;
 use crate::value::{as_object, child_mut, copy_field, i64_at, object_at, str_at};
 
 /// A version of a CRD.
@@ -25,14 +26,6 @@ pub(crate) struct CustomVersion {
     pub(crate) selectable: Vec<SelectableField>,
     /// The warning that every request to a deprecated version gets.
     pub(crate) deprecation: Option<String>,
-}
-
-/// Where the scale subresource finds its values.
-#[derive(Clone, Debug)]
-pub(crate) struct ScalePaths {
-    pub(crate) spec_replicas: String,
-    pub(crate) status_replicas: String,
-    pub(crate) selector: String,
 }
 
 /// A column of the table that kubectl prints.
@@ -96,8 +89,8 @@ impl CustomVersion {
         }
         let mut errors = Vec::new();
         metadata::validate_object(object, is_namespaced, NameRule::Subdomain, &FieldPath::Root, &mut errors);
-        self.check(object, &mut errors);
-        if errors.is_empty() { Ok(Vec::new()) } else { Err(errors) }
+        let warnings = self.check(object, None, &mut errors);
+        if errors.is_empty() { Ok(warnings) } else { Err(errors) }
     }
 
     /// Puts back what a write may not touch, counts the generation, then checks.
@@ -126,18 +119,24 @@ impl CustomVersion {
         // As kube-apiserver does, once for every kind and once for custom ones: what is wrong is said twice.
         metadata::validate_object_update(new, old, is_namespaced, &mut errors);
         metadata::validate_object_update(new, old, is_namespaced, &mut errors);
-        self.check(new, &mut errors);
-        if errors.is_empty() { Ok(Vec::new()) } else { Err(errors) }
+        let warnings = self.check(new, Some(old), &mut errors);
+        if errors.is_empty() { Ok(warnings) } else { Err(errors) }
     }
 
-    fn check(&self, object: &Value, errors: &mut Vec<FieldError>) {
+    /// Checks an object against its schema and what it was; answers what is said of one that is let through.
+    fn check(&self, object: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) -> Vec<String> {
         for (field, wanted) in [("kind", &self.kind), ("apiVersion", &self.api_version)] {
             let found = str_at(object, &[field]);
             if found != wanted {
                 errors.push(FieldError::invalid(&FieldPath::Root.child(field), found, &format!("must be {wanted}")));
             }
         }
-        validate(&self.schema, object, errors);
+        let first = errors.len();
+        self.schema.check_values(object, old, errors);
+        if let Some(scale) = &self.scale {
+            scale.check(object, errors);
+        }
+        self.schema.check_relations(object, old, first, errors)
     }
 
     fn count_generation(&self, new: &mut Value, old: &Value) {

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::conversion::Conversion;
-use super::custom::{CustomVersion, PrinterColumn, ScalePaths, SelectableField, shape};
+use super::custom::{CustomVersion, PrinterColumn, SelectableField, shape};
+use super::scale::ScalePaths;
 use crate::schema::Schema;
 use crate::store::TableName;
 use crate::value::{at, bool_at, i64_at, list_at, str_at, strings_at};
@@ -29,9 +30,18 @@ impl Names {
 
     /// The names that a CRD asks for.
     pub(crate) fn of(crd: &Value) -> Self {
+        Self::read(crd, &crd["spec"]["names"])
+    }
+
+    /// The names that a CRD has got.
+    pub(super) fn accepted(crd: &Value) -> Self {
+        Self::read(crd, &crd["status"]["acceptedNames"])
+    }
+
+    fn read(crd: &Value, names: &Value) -> Self {
         let spec = &crd["spec"];
-        let text = |name: &str| str_at(spec, &["names", name]).to_owned();
-        let texts = |name: &str| strings_at(spec, &["names", name]).into_iter().map(str::to_owned).collect();
+        let text = |name: &str| str_at(names, &[name]).to_owned();
+        let texts = |name: &str| strings_at(names, &[name]).into_iter().map(str::to_owned).collect();
         Self {
             group: str_at(spec, &["group"]).to_owned(),
             plural: text("plural"),

@@ -6,13 +6,15 @@
 //! ```
 //! A CRD is served once it is Established. Several versions of it show the same objects (conversion None), or a webhook converts them
 //! ([`conversion`]): an object is pruned and defaulted by the schema of the version it was written in, and again, on reading, if it is read in
-//! another or the schema has changed since. Deleting a CRD removes its instances first (finalizer `customresourcecleanup.apiextensions.k8s.io`).
+//! another or the schema has changed since. Deleting a CRD removes its instances first (finalizer `customresourcecleanup.apiextensions.k8s.io`). What
+//! schemas mean for objects, rules in CEL included, stands in [`schema`](crate::schema); what a CRD itself may say in [`validate`].
 
 pub(crate) mod controller;
 pub(crate) mod conversion;
 mod custom;
 mod definition;
 pub(crate) mod json_path;
+mod scale;
 mod status;
 pub(crate) mod validate;
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::definition::Names;
 use crate::core::time_text;
-use crate::value::{child_mut, list_at, object_at, str_at};
+use crate::value::{as_object, child_mut, list_at, object_at, str_at, strings_at};
 
 /// A condition as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,59 +38,82 @@ pub(crate) fn set_condition(crd: &mut Value, now: Timestamp, condition: &Conditi
 /// The status that a CRD should have, given what `others` of its group hold.
 pub(super) fn desired(crd: &Value, others: &[Names], now: Timestamp) -> Value {
     let mut crd = crd.clone();
-    let names = Names::of(&crd);
-    let conflict = find_conflict(&names, others);
-    let accepted = match &conflict {
-        None => Condition {
-            kind: "NamesAccepted",
-            status: "True",
-            reason: "NoConflicts",
-            message: "no conflicts found".to_owned(),
-        },
-        Some((reason, message)) => {
-            Condition { kind: "NamesAccepted", status: "False", reason, message: message.clone() }
-        }
+    let (accepted, conflict) = settle_names(&crd, others);
+    object_at(&mut crd, &["status"]).insert("acceptedNames".to_owned(), accepted);
+    let is_accepted = conflict.is_none();
+    let (status, reason, message) = match conflict {
+        None => ("True", "NoConflicts", "no conflicts found".to_owned()),
+        Some((reason, message)) => ("False", reason, message),
     };
-    set_condition(&mut crd, now, &accepted);
-    if conflict.is_none() {
-        let asked = crd["spec"]["names"].clone();
-        object_at(&mut crd, &["status"]).insert("acceptedNames".to_owned(), asked);
-        let message = "the initial names have been accepted".to_owned();
-        let established = Condition { kind: "Established", status: "True", reason: "InitialNamesAccepted", message };
-        if !super::has_condition(&crd, "Established") {
-            set_condition(&mut crd, now, &established);
-        }
-    } else if !super::has_condition(&crd, "Established") {
-        let message = "not all names are accepted".to_owned();
-        let pending = Condition { kind: "Established", status: "False", reason: "NotAccepted", message };
-        set_condition(&mut crd, now, &pending);
+    set_condition(&mut crd, now, &Condition { kind: "NamesAccepted", status, reason, message });
+    if !super::has_condition(&crd, "Established") {
+        let (status, reason, message) = match is_accepted {
+            true => ("True", "InitialNamesAccepted", "the initial names have been accepted"),
+            false => ("False", "NotAccepted", "not all names are accepted"),
+        };
+        set_condition(&mut crd, now, &Condition { kind: "Established", status, reason, message: message.to_owned() });
+    }
+    if let Some(approval) = super::validate::approval_condition(&crd) {
+        set_condition(&mut crd, now, &approval);
     }
     crd
 }
 
-/// The first of the CRD's names that is taken.
-fn find_conflict(names: &Names, others: &[Names]) -> Option<(&'static str, String)> {
-    let is_taken = |name: &str| {
+/// The status of a CRD whose instances are being deleted.
+pub(super) fn ending(crd: &Value, now: Timestamp) -> Value {
+    let mut crd = crd.clone();
+    let (reason, message) = ("InstanceDeletionInProgress", "CustomResource deletion is in progress".to_owned());
+    set_condition(&mut crd, now, &Condition { kind: "Terminating", status: "True", reason, message });
+    crd
+}
+
+/// The names that the CRD gets: those it asks for, but where another has one, what it had before. And the last that it does not get.
+fn settle_names(crd: &Value, others: &[Names]) -> (Value, Option<(&'static str, String)>) {
+    let (asked, before) = (&crd["spec"]["names"], &crd["status"]["acceptedNames"]);
+    let is_resource = |name: &str| {
         let holds = |other: &Names| {
             other.plural == name || other.singular == name || other.short_names.iter().any(|short| short == name)
         };
-        !name.is_empty() && others.iter().any(holds)
+        others.iter().any(holds)
     };
-    let is_kind_taken = |kind: &str| others.iter().any(|other| other.kind == kind || other.list_kind == kind);
-    let taken = |name: &str| format!("\"{name}\" is already in use");
-    if is_taken(&names.plural) {
-        return Some(("PluralConflict", taken(&names.plural)));
+    let is_kind = |kind: &str| others.iter().any(|other| other.kind == kind || other.list_kind == kind);
+    let (mut accepted, mut conflict) = (asked.clone(), None);
+    let mut keep = |accepted: &mut Value, name: &str, reason, text: String| {
+        let accepted = as_object(accepted);
+        match before.get(name) {
+            Some(before) => accepted.insert(name.to_owned(), before.clone()),
+            // The API always names these two.
+            None if matches!(name, "plural" | "kind") => accepted.insert(name.to_owned(), "".into()),
+            None => accepted.remove(name),
+        };
+        conflict = Some((reason, text));
+    };
+    let rows: [(&str, &str, &dyn Fn(&str) -> bool); 5] = [
+        ("plural", "PluralConflict", &is_resource),
+        ("singular", "SingularConflict", &is_resource),
+        ("shortNames", "ShortNamesConflict", &is_resource),
+        ("kind", "KindConflict", &is_kind),
+        ("listKind", "ListKindConflict", &is_kind),
+    ];
+    for (name, reason, is_taken) in rows {
+        let own = strings_at(before, &[name]);
+        let names = match asked.get(name) {
+            Some(Value::Array(_)) => strings_at(asked, &[name]),
+            _ => vec![str_at(asked, &[name])],
+        };
+        let is_new = |asked: &&str| !asked.is_empty() && *asked != str_at(before, &[name]) && !own.contains(asked);
+        let taken: Vec<String> = names
+            .into_iter()
+            .filter(|asked| is_new(asked) && is_taken(asked))
+            .map(|taken| format!("\"{taken}\" is already in use"))
+            .collect();
+        match taken.as_slice() {
+            [] => {}
+            [one] => keep(&mut accepted, name, reason, one.clone()),
+            many => keep(&mut accepted, name, reason, format!("[{}]", many.join(", "))),
+        }
     }
-    if is_taken(&names.singular) {
-        return Some(("SingularConflict", taken(&names.singular)));
-    }
-    if let Some(short) = names.short_names.iter().find(|short| is_taken(short)) {
-        return Some(("ShortNamesConflict", taken(short)));
-    }
-    if is_kind_taken(&names.kind) {
-        return Some(("KindConflict", taken(&names.kind)));
-    }
-    is_kind_taken(&names.list_kind).then(|| ("ListKindConflict", taken(&names.list_kind)))
+    (accepted, conflict)
 }
 
 #[cfg(test)]
@@ -112,11 +135,46 @@ mod tests {
         let later = "2024-01-01T00:00:09Z".parse().expect("time");
         assert_eq!(desired(&first, &[], later), first, "nothing changes when nothing has changed");
         let second = desired(&crd("bars", "Foo"), &[Names::of(&first)], now);
-        assert_eq!(second["status"]["conditions"][0]["reason"], "SingularConflict");
+        assert_eq!(second["status"]["conditions"][0]["reason"], "ListKindConflict");
         assert_eq!(second["status"]["conditions"][1]["status"], "False");
-        assert!(second["status"].get("acceptedNames").is_none());
+        assert_eq!(second["status"]["acceptedNames"], json!({"plural": "bars", "kind": ""}));
         let builtin = Names { kind: "Bar".into(), ..Names::default() };
         let third = desired(&crd("bars", "Bar"), &[builtin], now);
         assert_eq!(third["status"]["conditions"][0]["reason"], "KindConflict");
+    }
+
+    #[test]
+    fn a_name_that_is_taken_later_stays_what_it_was() {
+        let now = "2024-01-01T00:00:00Z".parse().expect("time");
+        let mut settled = desired(&crd("foos", "Foo"), &[], now);
+        settled["spec"]["names"]["shortNames"] = json!(["a", "b", "c"]);
+        let other = Names { short_names: vec!["a".into(), "c".into()], ..Names::default() };
+        let settled = desired(&settled, &[other], now);
+        let names = &settled["status"]["conditions"][0];
+        assert_eq!(names["message"], "[\"a\" is already in use, \"c\" is already in use]");
+        assert!(settled["status"]["acceptedNames"].get("shortNames").is_none());
+        assert!(super::super::has_condition(&settled, "Established"), "it goes on being served");
+    }
+
+    #[test]
+    fn kinds_of_the_community_s_groups_say_who_approved_them() {
+        let now = "2024-01-01T00:00:00Z".parse().expect("time");
+        let of = |approval: &str| {
+            let mut crd = crd("foos", "Foo");
+            crd["spec"]["group"] = json!("x.k8s.io");
+            crd["metadata"] = json!({"annotations": {"api-approved.kubernetes.io": approval}});
+            let condition = desired(&crd, &[], now)["status"]["conditions"][2].clone();
+            assert_eq!(condition["type"], "KubernetesAPIApprovalPolicyConformant");
+            (condition["status"].clone(), condition["reason"].clone(), condition["message"].clone())
+        };
+        assert_eq!(
+            of("https://a.b/c"),
+            (json!("True"), json!("ApprovedAnnotation"), json!("approved in https://a.b/c"))
+        );
+        assert_eq!(
+            of("unapproved, x"),
+            (json!("False"), json!("UnapprovedAnnotation"), json!("not approved: \"unapproved, x\""))
+        );
+        assert_eq!(of("").1, "MissingAnnotation");
     }
 }

@@ -38,20 +38,20 @@ impl Strategy for Definition {
     }
 
     fn validate_create(&self, definition: &Value, errors: &mut Errors) {
-        crd::validate::definition(definition, errors);
+        crd::validate::definition(definition, None, errors);
         crd::validate::approval(definition, None, errors);
     }
 
     fn validate_update(&self, new: &Value, old: &Value, subresource: Option<&str>, errors: &mut Errors) {
         if subresource.is_none() {
-            crd::validate::definition(new, errors);
+            crd::validate::definition(new, Some(old), errors);
             crd::validate::approval(new, Some(old), errors);
             crd::validate::change(new, old, errors);
         }
     }
 
-    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
-        crd::validate::warnings(new)
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        crd::validate::warnings(new, old)
     }
 
     fn allow_unconditional_update(&self) -> bool {

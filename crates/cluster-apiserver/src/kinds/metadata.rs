@@ -214,7 +214,8 @@ fn validate_finalizer_domains(meta: &Value, errors: &mut Vec<FieldError>) {
     let metadata = root.child("metadata");
     let field = metadata.child("finalizers");
     for (index, name) in strings_at(meta, &["finalizers"]).iter().enumerate() {
-        let is_standard = matches!(*name, "kubernetes" | "orphan" | "foregroundDeletion");
+        let is_standard =
+            matches!(*name, "kubernetes" | "orphan" | "foregroundDeletion" | crate::crd::CLEANUP_FINALIZER);
         if !name.contains('/') && !is_standard {
             let text = "name is neither a standard finalizer name nor is it fully qualified";
             errors.push(FieldError::invalid(&field.index(index), *name, text));

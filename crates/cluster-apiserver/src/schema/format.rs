@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Whether `value` has a format.
-pub(super) fn holds(format: &str, value: &str) -> bool {
+pub(crate) fn holds(format: &str, value: &str) -> bool {
     match format {
         "date-time" => value.parse::<jiff::Timestamp>().is_ok(),
         "date" => value.parse::<jiff::civil::Date>().is_ok(),

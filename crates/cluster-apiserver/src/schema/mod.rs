@@ -4,10 +4,12 @@
 //! decode → prune (unknown fields) → default → drop nulls → … → validate
 //! ```
 //! [`Schema::parse`] compiles a version's schema once; everything else is a walk over a value with it. Texts of refusals are those of
-//! Kubernetes (`spec.n in body should be less than or equal to 5`). Rules in CEL (`x-kubernetes-validations`) are known to be there and not
-//! evaluated.
+//! Kubernetes (`spec.n in body should be less than or equal to 5`). Rules in CEL (`x-kubernetes-validations`) are compiled when an object
+//! first meets them. What an update leaves as it was is not refused for a schema that came later (ratcheting).
 
 mod default;
+mod embedded;
+mod expressions;
 mod format;
 mod prune;
 mod structural;
@@ -19,6 +21,8 @@ use std::sync::OnceLock;
 use regex::Regex;
 use serde_json::Value;
 
+pub(crate) use expressions::{Expression, field_path};
+pub(crate) use format::holds as has_format;
 pub use structural::structural_errors;
 pub use validate::validate;
 
@@ -31,7 +35,12 @@ pub struct Schema {
     preserves_unknown: bool,
     is_embedded_resource: bool,
     is_map_atomic: bool,
-    has_cel_rules: bool,
+    /// Whether resources are embedded here or below.
+    has_embedded: bool,
+    /// Rules in CEL, most nodes have none.
+    expressions: Box<[Expression]>,
+    /// Whether there are such rules here or below.
+    has_expressions: bool,
     default: Option<Box<Value>>,
     properties: BTreeMap<Box<str>, Schema>,
     additional: Additional,
@@ -49,6 +58,20 @@ pub(crate) enum Type {
     Integer,
     Number,
     Boolean,
+}
+
+impl Type {
+    /// The word for it in a schema.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Object => "object",
+            Self::Array => "array",
+            Self::String => "string",
+            Self::Integer => "integer",
+            Self::Number => "number",
+            Self::Boolean => "boolean",
+        }
+    }
 }
 
 /// What is known of fields that are not named.
@@ -146,10 +169,9 @@ impl Schema {
             preserves_unknown: flag("x-kubernetes-preserve-unknown-fields"),
             is_embedded_resource: flag("x-kubernetes-embedded-resource"),
             is_map_atomic: text("x-kubernetes-map-type") == "atomic",
-            has_cel_rules: schema
-                .get("x-kubernetes-validations")
-                .and_then(Value::as_array)
-                .is_some_and(|a| !a.is_empty()),
+            has_embedded: false,
+            expressions: Expression::parse_all(schema),
+            has_expressions: false,
             default: schema.get("default").map(|value| Box::new(value.clone())),
             properties: properties.map(|(name, schema)| (name.as_str().into(), Self::parse(schema))).collect(),
             additional: Additional::parse(schema.get("additionalProperties")),
@@ -158,8 +180,9 @@ impl Schema {
             rules: Rules::parse(schema).map(Box::new),
         };
         let rules = parsed.rules.iter().flat_map(|rules| rules.branches());
-        let has_below = rules.chain(parsed.children()).any(|child| child.has_cel_rules);
-        parsed.has_cel_rules |= has_below;
+        let has_below = rules.chain(parsed.children()).any(|child| child.has_expressions);
+        parsed.has_expressions = has_below || !parsed.expressions.is_empty();
+        parsed.has_embedded = parsed.is_embedded_resource || parsed.children().any(|child| child.has_embedded);
         parsed
     }
 
@@ -169,8 +192,8 @@ impl Schema {
     }
 
     /// Whether rules in CEL stand anywhere in it.
-    pub fn has_cel_rules(&self) -> bool {
-        self.has_cel_rules
+    pub fn has_expressions(&self) -> bool {
+        self.has_expressions
     }
 
     fn children(&self) -> impl Iterator<Item = &Self> {
@@ -184,6 +207,32 @@ impl Schema {
     /// The type, if the schema names one.
     pub(crate) fn kind(&self) -> Option<Type> {
         self.kind
+    }
+
+    /// Whether it is a number or a text.
+    pub(crate) fn is_int_or_string(&self) -> bool {
+        self.is_int_or_string
+    }
+
+    /// The format that a text must have.
+    pub(crate) fn format(&self) -> Option<&str> {
+        self.rules.as_ref()?.format.as_deref()
+    }
+
+    /// How many items a list may have.
+    pub(crate) fn max_items(&self) -> Option<u64> {
+        self.rules.as_ref()?.max_items
+    }
+
+    /// How many fields an object may have.
+    pub(crate) fn max_properties(&self) -> Option<u64> {
+        self.rules.as_ref()?.max_properties
+    }
+
+    /// The named fields that must be there.
+    pub(crate) fn required_fields(&self) -> impl Iterator<Item = (&str, &Self)> {
+        let names = self.rules.iter().flat_map(|rules| &rules.required);
+        names.filter_map(|name| Some((name.as_ref(), self.properties.get(name)?)))
     }
 
     /// The schema of a field that is named.

@@ -18,6 +18,14 @@ impl Schema {
         }
     }
 
+    /// The same for a part of an object, which may be a resource itself.
+    pub(super) fn prune_part(&self, value: &mut Value, is_resource: bool, dropped: &mut Vec<String>) {
+        match value {
+            Value::Object(fields) => self.prune_fields(fields, is_resource, &mut String::new(), dropped),
+            other => self.prune_value(other, &mut String::new(), dropped),
+        }
+    }
+
     fn prune_value(&self, value: &mut Value, path: &mut String, dropped: &mut Vec<String>) {
         match value {
             Value::Object(fields) => self.prune_fields(fields, self.is_embedded_resource, path, dropped),

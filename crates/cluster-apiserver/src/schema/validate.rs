@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::embedded::check_embedded;
+use super::expressions::check_expressions;
 use super::{Additional, Bound, ListType, Rules, Schema, Type, format};
 use crate::field_error::{FieldError, FieldPath, FieldReason, go_json};
 
@@ -13,17 +15,96 @@ const MAX_ERRORS: usize = 100;
 /// The text that stands in an answer when rules in CEL could not be looked at.
 const CEL_SKIPPED: &str = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
 
-/// What is wrong with a whole object.
-pub fn validate(schema: &Schema, object: &Value, errors: &mut Vec<FieldError>) {
-    let before = errors.len();
-    check(schema, object, &FieldPath::Root, errors);
-    check_lists(schema, object, &FieldPath::Root, errors);
-    if errors.len() > before && schema.has_cel_rules() {
-        errors.push(FieldError::invalid(&FieldPath::Root, &Value::Null, CEL_SKIPPED));
+/// What is wrong with a whole object, given what it was before an update. The answer is what is wrong and let through, because it was so.
+pub fn validate(schema: &Schema, object: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) -> Vec<String> {
+    let first = errors.len();
+    schema.check_values(object, old, errors);
+    schema.check_relations(object, old, first, errors)
+}
+
+impl Schema {
+    /// Checks each value by itself.
+    pub(crate) fn check_values(&self, object: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+        check(self, object, Before { old, parent: None }, &FieldPath::Root, errors);
+    }
+
+    /// Checks what values mean together: embedded resources, items of lists, rules in CEL. `first` is where errors about this object begin.
+    pub(crate) fn check_relations(
+        &self,
+        object: &Value,
+        old: Option<&Value>,
+        first: usize,
+        errors: &mut Vec<FieldError>,
+    ) -> Vec<String> {
+        check_embedded(self, object, &FieldPath::Root, errors);
+        let had_lists = old.is_none_or(|old| {
+            let mut errors = Vec::new();
+            check_lists(self, old, &FieldPath::Root, &mut errors);
+            errors.is_empty()
+        });
+        if had_lists {
+            check_lists(self, object, &FieldPath::Root, errors);
+        }
+        let mut warnings = Vec::new();
+        if self.has_expressions() && errors.iter().skip(first).any(is_blocking) {
+            errors.push(FieldError::invalid(&FieldPath::Root, &Value::Null, CEL_SKIPPED));
+        } else if self.has_expressions() {
+            check_expressions(self, object, old, errors, &mut warnings);
+        }
+        warnings
     }
 }
 
-fn check(schema: &Schema, value: &Value, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {
+/// Whether rules in CEL could stumble over it.
+fn is_blocking(error: &FieldError) -> bool {
+    use FieldReason::{NotSupported, Required, TooLong, TooMany, TypeInvalid};
+    matches!(error.reason, NotSupported | Required | TooLong | TooMany | TypeInvalid)
+}
+
+/// What a value was before an update, as far as that can be told.
+#[derive(Clone, Copy)]
+pub(super) struct Before<'v> {
+    pub(super) old: Option<&'v Value>,
+    /// What it stands in, now and then; the nearest of which both are known.
+    pub(super) parent: Option<(&'v Value, &'v Value)>,
+}
+
+impl<'v> Before<'v> {
+    pub(super) fn field(self, name: &str) -> Self {
+        Self { old: self.old.and_then(|old| old.get(name)), ..self }
+    }
+
+    /// What an item of a list was, if it can be told which.
+    pub(super) fn item(self, old: Option<&'v Value>, list: &'v Value) -> Self {
+        Self { old, parent: self.old.map(|old| (list, old)).or(self.parent) }
+    }
+
+    /// Whether an update leaves the value as it was, or what it stands in.
+    pub(super) fn is_unchanged(self, value: &Value) -> bool {
+        match (self.old, self.parent) {
+            (Some(old), _) => old == value,
+            (None, Some((new, old))) => new == old,
+            (None, None) => false,
+        }
+    }
+}
+
+/// The item of an old list that has the key of a new item; only lists that are maps have any.
+pub(super) fn old_item<'v>(schema: &Schema, item: &Value, old: Option<&'v Value>) -> Option<&'v Value> {
+    let ListType::Map(_) = schema.list else { return None };
+    let key = item_key(schema, item);
+    old?.as_array()?.iter().find(|old| item_key(schema, old) == key)
+}
+
+fn check(schema: &Schema, value: &Value, before: Before<'_>, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {
+    let known = errors.len();
+    check_value(schema, value, before, path, errors);
+    if errors.len() > known && before.is_unchanged(value) {
+        errors.truncate(known);
+    }
+}
+
+fn check_value(schema: &Schema, value: &Value, before: Before<'_>, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {
     if errors.len() >= MAX_ERRORS || (value.is_null() && schema.is_nullable) {
         return;
     }
@@ -37,18 +118,19 @@ fn check(schema: &Schema, value: &Value, path: &FieldPath<'_>, errors: &mut Vec<
     match value {
         Value::Object(fields) => {
             for (name, value) in fields {
-                let path = path.child(name);
+                let (path, before) = (path.child(name), before.field(name));
                 match (schema.properties.get(name.as_str()), &schema.additional) {
-                    (Some(property), _) => check(property, value, &path, errors),
-                    (None, Additional::Schema(additional)) => check(additional, value, &path, errors),
+                    (Some(property), _) => check(property, value, before, &path, errors),
+                    (None, Additional::Schema(additional)) => check(additional, value, before, &path, errors),
                     (None, _) => {}
                 }
             }
         }
         Value::Array(items) => {
-            let Some(schema) = &schema.items else { return };
+            let Some(item_schema) = &schema.items else { return };
             for (index, item) in items.iter().enumerate() {
-                check(schema, item, &path.index(index), errors);
+                let before = before.item(old_item(schema, item, before.old), value);
+                check(item_schema, item, before, &path.index(index), errors);
             }
         }
         _ => {}
@@ -89,12 +171,7 @@ fn type_name(value: &Value) -> &'static str {
 fn wrong_type(schema: &Schema, value: &Value, path: &FieldPath<'_>) -> FieldError {
     let wanted = match schema.kind {
         _ if schema.is_int_or_string => "integer,string",
-        Some(Type::Object) => "object",
-        Some(Type::Array) => "array",
-        Some(Type::String) => "string",
-        Some(Type::Integer) => "integer",
-        Some(Type::Number) => "number",
-        Some(Type::Boolean) | None => "boolean",
+        kind => kind.map(Type::name).unwrap_or_default(),
     };
     let found = type_name(value);
     FieldError::type_invalid(path, found, &format!("{} must be of type {wanted}: \"{found}\"", in_body(path)))
@@ -202,7 +279,7 @@ fn check_branches(schema: &Schema, rules: &Rules, value: &Value, path: &FieldPat
     // What an alternative says of a value is said of the same value: types were checked above.
     let errors_of = |branch: &Schema| {
         let mut errors = Vec::new();
-        check(branch, value, path, &mut errors);
+        check(branch, value, Before { old: None, parent: None }, path, &mut errors);
         errors
     };
     let name = match path {
@@ -275,104 +352,4 @@ fn item_key(schema: &Schema, item: &Value) -> Option<Value> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn errors(schema: Value, object: Value) -> Vec<String> {
-        let mut errors = Vec::new();
-        validate(&Schema::parse(&schema), &object, &mut errors);
-        errors.iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn the_recorded_texts() {
-        let schema = json!({"type": "object", "required": ["spec"], "properties": {"spec": {"type": "object", "required": ["req"], "properties": {
-            "req": {"type": "string", "minLength": 2}, "n": {"type": "integer", "maximum": 5}, "e": {"type": "string", "enum": ["a", "b"]},
-            "cel": {"type": "integer", "x-kubernetes-validations": [{"rule": "self > 0"}]},
-            "list": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
-                     "items": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}}},
-        }}}});
-        assert_eq!(
-            errors(
-                schema.clone(),
-                json!({"spec": {"req": "x", "n": 9, "e": "zz", "cel": -1, "list": [{"name": "a"}, {"name": "a"}]}})
-            ),
-            [
-                "spec.e: Unsupported value: \"zz\": supported values: \"a\", \"b\"",
-                "spec.n: Invalid value: 9: spec.n in body should be less than or equal to 5",
-                "spec.req: Invalid value: \"x\": spec.req in body should be at least 2 chars long",
-                "spec.list[1]: Duplicate value: {\"name\":\"a\"}",
-                "<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation",
-            ]
-        );
-        assert_eq!(errors(schema.clone(), json!({}))[0], "spec: Required value");
-        assert_eq!(
-            errors(schema, json!({"spec": {"req": "xx", "n": "str"}}))[0],
-            "spec.n: Invalid value: \"string\": spec.n in body must be of type integer: \"string\""
-        );
-    }
-
-    #[test]
-    fn bounds_formats_and_branches() {
-        let one = |schema: Value, value: Value| {
-            errors(json!({"type": "object", "properties": {"v": schema}}), json!({"v": value})).join("; ")
-        };
-        assert_eq!(
-            one(json!({"type": "number", "minimum": 1, "exclusiveMinimum": true}), json!(1)),
-            "v: Invalid value: 1: v in body should be greater than 1"
-        );
-        assert_eq!(
-            one(json!({"type": "string", "maxLength": 1}), json!("ab")),
-            "v: Too long: may not be more than 1 bytes".replace("1 bytes", "1 byte")
-        );
-        assert_eq!(
-            one(json!({"type": "string", "pattern": "^a+$"}), json!("b")),
-            "v: Invalid value: \"b\": v in body should match '^a+$'"
-        );
-        assert_eq!(
-            one(json!({"type": "array", "maxItems": 1}), json!([1, 2])),
-            "v: Too many: 2: must have at most 1 item"
-        );
-        assert_eq!(
-            one(json!({"type": "string", "format": "ipv4"}), json!("x")),
-            "v: Invalid value: \"x\": v in body must be of type ipv4: \"x\""
-        );
-        assert_eq!(
-            one(json!({"x-kubernetes-int-or-string": true}), json!(true)),
-            "v: Invalid value: \"boolean\": v in body must be of type integer,string: \"boolean\""
-        );
-        assert_eq!(
-            one(
-                json!({"x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}]}),
-                json!("5")
-            ),
-            ""
-        );
-        assert_eq!(
-            one(json!({"type": "object", "oneOf": [{"required": ["a"]}, {"required": ["b"]}]}), json!({"a": 1})),
-            ""
-        );
-        assert_eq!(
-            one(
-                json!({"type": "object", "oneOf": [{"required": ["a"]}, {"required": ["b"]}]}),
-                json!({"a": 1, "b": 1})
-            ),
-            "v: Invalid value: \"\": \"v\" must validate one and only one schema (oneOf). Found 2 valid alternatives"
-        );
-        assert_eq!(
-            one(json!({"not": {"required": ["a"]}}), json!({"a": 1})),
-            "v: Invalid value: \"\": \"v\" must not validate the schema (not)"
-        );
-        assert_eq!(one(json!({"type": "string", "nullable": true}), json!(null)), "");
-        assert_eq!(
-            one(json!({"type": "string"}), json!(null)),
-            "v: Invalid value: \"null\": v in body must be of type string: \"null\""
-        );
-        assert_eq!(
-            one(json!({"type": "array", "x-kubernetes-list-type": "set"}), json!(["a", "b", "a"])),
-            "v[2]: Duplicate value: \"a\""
-        );
-        assert_eq!(one(json!({"type": "string", "pattern": "("}), json!("b")), "");
-    }
-}
+mod tests;

@@ -288,19 +288,6 @@ async fn a_definition_that_cannot_be_settled_keeps_no_other_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_definition_is_told_what_is_not_done_for_it() {
-    let harness = Harness::start().await;
-    let mut rules = crd();
-    rules["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["x-kubernetes-validations"] = json!([{"rule": "true"}]);
-    let made = harness.raw().post(CRDS, &rules).await;
-    assert_eq!(made.status, 201);
-    assert_eq!(
-        made.headers["warning"],
-        "299 - \"version v1: x-kubernetes-validations are stored and not evaluated by this server\""
-    );
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_scale_is_an_int32() {
     let harness = Harness::start().await;
     let raw = harness.raw();

@@ -7,6 +7,8 @@ mod auth;
 #[cfg(test)]
 mod conversion;
 #[cfg(test)]
+mod crd_rules;
+#[cfg(test)]
 mod crds;
 #[cfg(test)]
 mod crud;

@@ -1,0 +1,159 @@
+//! CEL, the language of `x-kubernetes-validations`: parsed, checked against a schema, and evaluated within a budget.
+//!
+//! ```text
+//! text ─► tokens ─► tree ─► checked (schema → types, signatures) ─► evaluated over the object where it stands
+//! ```
+//! Everything is bounded: the depth of a tree, the steps of an evaluation, the size of a regular expression. Functions are those of a
+//! kube-apiserver's environment for custom resources: CEL's own, optional values, strings, sets, lists, two-variable macros, and Kubernetes'
+//! lists, regular expressions, URLs, addresses, quantities, versions and formats. A function that is not here is refused when the CRD is
+//! created. Why there is no crate behind it: `docs/adr`.
+
+mod ast;
+mod check;
+mod cost;
+mod eval;
+mod lex;
+mod library;
+mod parse;
+mod signatures;
+mod types;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::cell::Cell;
+
+use serde_json::Value as Json;
+
+use crate::schema::Schema;
+use ast::Node;
+use check::Checker;
+use cost::Estimate;
+pub(crate) use cost::{MAX_CARDINALITY, min_size};
+pub(crate) use eval::Fault;
+use eval::{Budget, Evaluation};
+use library::Patterns;
+use types::Ty;
+use value::Val;
+
+/// What one evaluation may cost.
+const CALL_LIMIT: u64 = 1_000_000;
+/// What all rules of one object may cost.
+pub(crate) const OBJECT_LIMIT: u64 = 10_000_000;
+
+/// A mistake in an expression, and where it is.
+#[derive(Debug, PartialEq)]
+struct Problem {
+    at: u32,
+    text: String,
+}
+
+/// What an expression may look at.
+#[derive(Clone, Copy)]
+pub(crate) struct Scope<'s> {
+    pub(crate) schema: &'s Schema,
+    /// Whether it is the root of a resource.
+    pub(crate) is_resource: bool,
+    /// Whether `oldSelf` may be missing, and is asked for that.
+    pub(crate) has_optional_old: bool,
+}
+
+/// What an expression must give.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    Truth,
+    Text,
+}
+
+/// What an expression gave.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Truth(bool),
+    Text(String),
+}
+
+/// A checked expression.
+#[derive(Debug)]
+pub(crate) struct Program {
+    node: Node,
+    /// Whether it compares with what was.
+    pub(crate) uses_old: bool,
+}
+
+impl Program {
+    /// Parses and checks an expression; the error is what Kubernetes writes after `compilation failed: `, or that its type is wrong.
+    pub(crate) fn compile(source: &str, scope: Scope<'_>, wanted: Wanted) -> Result<Self, CompileError> {
+        let node = parse::parse(source).map_err(|problem| CompileError::Syntax(report(source, &[problem])))?;
+        let own = Ty::of_resource(scope.schema, scope.is_resource).ok_or(CompileError::NoType)?;
+        let old = if scope.has_optional_old { Ty::optional(own.clone()) } else { own.clone() };
+        let variables = vec![("self".into(), own), ("oldSelf".into(), old)];
+        let mut checker = Checker { variables, problems: Vec::new() };
+        let found = checker.check(&node);
+        if !checker.problems.is_empty() {
+            return Err(CompileError::Syntax(report(source, &checker.problems)));
+        }
+        if !matches!((&found, wanted), (Ty::Bool, Wanted::Truth) | (Ty::Text, Wanted::Text)) {
+            return Err(CompileError::Type);
+        }
+        let uses_old = node.reads("oldSelf");
+        Ok(Self { node, uses_old })
+    }
+
+    /// Evaluates it for a value and what that was before; `left` is what may be spent, and is.
+    pub(crate) fn evaluate(
+        &self,
+        scope: Scope<'_>,
+        own: &Json,
+        old: Option<&Json>,
+        left: &mut u64,
+    ) -> Result<Outcome, Fault> {
+        let value = |json| Val::of(json, scope.schema, scope.is_resource);
+        let mut variables = vec![("self", value(own))];
+        match old.map(value) {
+            Some(old) if scope.has_optional_old => variables.push(("oldSelf", Val::some(old))),
+            Some(old) => variables.push(("oldSelf", old)),
+            None if scope.has_optional_old => variables.push(("oldSelf", Val::Optional(None))),
+            None => {}
+        }
+        let granted = (*left).min(CALL_LIMIT);
+        let budget = Budget(Cell::new(granted));
+        let mut evaluation = Evaluation { variables, budget, patterns: Patterns::default() };
+        let outcome = evaluation.eval(&self.node);
+        *left -= granted - evaluation.budget.0.get();
+        match outcome? {
+            Val::Bool(truth) => Ok(Outcome::Truth(truth)),
+            Val::Text(text) => Ok(Outcome::Text(text.to_string())),
+            other => Fault::error(format!("no such overload: a result of type {}", other.type_name())),
+        }
+    }
+
+    /// What it can cost at most.
+    pub(crate) fn worst_case(&self, scope: Scope<'_>) -> u64 {
+        Estimate::of(scope.schema, scope.is_resource, &self.node)
+    }
+}
+
+/// Why an expression is refused.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum CompileError {
+    /// Mistakes, as CEL reports them.
+    Syntax(String),
+    /// It gives something else than it should.
+    Type,
+    /// It stands where there is nothing that expressions may look at.
+    NoType,
+}
+
+/// `ERROR: <input>:LINE:COLUMN: TEXT`, the line, and a mark below.
+fn report(source: &str, problems: &[Problem]) -> String {
+    let one = |problem: &Problem| {
+        let at = usize::try_from(problem.at).unwrap_or(usize::MAX);
+        let before: String = source.chars().take(at).collect();
+        let line = before.matches('\n').count();
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count();
+        let text = source.split('\n').nth(line).unwrap_or_default().replace('\t', " ");
+        format!("ERROR: <input>:{}:{}: {}\n | {text}\n | {}^", line + 1, column + 1, problem.text, ".".repeat(column))
+    };
+    problems.iter().map(one).collect::<Vec<_>>().join("\n")
+}

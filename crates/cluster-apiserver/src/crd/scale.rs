@@ -1,0 +1,83 @@
+//! Where the scale subresource finds its values, and what those may be.
+
+use serde_json::Value;
+
+use super::json_path;
+use crate::field_error::{FieldError, FieldPath};
+
+/// Paths of fields, such as `.spec.replicas`.
+#[derive(Clone, Debug)]
+pub(crate) struct ScalePaths {
+    pub(crate) spec_replicas: String,
+    pub(crate) status_replicas: String,
+    pub(crate) selector: String,
+}
+
+impl ScalePaths {
+    /// Checks that an object has what a scale can show.
+    pub(super) fn check(&self, object: &Value, errors: &mut Vec<FieldError>) {
+        for path in [&self.spec_replicas, &self.status_replicas] {
+            let Some(value) = json_path::find(object, path).into_iter().next() else { continue };
+            let field = FieldPath::Root.child(path);
+            match value.as_i64() {
+                None => errors.push(FieldError::invalid(&field, 0, &wrong_type(path, value, "int64"))),
+                Some(count) if count < 0 => {
+                    errors.push(FieldError::invalid(&field, count, "should be a non-negative integer"));
+                }
+                Some(count) if count > i64::from(i32::MAX) => {
+                    let why = format!("should be less than or equal to {}", i32::MAX);
+                    errors.push(FieldError::invalid(&field, count, &why));
+                }
+                Some(_) => {}
+            }
+        }
+        let selector = json_path::find(object, &self.selector).into_iter().next().filter(|value| !value.is_string());
+        if let Some(value) = selector {
+            let field = FieldPath::Root.child(&self.selector);
+            errors.push(FieldError::invalid(&field, "", &wrong_type(&self.selector, value, "string")));
+        }
+    }
+}
+
+fn wrong_type(path: &str, value: &Value, wanted: &str) -> String {
+    let found = match value {
+        Value::Null => "<nil>",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    };
+    format!("{path} accessor error: {} is of the type {found}, expected {wanted}", json_path::text(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_scale_shows_counts() {
+        let paths = ScalePaths {
+            spec_replicas: ".spec.n".to_owned(),
+            status_replicas: ".status.n".to_owned(),
+            selector: ".status.s".to_owned(),
+        };
+        let found = |object: Value| {
+            let mut errors = Vec::new();
+            paths.check(&object, &mut errors);
+            errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        };
+        assert_eq!(found(json!({"spec": {"n": 1}, "status": {"n": 0, "s": "a=b"}})), "");
+        assert_eq!(
+            found(json!({"spec": {"n": "str"}, "status": {"n": -1, "s": 1}})),
+            ".spec.n: Invalid value: 0: .spec.n accessor error: str is of the type string, expected int64; \
+             .status.n: Invalid value: -1: should be a non-negative integer; \
+             .status.s: Invalid value: \"\": .status.s accessor error: 1 is of the type int64, expected string"
+        );
+        assert!(
+            found(json!({"spec": {"n": 3_000_000_000_u32}})).contains("should be less than or equal to 2147483647")
+        );
+    }
+}
