@@ -1,4 +1,4 @@
-//! OpenAPI over HTTP: the index of documents, the documents, and the frame of the second version.
+//! OpenAPI over HTTP: the index of documents, the documents, and the one document of the second version.
 //!
 //! Documents are made when they are asked for and not kept; what is kept is their hashes, until a CRD changes. A client that names the right
 //! hash may keep the document for ever.
@@ -19,7 +19,7 @@ use crate::http::query::Query;
 use crate::http::respond;
 use crate::http::service::RequestBody;
 use crate::negotiate::accept::clauses;
-use crate::openapi;
+use crate::openapi::{self, v2::Form};
 use crate::registry::{CRD_TABLE, Catalogue, Version};
 use crate::status::{Result, StatusError};
 use crate::store::{Revision, TableName};
@@ -66,7 +66,7 @@ impl Hashes {
 /// Answers what follows `/openapi/`.
 pub(super) fn answer(core: &Core, request: &Request<RequestBody>, rest: &str, query: &Query) -> Result<Response<Body>> {
     match rest.split_once('/') {
-        None if rest == "v2" => v2(request),
+        None if rest == "v2" => v2(core, request),
         None if rest == "v3" => index(core),
         Some(("v3", path)) => v3(core, request, path, query),
         _ => Ok(respond::page_not_found()),
@@ -83,11 +83,15 @@ fn versions(catalogue: &Catalogue) -> impl Iterator<Item = (String, &Version)> {
 }
 
 fn document(core: &Core, version: &Version) -> Result<Vec<u8>> {
+    let document = openapi::document(version, &crds_of(core, version), KUBERNETES_VERSION);
+    serde_json::to_vec(&document).map_err(|error| StatusError::internal(&error.to_string()))
+}
+
+/// The CRDs behind a version.
+fn crds_of(core: &Core, version: &Version) -> Vec<Value> {
     let table = TableName::from(CRD_TABLE);
     let stored = version.crds.iter().filter_map(|key| core.store.get(&table, key));
-    let crds: Vec<Value> = stored.filter_map(|crd| serde_json::from_slice(&crd.body).ok()).collect();
-    let document = openapi::document(version, &crds, KUBERNETES_VERSION);
-    serde_json::to_vec(&document).map_err(|error| StatusError::internal(&error.to_string()))
+    stored.filter_map(|crd| serde_json::from_slice(&crd.body).ok()).collect()
 }
 
 /// Whether the client takes a type, or says nothing.
@@ -100,16 +104,26 @@ fn takes_json(request: &Request<RequestBody>) -> bool {
     ["*/*", "application/*", JSON].iter().any(|media_type| takes(request, media_type))
 }
 
-fn v2(request: &Request<RequestBody>) -> Result<Response<Body>> {
-    let gzip = respond::takes_gzip(request.headers());
-    let mut response = if request.headers().contains_key(ACCEPT) && takes(request, V2_PROTOBUF) {
-        respond::bytes(200, V2_PROTOBUF_ANSWER, openapi::frame_protobuf(KUBERNETES_VERSION), gzip)
+/// Everything in one document, made for each request: no client that is kept up to date asks for it.
+fn v2(core: &Core, request: &Request<RequestBody>) -> Result<Response<Body>> {
+    let (form, media_type) = if request.headers().contains_key(ACCEPT) && takes(request, V2_PROTOBUF) {
+        (Form::Protobuf, V2_PROTOBUF_ANSWER)
     } else if takes_json(request) {
-        respond::bytes(200, JSON, openapi::frame(KUBERNETES_VERSION).to_string().into_bytes(), gzip)
+        (Form::Json, JSON)
     } else {
         return Err(StatusError::not_acceptable());
     };
+    let catalogue = core.registry.catalogue();
+    let versions: Vec<(&Version, Vec<Value>)> =
+        versions(&catalogue).map(|(_, version)| (version, crds_of(core, version))).collect();
+    let body = openapi::v2::write(&versions, KUBERNETES_VERSION, form);
+    let tag = etag(&body);
+    let mut response = match is_known(request, &tag) {
+        true => respond::response(304, media_type, Body::empty()),
+        false => respond::bytes(200, media_type, body, respond::takes_gzip(request.headers())),
+    };
     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    set(&mut response, ETAG, tag);
     Ok(response)
 }
 

@@ -2,11 +2,13 @@
 //!
 //! A document of the third version is made of one [`Version`] of the catalogue, when it is asked for: types of built-in kinds out of the
 //! [facts](crate::facts), types of custom kinds out of their CRDs. It says what clients look for, and no more: which query parameters a
-//! write takes, which patches there are, how lists merge, and the fields for `kubectl explain`; it has no prose. Of the second version there
-//! is only the frame: its clients ask whether it is there.
+//! write takes, which patches there are, how lists merge, and the fields for `kubectl explain`; it has no prose. A document of the
+//! second version ([`v2`]) is one of everything, in JSON or in protobuf, written type by type so that it never stands in memory as a tree.
 
 mod paths;
+mod protobuf;
 mod schemas;
+pub(crate) mod v2;
 
 use serde_json::{Map, Value, json};
 
@@ -45,6 +47,13 @@ pub(crate) fn document(version: &Version, crds: &[Value], release: &str) -> Valu
 /// Adds the schema of a custom kind and answers with its name.
 fn add_custom(collector: &mut Collector, resource: &Resource, crds: &[Value]) -> String {
     let name = custom_name(resource);
+    collector.add_type_named(OBJECT_META);
+    collector.insert(&name, custom_schema(resource, crds));
+    name
+}
+
+/// The schema of a custom kind, with what every resource has.
+fn custom_schema(resource: &Resource, crds: &[Value]) -> Value {
     let crd = crds.iter().find(|crd| Names::of(crd).plural == resource.plural);
     let versions = crd.map_or(&[] as &[Value], |crd| list_at(crd, &["spec", "versions"]));
     let version = versions.iter().find(|version| str_at(version, &["name"]) == resource.version);
@@ -55,9 +64,7 @@ fn add_custom(collector: &mut Collector, resource: &Resource, crds: &[Value]) ->
     properties.insert("kind".to_owned(), json!({"type": "string"}));
     properties.insert("metadata".to_owned(), json!({"$ref": format!("{SCHEMAS}{OBJECT_META}")}));
     schema[GVK] = json!([gvk(&resource.group, &resource.version, &resource.kind)]);
-    collector.add_type_named(OBJECT_META);
-    collector.insert(&name, schema);
-    name
+    schema
 }
 
 /// `dev.knative.serving.v1.Service` for the Service of `serving.knative.dev`.
@@ -68,23 +75,6 @@ fn custom_name(resource: &Resource) -> String {
 
 fn gvk(group: &str, version: &str, kind: &str) -> Value {
     json!({"group": group, "version": version, "kind": kind})
-}
-
-/// The frame of the second version's document.
-pub(crate) fn frame(release: &str) -> Value {
-    json!({"swagger": "2.0", "info": {"title": "Kubernetes", "version": format!("v{release}")}, "paths": {}})
-}
-
-/// The same as gnostic's protobuf: `swagger` is field 1, `info` (title 1, version 2) field 2, `paths` field 8.
-pub(crate) fn frame_protobuf(release: &str) -> Vec<u8> {
-    let field = |number: u8, body: &[u8]| {
-        let length = u8::try_from(body.len()).unwrap_or_default();
-        let mut bytes = vec![number << 3 | 2, length];
-        bytes.extend_from_slice(body);
-        bytes
-    };
-    let info = [field(1, b"Kubernetes"), field(2, format!("v{release}").as_bytes())].concat();
-    [field(1, b"2.0"), field(2, &info), field(8, b"")].concat()
 }
 
 #[cfg(test)]

@@ -48,50 +48,62 @@ impl Collector {
             if self.schemas.contains_key(of.name()) {
                 continue;
             }
-            let mut properties = Map::new();
             for field in of.fields() {
-                properties.insert(field.name().to_owned(), self.property(field));
                 waiting.extend(field.message().filter(|_| field.value_kind() == ValueKind::Message));
+                if let Some(name) = shared(field.value_kind()) {
+                    self.schemas.entry(name).or_insert_with(|| plain(field.value_kind()));
+                }
             }
-            self.schemas.insert(of.name().to_owned(), object(of, properties));
+            self.schemas.insert(of.name().to_owned(), schema_of(of));
         }
     }
+}
 
-    fn property(&mut self, field: Field) -> Value {
-        let one = self.one(field);
-        let mut property = match field.shape() {
-            Shape::One => one,
-            Shape::List => json!({"type": "array", "items": one}),
-            Shape::Map => json!({"type": "object", "additionalProperties": one}),
-        };
-        let beside = beside(field);
-        if beside.is_empty() {
-            return property;
-        }
-        // Nothing may stand beside a reference.
-        if let Some(reference) = property.as_object_mut().and_then(|property| property.remove("$ref")) {
-            property = json!({"allOf": [{"$ref": reference}]});
-        }
-        crate::value::as_object(&mut property).extend(beside);
-        property
-    }
+/// The types that are no messages and yet have names, each with its schema.
+pub(super) fn all_shared() -> impl Iterator<Item = (String, Value)> {
+    use ValueKind::{FieldsV1, IntOrString, MicroTime, Quantity, RawExtension, Time};
+    let kinds = [Time, MicroTime, FieldsV1, Quantity, IntOrString, RawExtension];
+    kinds.into_iter().filter_map(|kind| Some((shared(kind)?, plain(kind))))
+}
 
-    /// The schema of one value of a field.
-    fn one(&mut self, field: Field) -> Value {
-        let kind = field.value_kind();
-        if let (ValueKind::Message, Some(of)) = (kind, field.message()) {
-            return reference(of.name());
-        }
-        if let Some(name) = shared(kind) {
-            self.schemas.entry(name.clone()).or_insert_with(|| plain(kind));
-            return reference(&name);
-        }
-        let mut schema = plain(kind);
-        if let Some(allowed) = field.enum_json().and_then(|text| serde_json::from_str::<Value>(text).ok()) {
-            schema["enum"] = allowed;
-        }
-        schema
+/// The schema of a type, which refers to others.
+pub(super) fn schema_of(of: Type) -> Value {
+    object(of, of.fields().map(|field| (field.name().to_owned(), property(field))).collect())
+}
+
+fn property(field: Field) -> Value {
+    let one = one(field);
+    let mut property = match field.shape() {
+        Shape::One => one,
+        Shape::List => json!({"type": "array", "items": one}),
+        Shape::Map => json!({"type": "object", "additionalProperties": one}),
+    };
+    let beside = beside(field);
+    if beside.is_empty() {
+        return property;
     }
+    // Nothing may stand beside a reference.
+    if let Some(reference) = property.as_object_mut().and_then(|property| property.remove("$ref")) {
+        property = json!({"allOf": [{"$ref": reference}]});
+    }
+    crate::value::as_object(&mut property).extend(beside);
+    property
+}
+
+/// The schema of one value of a field.
+fn one(field: Field) -> Value {
+    let kind = field.value_kind();
+    if let (ValueKind::Message, Some(of)) = (kind, field.message()) {
+        return reference(of.name());
+    }
+    if let Some(name) = shared(kind) {
+        return reference(&name);
+    }
+    let mut schema = plain(kind);
+    if let Some(allowed) = field.enum_json().and_then(|text| serde_json::from_str::<Value>(text).ok()) {
+        schema["enum"] = allowed;
+    }
+    schema
 }
 
 fn reference(name: &str) -> Value {

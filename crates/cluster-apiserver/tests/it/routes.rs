@@ -75,7 +75,13 @@ async fn documents_are_found_by_their_hash() {
     let answer = raw.get_as("/openapi/v2", protobuf).await;
     assert_eq!(answer.headers["content-type"], "application/com.github.proto-openapi.spec.v2.v1.0+protobuf");
     assert_eq!(&answer.bytes[..5], b"\x0a\x032.0");
-    assert_eq!(raw.get_as("/openapi/v2", "application/json").await.json()["swagger"], "2.0");
+    let whole = raw.get_as("/openapi/v2", "application/json").await;
+    assert_eq!(whole.json()["swagger"], "2.0");
+    assert!(whole.json()["definitions"]["io.k8s.api.core.v1.Pod"].is_object());
+    let tag = whole.headers["etag"].to_str().expect("text");
+    let request = http::Request::builder().uri("/openapi/v2").header("if-none-match", tag);
+    let known = raw.send(request.body(http_body_util::Full::default()).expect("request")).await;
+    assert_eq!((known.status.as_u16(), known.bytes.len()), (304, 0));
     assert_eq!(raw.get_as("/openapi/v2", "text/html").await.status, 406);
 }
 
