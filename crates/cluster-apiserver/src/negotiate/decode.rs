@@ -61,8 +61,8 @@ pub(crate) fn object(resource: &Resource, content_type: &str, body: &[u8]) -> Re
     }
     target.check(&api_version, &kind)?;
     let decoded = match (&text, target.of) {
-        (Text::Yaml(value), Some(of)) => strict::decode_value(of, value),
-        (Text::Yaml(value), None) => strict::decode_custom_value(value),
+        (Text::Yaml(parsed), Some(of)) => strict::decode_value(of, &parsed.value).map(|decoded| parsed.and(decoded)),
+        (Text::Yaml(parsed), None) => strict::decode_custom_value(&parsed.value).map(|decoded| parsed.and(decoded)),
         (Text::Json(body), Some(of)) => strict::decode_json(of, body),
         (Text::Json(body), None) => strict::decode_custom_json(body),
     };
@@ -108,8 +108,8 @@ pub(crate) fn body_of(group: &str, version: &str, kind: &str, content_type: &str
     let (found_version, found_kind) = text.type_meta(&target)?;
     target.check(&found_version, &found_kind)?;
     let decoded = match (text, of) {
-        (Text::Yaml(value), Some(of)) => strict::decode_value(of, &value),
-        (Text::Yaml(value), None) => Ok(Decoded { value, strict_errors: Vec::new() }),
+        (Text::Yaml(parsed), Some(of)) => strict::decode_value(of, &parsed.value).map(|decoded| parsed.and(decoded)),
+        (Text::Yaml(parsed), None) => Ok(parsed),
         (Text::Json(body), Some(of)) => strict::decode_json(of, body),
         (Text::Json(body), None) => strict::parse_json(body),
     };
@@ -139,7 +139,7 @@ pub(crate) fn delete_options(content_type: &str, body: &[u8]) -> Result<Option<V
         return Err(StatusError::bad_request(message));
     }
     let decoded = match text {
-        Text::Yaml(value) => strict::decode_value(of, &value),
+        Text::Yaml(parsed) => strict::decode_value(of, &parsed.value),
         Text::Json(body) => strict::decode_json(of, body),
     };
     decoded.map(|decoded| Some(decoded.value)).map_err(|error| StatusError::bad_request(error.to_string()))
@@ -264,7 +264,7 @@ fn summary(body: &[u8]) -> String {
 /// A body that is text. YAML is parsed once; JSON is read in place, so that duplicate fields are seen.
 enum Text<'a> {
     Json(&'a [u8]),
-    Yaml(Value),
+    Yaml(Decoded),
 }
 
 impl<'a> Text<'a> {
@@ -290,8 +290,8 @@ impl<'a> Text<'a> {
             kind: Option<Value>,
         }
         let meta: Meta = match self {
-            Self::Yaml(value) => {
-                let get = |name: &str| value.get(name).cloned();
+            Self::Yaml(parsed) => {
+                let get = |name: &str| parsed.value.get(name).cloned();
                 Meta { api_version: get("apiVersion"), kind: get("kind") }
             }
             Self::Json(body) => serde_json::from_slice(body).map_err(|_| json_error(target, body))?,

@@ -35,6 +35,14 @@ pub struct Decoded {
     pub strict_errors: Vec<String>,
 }
 
+impl Decoded {
+    /// What came of this one, with what was noticed before.
+    pub(crate) fn and(&self, later: Self) -> Self {
+        let strict_errors = self.strict_errors.iter().cloned().chain(later.strict_errors).collect();
+        Self { strict_errors, ..later }
+    }
+}
+
 /// Why a body is not of its type, in Go's words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -81,9 +89,21 @@ pub fn parse_json(body: &[u8]) -> Result<Decoded, DecodeError> {
     json(body, |cursor, reader| Untyped { cursor }.deserialize(reader))
 }
 
-/// Parses YAML without a type. Depth and size are bounded; duplicate fields are errors.
-pub fn parse_yaml(body: &[u8]) -> Result<Value, DecodeError> {
-    serde_saphyr::from_slice(body).map_err(|error| DecodeError::Syntax(format!("yaml: {error}")))
+/// Parses YAML without a type. Depth and size are bounded. Of a field that is there twice the last counts, and the first such is a strict error.
+pub fn parse_yaml(body: &[u8]) -> Result<Decoded, DecodeError> {
+    let error = match serde_saphyr::from_slice(body) {
+        Ok(value) => return Ok(Decoded { value, strict_errors: Vec::new() }),
+        Err(error) => error,
+    };
+    let serde_saphyr::Error::DuplicateMappingKey { key, location } = error.without_snippet() else {
+        return Err(DecodeError::Syntax(format!("yaml: {error}")));
+    };
+    let key = crate::field_error::quote(key.as_deref().unwrap_or_default());
+    let twice = format!("yaml: unmarshal errors:\n  line {}: key {key} already set in map", location.line());
+    let options = serde_saphyr::options! { duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::LastWins };
+    let value = serde_saphyr::from_slice_with_options(body, options);
+    let value = value.map_err(|error| DecodeError::Syntax(format!("yaml: {error}")))?;
+    Ok(Decoded { value, strict_errors: vec![twice] })
 }
 
 /// The text for the strict errors of a request that asks for strict validation.

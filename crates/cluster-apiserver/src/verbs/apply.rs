@@ -44,8 +44,7 @@ impl Config {
             return Err(ask.resource.not_found(&ask.name));
         }
         // JSON is YAML, and is sent so often that it is tried first.
-        let untold = |value| Decoded { value, strict_errors: Vec::new() };
-        let decoded = strict::parse_json(&ask.body).or_else(|_| strict::parse_yaml(&ask.body).map(untold));
+        let decoded = strict::parse_json(&ask.body).or_else(|_| strict::parse_yaml(&ask.body));
         let Decoded { value: object, strict_errors } =
             decoded.map_err(|error| StatusError::bad_request(format!("error decoding patch: {error}")))?;
         if !object.is_object() && !object.is_null() {

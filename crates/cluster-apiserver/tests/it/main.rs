@@ -19,6 +19,8 @@ mod fairness;
 #[cfg(test)]
 mod hook_server;
 #[cfg(test)]
+mod field_validation;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod limits;
