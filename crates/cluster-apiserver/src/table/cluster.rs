@@ -7,22 +7,22 @@ use super::{AGE, NAME, NONE, Printer, UNKNOWN, age, boolean, integer, name, numb
 use crate::value::{at, bool_at, entries_at, i64_at, list_at, str_at};
 
 pub(super) const NAMESPACE: Printer = Printer {
-    columns: &[NAME, text("Status"), AGE],
+    columns: &[NAME, text("Status").about("The status of the namespace"), AGE],
     cells: |object, now| vec![name(object), str_at(object, &["status", "phase"]).into(), object_age(object, now)],
 };
 
 pub(super) const NODE: Printer = Printer {
     columns: &[
         NAME,
-        text("Status"),
-        text("Roles"),
+        text("Status").about("The status of the node"),
+        text("Roles").about("The roles of the node"),
         AGE,
-        text("Version"),
-        text("Internal-IP").wide(),
-        text("External-IP").wide(),
-        text("OS-Image").wide(),
-        text("Kernel-Version").wide(),
-        text("Container-Runtime").wide(),
+        text("Version").about("Kubelet Version reported by the node."),
+        text("Internal-IP").about("List of addresses reachable to the node. Queried from cloud provider, if available. More info: https://kubernetes.io/docs/reference/node/node-status/#addresses Note: This field is declared as mergeable, but the merge key is not sufficiently unique, which can cause data corruption when it is merged. Callers should instead use a full-replacement patch. See https://pr.k8s.io/79391 for an example. Consumers should assume that addresses can change during the lifetime of a Node. However, there are some exceptions where this may not be possible, such as Pods that inherit a Node's address in its own status or consumers of the downward API (status.hostIP).").wide(),
+        text("External-IP").about("List of addresses reachable to the node. Queried from cloud provider, if available. More info: https://kubernetes.io/docs/reference/node/node-status/#addresses Note: This field is declared as mergeable, but the merge key is not sufficiently unique, which can cause data corruption when it is merged. Callers should instead use a full-replacement patch. See https://pr.k8s.io/79391 for an example. Consumers should assume that addresses can change during the lifetime of a Node. However, there are some exceptions where this may not be possible, such as Pods that inherit a Node's address in its own status or consumers of the downward API (status.hostIP).").wide(),
+        text("OS-Image").about("OS Image reported by the node from /etc/os-release (e.g. Debian GNU/Linux 7 (wheezy)).").wide(),
+        text("Kernel-Version").about("Kernel Version reported by the node from 'uname -r' (e.g. 3.16.0-0.bpo.4-amd64).").wide(),
+        text("Container-Runtime").about("ContainerRuntime Version reported by the node through runtime remote API (e.g. containerd://1.4.2).").wide(),
     ],
     cells: |object, now| {
         let info = |field: &str| str_at(object, &["status", "nodeInfo", field]).to_owned();

@@ -6,7 +6,7 @@ use super::{AGE, NAME, Printer, name, object_age, text};
 use crate::value::{entries_at, str_at};
 
 pub(super) const CONFIG_MAP: Printer = Printer {
-    columns: &[NAME, text("Data"), AGE],
+    columns: &[NAME, text("Data").about("Data contains the configuration data. Each key must consist of alphanumeric characters, '-', '_' or '.'. Values with non-UTF-8 byte sequences must use the BinaryData field. The keys stored in Data must not overlap with the keys in the BinaryData field, this is enforced during validation process."), AGE],
     cells: |object, now| {
         let count = entries_at(object, &["data"]).count() + entries_at(object, &["binaryData"]).count();
         vec![name(object), count.into(), object_age(object, now)]
@@ -14,7 +14,7 @@ pub(super) const CONFIG_MAP: Printer = Printer {
 };
 
 pub(super) const SECRET: Printer = Printer {
-    columns: &[NAME, text("Type"), text("Data"), AGE],
+    columns: &[NAME, text("Type").about("Used to facilitate programmatic handling of secret data. More info: https://kubernetes.io/docs/concepts/configuration/secret/#secret-types"), text("Data").about("Data contains the secret data. Each key must consist of alphanumeric characters, '-', '_' or '.'. The serialized form of the secret data is a base64 encoded string, representing the arbitrary (possibly non-string) data value here. Described in https://tools.ietf.org/html/rfc4648#section-4"), AGE],
     cells: |object, now| {
         let count = entries_at(object, &["data"]).count();
         vec![name(object), str_at(object, &["type"]).into(), count.into(), object_age(object, now)]

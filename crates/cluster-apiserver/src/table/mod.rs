@@ -2,7 +2,7 @@
 //!
 //! A [`Printer`] belongs to a kind: its columns, and a function from an object to its cells, one for each column. Kinds without a printer of
 //! their own have a name and a time. Columns marked wide are for `kubectl get -o wide`. Headings and cells are those of Kubernetes' own
-//! printers; descriptions are left empty, because no client shows them.
+//! printers; of the descriptions, which no client shows, those of the kinds that are listed most.
 //!
 //! Custom kinds bring their columns along, see `crd`.
 
@@ -44,6 +44,10 @@ struct Column {
 }
 
 impl Column {
+    const fn about(self, description: &'static str) -> Self {
+        Self { description, ..self }
+    }
+
     const fn wide(self) -> Self {
         Self { priority: 1, ..self }
     }

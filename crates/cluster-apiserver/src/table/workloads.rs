@@ -10,12 +10,12 @@ use super::{
 use crate::kinds::selector;
 use crate::value::{at, bool_at, i64_at, list_at, str_at};
 
-const CONTAINERS: Column = text("Containers").wide();
-const IMAGES: Column = text("Images").wide();
+const CONTAINERS: Column = text("Containers").about("Names of each container in the template.").wide();
+const IMAGES: Column = text("Images").about("Images referenced by each container in the template.").wide();
 const SELECTOR: Column = text("Selector").wide();
 
 pub(super) const DEPLOYMENT: Printer = Printer {
-    columns: &[NAME, text("Ready"), text("Up-to-date"), text("Available"), AGE, CONTAINERS, IMAGES, SELECTOR],
+    columns: &[NAME, text("Ready").about("Number of the pod with ready state"), text("Up-to-date").about("Total number of non-terminating pods targeted by this deployment that have the desired template spec."), text("Available").about("Total number of available non-terminating pods (ready for at least minReadySeconds) targeted by this deployment."), AGE, CONTAINERS, IMAGES, SELECTOR.about("Label selector for pods. Existing ReplicaSets whose pods are selected by this will be the ones affected by this deployment. It must match the pod template's labels.")],
     cells: |object, now| {
         let mut cells = vec![
             name(object),
@@ -113,7 +113,7 @@ pub(super) const POD_TEMPLATE: Printer = Printer {
 };
 
 pub(super) const JOB: Printer = Printer {
-    columns: &[NAME, text("Status"), text("Completions"), text("Duration"), AGE, CONTAINERS, IMAGES, SELECTOR],
+    columns: &[NAME, text("Status").about("Status of the job."), text("Completions").about("The number of pods which reached phase Succeeded. The value increases monotonically for a given spec. However, it may decrease in reaction to scale down of elastic indexed jobs."), text("Duration").about("Time required to complete the job."), AGE, CONTAINERS, IMAGES, SELECTOR.about("A label query over pods that should match the pod count. Normally, the system sets this field for you. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors")],
     cells: |object, now| {
         let mut cells = vec![
             name(object),

@@ -23,7 +23,7 @@ pub(super) fn plain_json(resource: &Resource, content: &Content) -> Result<Vec<u
         Content::List(list) => {
             out.reserve(list.objects.iter().map(|object| object.body.len() + 64).sum::<usize>() + 256);
             let mut head = json!({
-                "kind": resource.list_kind, "apiVersion": resource.api_version, "metadata": object_list_meta(resource, list),
+                "kind": resource.list_kind, "apiVersion": resource.api_version, "metadata": list_meta(list, resource.is_custom()),
             })
             .to_string();
             head.pop();
@@ -43,19 +43,11 @@ pub(super) fn plain_json(resource: &Resource, content: &Content) -> Result<Vec<u
     Ok(out)
 }
 
-/// The metadata of a list of objects; custom kinds' say that nothing follows, as in Kubernetes.
-fn object_list_meta(resource: &Resource, list: &List) -> Value {
-    let mut meta = list_meta(list);
-    if resource.is_custom() && list.next.is_none() {
-        meta["continue"] = json!("");
-    }
-    meta
-}
-
-fn list_meta(list: &List) -> Value {
+/// A list of custom objects that is shown as it is also says that nothing follows.
+fn list_meta(list: &List, says_end: bool) -> Value {
     let mut meta = json!({"resourceVersion": list.revision.to_string()});
-    if let Some(next) = &list.next {
-        meta["continue"] = json!(next);
+    if list.next.is_some() || says_end {
+        meta["continue"] = json!(list.next.as_deref().unwrap_or_default());
     }
     if let Some(remaining) = list.remaining {
         meta["remainingItemCount"] = json!(remaining);
@@ -72,14 +64,7 @@ pub(super) fn value(ask: &Ask, content: &Content) -> Result<Value> {
         Content::Object(value) => (vec![value.clone()], None),
         Content::List(list) => {
             let objects: Result<Vec<Value>> = list.objects.iter().map(|stored| resource.load(stored)).collect();
-            (
-                objects?,
-                Some(if ask.accepted.shape == Shape::Object {
-                    object_list_meta(resource, list)
-                } else {
-                    list_meta(list)
-                }),
-            )
+            (objects?, Some(list_meta(list, resource.is_custom() && ask.accepted.shape == Shape::Object)))
         }
     };
     Ok(match (ask.accepted.shape, meta) {
