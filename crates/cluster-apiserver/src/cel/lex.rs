@@ -120,13 +120,11 @@ impl Lexer {
     }
 
     fn word(&mut self) -> Result<Kind, Problem> {
-        let start = self.next;
         let word = self.take_while(|c| c.is_ascii_alphanumeric() || c == '_');
         let prefix = word.to_ascii_lowercase();
         if matches!(self.peek(0), Some('"' | '\'')) && matches!(prefix.as_str(), "r" | "b" | "br" | "rb") {
             return self.quoted(prefix.contains('r'), prefix.contains('b'));
         }
-        debug_assert!(self.next > start);
         Ok(match WORDS.into_iter().find(|known| *known == word) {
             Some(known) => Kind::Sign(known),
             None => Kind::Ident(word.into()),

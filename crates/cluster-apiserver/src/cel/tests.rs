@@ -137,6 +137,7 @@ fn nothing_takes_long() {
         "lists.range(100000000000).size() == 0",
         "['aaaaaaaaaa'].map(x, x.replace('a', x)).map(x, x.replace('a', x)).map(x, x.replace('a', x)).map(x, x.replace('a', x)).map(x, x.replace('a', x)).map(x, x.replace('a', x)).map(x, x.replace('a', x)).size() == 1",
         "lists.range(1000).all(x, lists.range(1000).all(y, x == y || true))",
+        "lists.range(3000).map(x, 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'.findAll('a')).map(x, x + x).map(x, x + x).map(x, x + x).size() == 1",
     ] {
         assert_eq!(evaluated(grows), Err(Fault::Cost), "{grows}");
     }

@@ -245,13 +245,18 @@ impl<'a> Val<'a> {
             _ => match (self.items(), other.items(), self.entries(), other.entries()) {
                 (Some(a), Some(b), ..) => lists_equal(self, &a, &b),
                 (_, _, Some(a), Some(b)) => {
-                    let same = |(key, value): &(Self, Self)| {
-                        b.iter().any(|(other, its)| key.equals(other) && value.equals(its))
-                    };
-                    a.len() == b.len() && a.iter().all(same)
+                    a.len() == b.len() && a.iter().all(|(key, value)| other.has_entry(&b, key, value))
                 }
                 _ => self.compare(other) == Some(Ordering::Equal),
             },
+        }
+    }
+
+    /// Whether a key has a value; `entries` are those of this map or object.
+    fn has_entry(&self, entries: &[(Self, Self)], key: &Self, value: &Self) -> bool {
+        match (self, key) {
+            (Self::Json(..), Self::Text(name)) => self.field_of(name).is_some_and(|its| its.equals(value)),
+            _ => entries.iter().any(|(other, its)| key.equals(other) && value.equals(its)),
         }
     }
 

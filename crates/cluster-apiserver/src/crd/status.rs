@@ -88,14 +88,14 @@ fn settle_names(crd: &Value, others: &[Names]) -> (Value, Option<(&'static str, 
         };
         conflict = Some((reason, text));
     };
-    let rows: [(&str, &str, &dyn Fn(&str) -> bool); 5] = [
-        ("plural", "PluralConflict", &is_resource),
-        ("singular", "SingularConflict", &is_resource),
-        ("shortNames", "ShortNamesConflict", &is_resource),
-        ("kind", "KindConflict", &is_kind),
-        ("listKind", "ListKindConflict", &is_kind),
+    let rows = [
+        ("plural", "PluralConflict", false),
+        ("singular", "SingularConflict", false),
+        ("shortNames", "ShortNamesConflict", false),
+        ("kind", "KindConflict", true),
+        ("listKind", "ListKindConflict", true),
     ];
-    for (name, reason, is_taken) in rows {
+    for (name, reason, names_kind) in rows {
         let own = strings_at(before, &[name]);
         let names = match asked.get(name) {
             Some(Value::Array(_)) => strings_at(asked, &[name]),
@@ -104,7 +104,7 @@ fn settle_names(crd: &Value, others: &[Names]) -> (Value, Option<(&'static str, 
         let is_new = |asked: &&str| !asked.is_empty() && *asked != str_at(before, &[name]) && !own.contains(asked);
         let taken: Vec<String> = names
             .into_iter()
-            .filter(|asked| is_new(asked) && is_taken(asked))
+            .filter(|asked| is_new(asked) && if names_kind { is_kind(asked) } else { is_resource(asked) })
             .map(|taken| format!("\"{taken}\" is already in use"))
             .collect();
         match taken.as_slice() {

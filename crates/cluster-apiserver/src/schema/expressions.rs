@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 use super::validate::{Before, old_item};
-use super::{Additional, Rules, Schema, Type};
+use super::{Additional, Schema, Type};
 use crate::cel::{self, CompileError, Fault, Outcome, Program, Scope, Wanted};
 use crate::field_error::{FieldError, FieldPath, FieldReason};
 use crate::value::{bool_at, list_at, str_at};
@@ -104,7 +104,7 @@ impl Walk<'_> {
                 return;
             }
         }
-        for branch in schema.rules.iter().flat_map(|rules: &Box<Rules>| &rules.all_of) {
+        for branch in schema.rules.iter().flat_map(|rules| &rules.all_of) {
             // What stands in branches is never let through because it was so before.
             self.node(branch, own, value, Before { parent: None, ..before }, path);
         }

@@ -7,10 +7,7 @@ use super::time;
 pub(super) fn call<'a>(_: &mut Evaluation<'a>, name: &str, args: &[Val<'a>]) -> Option<Evaluated<'a>> {
     match (name, args) {
         ("dyn", [value]) => Some(Ok(value.clone())),
-        ("type", [value]) => Some(Ok(Val::Type(match value.type_name() {
-            "object" => "object",
-            other => other,
-        }))),
+        ("type", [value]) => Some(Ok(Val::Type(value.type_name()))),
         ("string", [value]) => to_text(value).map(|text| Ok(Val::text(text))),
         ("bool", [Val::Bool(value)]) => Some(Ok(Val::Bool(*value))),
         ("bool", [Val::Text(text)]) => Some(match &**text {

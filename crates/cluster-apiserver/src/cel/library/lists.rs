@@ -36,12 +36,12 @@ pub(super) fn call<'a>(evaluation: &mut Evaluation<'a>, name: &str, args: &[Val<
         ("sets.contains" | "sets.equivalent" | "sets.intersects", [other]) => {
             let other = other.items()?;
             let covers = |all: &[Val<'a>], some: &[Val<'a>]| some.iter().all(|item| all.iter().any(|a| a.equals(item)));
-            let outcome = match name {
+            let outcome = || match name {
                 "sets.contains" => covers(&items, &other),
                 "sets.equivalent" => covers(&items, &other) && covers(&other, &items),
                 _ => items.iter().any(|item| other.iter().any(|b| b.equals(item))),
             };
-            Some(pairwise(other.len()).map(|()| Val::Bool(outcome)))
+            Some(pairwise(other.len()).map(|()| Val::Bool(outcome())))
         }
         _ => None,
     }

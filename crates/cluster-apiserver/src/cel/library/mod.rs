@@ -15,7 +15,7 @@ use super::value::Val;
 use crate::field_error::quote;
 
 /// A compiled expression may take so many bytes.
-const PATTERN_MAX_BYTES: usize = 1 << 20;
+const PATTERN_MAX_BYTES: usize = 1 << 18;
 /// An evaluation keeps so many compiled expressions.
 const KEPT_PATTERNS: usize = 16;
 

@@ -1,5 +1,6 @@
 //! Addresses, networks, URLs, and texts of named formats.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -113,27 +114,23 @@ impl Url {
         if self.port.is_empty() { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
     }
 
-    /// The values of each name, names in the order of their first.
+    /// The values of each name.
     fn query<'a>(&self) -> Val<'a> {
         let decoded = |text: &str| {
             let text = text.replace('+', " ");
             percent_encoding::percent_decode_str(&text).decode_utf8_lossy().into_owned()
         };
-        let mut names: Vec<(String, Vec<Val<'a>>)> = Vec::new();
+        let mut names: BTreeMap<String, Vec<Val<'a>>> = BTreeMap::new();
         for pair in self.query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let (name, value) = (decoded(name), Val::text(decoded(value)));
-            match names.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, values)) => values.push(value),
-                None => names.push((name, vec![value])),
-            }
+            names.entry(decoded(name)).or_default().push(Val::text(decoded(value)));
         }
         let entries = names.into_iter().map(|(name, values)| (Val::text(name), Val::list(values)));
         Val::Map(Rc::new(entries.collect()))
     }
 }
 
-pub(super) fn call<'a>(_: &mut Evaluation<'a>, name: &str, args: &[Val<'a>]) -> Option<Evaluated<'a>> {
+pub(super) fn call<'a>(evaluation: &mut Evaluation<'a>, name: &str, args: &[Val<'a>]) -> Option<Evaluated<'a>> {
     let text = |value: String| Some(Ok(Val::text(value)));
     match (name, args) {
         ("url", [Val::Text(a)]) => Some(match Url::parse(a) {
@@ -146,7 +143,7 @@ pub(super) fn call<'a>(_: &mut Evaluation<'a>, name: &str, args: &[Val<'a>]) -> 
         ("getHostname", [Val::Url(url)]) => text(url.host.trim_matches(['[', ']']).to_owned()),
         ("getPort", [Val::Url(url)]) => text(url.port.clone()),
         ("getEscapedPath", [Val::Url(url)]) => text(url.path.clone()),
-        ("getQuery", [Val::Url(url)]) => Some(Ok(url.query())),
+        ("getQuery", [Val::Url(url)]) => Some(evaluation.budget.spend(url.query.len()).map(|()| url.query())),
         ("ip", [Val::Text(a)]) => Some(address(a).map(Val::Ip)),
         ("isIP", [Val::Text(a)]) => Some(Ok(Val::Bool(parse_ip(a).is_some()))),
         ("ip.isCanonical", [Val::Text(a)]) => Some(address(a).map(|ip| Val::Bool(ip.to_string() == **a))),

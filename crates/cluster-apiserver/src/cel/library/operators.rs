@@ -6,7 +6,16 @@ use super::super::eval::{Evaluated, Evaluation, Fault};
 use super::super::value::{Text, Val};
 use super::{shown, time};
 
-pub(super) fn call<'a>(_: &mut Evaluation<'a>, name: &str, args: &[Val<'a>]) -> Option<Evaluated<'a>> {
+pub(super) fn call<'a>(evaluation: &mut Evaluation<'a>, name: &str, args: &[Val<'a>]) -> Option<Evaluated<'a>> {
+    if let ("_==_" | "_!=_" | "_+_", [a, b]) = (name, args)
+        && (a.keyed_list().is_some() || b.keyed_list().is_some())
+    {
+        // Each item is looked for among all others.
+        let pairs = a.size().unwrap_or_default().saturating_mul(b.size().unwrap_or_default());
+        if let Err(fault) = evaluation.budget.spend(pairs) {
+            return Some(Err(fault));
+        }
+    }
     match (name, args) {
         ("!_", [Val::Bool(value)]) => Some(Ok(Val::Bool(!value))),
         ("-_", [Val::Int(value)]) => Some(int(value.checked_neg())),

@@ -55,11 +55,19 @@ fn searched<'a>(
 ) -> Evaluated<'a> {
     evaluation.budget.spend((1 + text.len() / 10).saturating_mul(1 + pattern.len() / 4))?;
     let Some(count) = limit(rest, usize::MAX) else { return Fault::error(format!("no such overload: {name}")) };
-    let regex = evaluation.patterns.get(pattern)?;
+    let Evaluation { patterns, budget, .. } = evaluation;
+    let regex = patterns.get(pattern)?;
     Ok(match name {
         "matches" => Val::Bool(regex.is_match(text)),
         "find" => Val::text(regex.find(text).map(|found| found.as_str()).unwrap_or_default()),
-        _ => Val::list(regex.find_iter(text).take(count).map(|found| Val::text(found.as_str())).collect()),
+        _ => {
+            let mut all = Vec::new();
+            for found in regex.find_iter(text).take(count) {
+                budget.spend(1)?;
+                all.push(Val::text(found.as_str()));
+            }
+            Val::list(all)
+        }
     })
 }
 
@@ -100,6 +108,7 @@ fn split<'a>(evaluation: &Evaluation<'a>, text: &str, by: &str, count: usize) ->
         (usize::MAX, "") => text.split("").filter(|part| !part.is_empty()).collect(),
         _ => text.splitn(count, by).collect(),
     };
+    evaluation.budget.spend(parts.len())?;
     Ok(Val::list(parts.into_iter().map(Val::text).collect()))
 }
 
