@@ -1,6 +1,6 @@
 //! The shapes of objects and lists: as they are, as tables, as metadata alone.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Ask, Content, List};
 use crate::crd::json_path;
@@ -130,18 +130,13 @@ impl<'a> Rows<'a> {
     }
 
     fn row(&self, object: &Value) -> Value {
-        let mut row = Map::new();
-        row.insert("cells".to_owned(), self.cells(object).into());
-        match self.include {
-            Include::Nothing => {}
-            Include::Metadata => {
-                row.insert("object".to_owned(), partial(object));
-            }
-            Include::Object => {
-                row.insert("object".to_owned(), object.clone());
-            }
-        }
-        Value::Object(row)
+        let object_shown = match self.include {
+            // Go's field is always there.
+            Include::Nothing => Value::Null,
+            Include::Metadata => partial(object),
+            Include::Object => object.clone(),
+        };
+        json!({"cells": self.cells(object), "object": object_shown})
     }
 
     fn columns(&self) -> Value {
