@@ -139,11 +139,10 @@ impl Question<'_> {
             |why: &str| Failure::Call(format!("received undecodable patch in webhook response: {why}"), 503);
         let operations =
             serde_json::from_slice(&text).map_err(|_| undecodable(&crate::negotiate::json_syntax_error(&text)))?;
-        let patch: json_patch::Patch =
+        // Knative's webhook, for one, answers `null` where it has nothing to change.
+        let patch: Option<json_patch::Patch> =
             serde_json::from_value(operations).map_err(|error| undecodable(&error.to_string()))?;
-        if patch.is_empty() {
-            return Ok((None, warnings));
-        }
+        let Some(patch) = patch.filter(|patch| !patch.is_empty()) else { return Ok((None, warnings)) };
         let internal = |why: &str| Failure::Server(StatusError::internal(why));
         if object.is_null() {
             let name = quote(&hook.name);
