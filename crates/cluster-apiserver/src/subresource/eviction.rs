@@ -97,7 +97,8 @@ impl<'a> Eviction<'a> {
             return Err(StatusError::invalid("policy", "Eviction", &ask.name, &[error]));
         }
         let text = |name: &str| at(asked, &["preconditions", name]).and_then(Value::as_str).map(str::to_owned);
-        let is_dry_deletion = dry_run(strings_at(asked, &["dryRun"]).into_iter(), "DeleteOptions")?;
+        let is_dry_deletion = dry_run(strings_at(asked, &["dryRun"]).into_iter())
+            .map_err(|error| StatusError::invalid("meta.k8s.io", "DeleteOptions", "", &[error]))?;
         let options = DeleteOptions {
             grace_period_s: i64_at(asked, &["gracePeriodSeconds"]),
             uid: text("uid"),

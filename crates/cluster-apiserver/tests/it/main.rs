@@ -17,9 +17,9 @@ mod durable;
 #[cfg(test)]
 mod fairness;
 #[cfg(test)]
-mod hook_server;
-#[cfg(test)]
 mod field_validation;
+#[cfg(test)]
+mod hook_server;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
