@@ -2,7 +2,7 @@
 //!
 //! A patch is laid over the newest object, again if somebody else was faster, unless it names a revision itself.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::write::check_kind;
 use super::{Answer, Ask, apply};
@@ -16,7 +16,7 @@ use crate::registry::Resource;
 use crate::status::{Result, StatusError, top};
 use crate::store::ObjectKey;
 use crate::strict::{self, DecodeError, Decoded};
-use crate::value::{at, go_text, list_at_mut, object_at, str_at};
+use crate::value::{at, go_text, list_at, list_at_mut, object_at, str_at};
 use crate::writes::{self, Next};
 
 /// A JSON patch may have so many operations, as in Kubernetes.
@@ -53,7 +53,9 @@ impl Patch {
         };
         match decode::media_type(&ask.content_type) {
             "application/json-patch+json" => {
-                let operations = value()?.value;
+                let Decoded { value: operations, mut strict_errors } = value()?;
+                strict_errors.extend(unknown_words(&operations));
+                let strict_errors = strict_errors.into_iter().map(|error| format!("json patch {error}")).collect();
                 // As in Go, nothing is a list without entries.
                 let mut operations = if operations.is_null() { json!([]) } else { operations };
                 for operation in list_at_mut(&mut operations, &[]) {
@@ -76,7 +78,7 @@ impl Patch {
                     return Err(StatusError::new(413, "RequestEntityTooLarge", message));
                 }
                 let patch = serde_json::from_value(operations).map_err(|_| StatusError::unprocessable())?;
-                Ok((Self::Json(patch), Vec::new()))
+                Ok((Self::Json(patch), strict_errors))
             }
             "application/merge-patch+json" => {
                 let Decoded { value, strict_errors } = value()?;
@@ -109,6 +111,17 @@ impl Patch {
             }
         }
     }
+}
+
+/// Fields of a JSON patch's operations that no operation has.
+fn unknown_words(operations: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    for (index, operation) in list_at(operations, &[]).iter().enumerate() {
+        let words = operation.as_object().into_iter().flat_map(Map::keys);
+        let unknown = words.filter(|word| !["op", "path", "from", "value"].contains(&word.as_str()));
+        found.extend(unknown.map(|word| format!("unknown field {}", quote(&format!("[{index}].{word}")))));
+    }
+    found
 }
 
 /// A path that does not begin at the root loses its first piece, as in kube-apiserver.

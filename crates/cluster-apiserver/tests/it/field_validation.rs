@@ -99,7 +99,9 @@ async fn built_in_kinds() {
     let operations = r#"[{"op":"add","path":"/spec/unknownField","value":1}]"#;
     thrice(&raw, Method::PATCH, &path, JSON_PATCH, operations, &["unknown field \"spec.unknownField\""]).await;
     let twice = r#"[{"op":"add","path":"/spec/replicas","value":1,"value":2}]"#;
-    thrice(&raw, Method::PATCH, &path, JSON_PATCH, twice, &["duplicate field \"[0].value\""]).await;
+    thrice(&raw, Method::PATCH, &path, JSON_PATCH, twice, &["json patch duplicate field \"[0].value\""]).await;
+    let more = r#"[{"op":"add","path":"/spec/replicas","value":1,"why":"so"}]"#;
+    thrice(&raw, Method::PATCH, &path, JSON_PATCH, more, &["json patch unknown field \"[0].why\""]).await;
 }
 
 #[tokio::test(start_paused = true)]
