@@ -5,6 +5,7 @@ use std::sync::Arc;
 use base_rt::{Clock, Tasks, Timestamp};
 
 use crate::admit::Admission;
+use crate::admit::quota::Quotas;
 use crate::admit::service_ip::ServiceIps;
 use crate::admit::webhook::Webhooks;
 use crate::authn::Authenticator;
@@ -34,6 +35,7 @@ pub(crate) struct Core {
     pub(crate) webhooks: Webhooks,
     pub(crate) hooks: Hooks,
     pub(crate) service_ips: ServiceIps,
+    pub(crate) quotas: Quotas,
     pub(crate) logs: Option<Arc<dyn PodLogs>>,
     pub(crate) streams: Option<Arc<dyn PodStreams>>,
     pub(crate) routes: Vec<Route>,

@@ -39,7 +39,7 @@ mod openapi;
 pub mod patch;
 pub mod pki;
 pub mod proto;
-pub mod quantity;
+
 mod registry;
 pub mod schema;
 pub mod selector;
@@ -54,6 +54,8 @@ mod table;
 pub mod value;
 mod verbs;
 mod writes;
+
+pub use base_quota::quantity;
 
 pub use admit::service_ip::ServiceRange;
 pub use admit::{Admission, AdmissionRequest, Denied, Operation, Warnings};

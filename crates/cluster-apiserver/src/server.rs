@@ -9,6 +9,7 @@ use base_rt::{Clock, Tasks};
 use serde_json::Value;
 
 use crate::admit::Admission;
+use crate::admit::quota::Quotas;
 use crate::admit::service_ip::{ServiceIps, ServiceRange};
 use crate::admit::webhook::Webhooks;
 use crate::authn::{Authenticator, ServiceAccountKey};
@@ -140,6 +141,7 @@ impl ApiServer {
             registry: Registry::new(store.clone()),
             rbac: Rbac::new(store.clone()),
             service_ips: ServiceIps::new(services, store.clone()),
+            quotas: Quotas::new(store.clone(), clock),
             authenticator: Authenticator::new(config.tokens, config.service_account_key, config.issuer, store.clone()),
             discovery: Discovery {
                 is_ready: AtomicBool::new(false),

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! namespace lifecycle → the kind's plug-ins (kinds::Strategy::admit) → Admission::mutate …, in order → mutating webhooks
-//!                     → the kind's checks → Admission::validate … → validating webhooks
+//!                     → the kind's checks → limit ranges → Admission::validate … → validating webhooks → quotas
 //! ```
 //! The embedding program hands in [`Admission`]s; they run in this process, in the order given. [`webhook`]s are what objects of the API name.
 
+pub(crate) mod limit_range;
 pub(crate) mod lookup;
 pub(crate) mod namespace;
+pub(crate) mod quota;
 pub(crate) mod service_ip;
 pub(crate) mod webhook;
 

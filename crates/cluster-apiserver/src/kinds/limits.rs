@@ -1,22 +1,23 @@
 //! LimitRange and ResourceQuota: what may be used in a namespace.
 //!
-//! A LimitRange is applied to new Pods ([`apply`]): it gives containers without resources its defaults, and refuses
-//! those outside its bounds. Quotas are stored and shown; counting them is a controller's work.
+//! Here is what their objects may say, and what a LimitRange gives to new Pods ([`give_defaults`]). What they refuse is looked at by
+//! `admit::limit_range` and `admit::quota`.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::Value;
 
 use super::{
-    Denied, Lookup, Rules, Strategy,
+    Lookup, Rules, Strategy,
     check::Errors,
+    quota_scope,
     resources::{amount, validate_amount, validate_container_name, validate_quota_name},
 };
 use crate::{
     field_error::{FieldError, FieldPath},
     names,
     quantity::Quantity,
-    value::{as_object, at, child_mut, entries_at, list_at, list_at_mut, str_at, strings_at},
+    value::{at, child_mut, entries_at, list_at, list_at_mut, object_at, str_at, strings_at},
 };
 
 /// LimitRange.
@@ -118,21 +119,7 @@ impl Strategy for ResourceQuota {
             validate_quota_name(name, &field.key(name), errors);
             validate_amount(name, value, &field.key(name), errors);
         }
-        const SCOPES: &[&str] = &[
-            "Terminating",
-            "NotTerminating",
-            "BestEffort",
-            "NotBestEffort",
-            "PriorityClass",
-            "CrossNamespacePodAffinity",
-            "VolumeAttributesClass",
-        ];
-        let field = spec.child("scopes");
-        for scope in strings_at(quota, &["spec", "scopes"]) {
-            if !SCOPES.contains(&scope) {
-                errors.push(FieldError::invalid(&field, &quota["spec"]["scopes"], "unsupported scope"));
-            }
-        }
+        quota_scope::validate(quota, &spec, errors);
     }
 
     fn validate_update(&self, new: &Value, old: &Value, subresource: Option<&str>, errors: &mut Errors) {
@@ -161,86 +148,52 @@ impl Strategy for ResourceQuota {
     }
 }
 
-/// Gives a new Pod's containers the defaults of the namespace's limit ranges, and checks their bounds.
-pub(super) fn apply(pod: &mut Value, cluster: &dyn Lookup) -> Result<(), Denied> {
+/// Where a Pod says what it was given.
+const GIVEN: &str = "kubernetes.io/limit-ranger";
+
+/// Gives a new Pod's containers the defaults of the namespace's limit ranges. Whether it is within their bounds is looked at later
+/// (`admit::limit_range`), when webhooks have had their say.
+pub(super) fn give_defaults(pod: &mut Value, cluster: &dyn Lookup) {
     let namespace = str_at(pod, &["metadata", "namespace"]).to_owned();
-    let ranges = cluster.list("", "limitranges", &namespace);
-    let items: Vec<&Value> = ranges.iter().flat_map(|range| list_at(range, &["spec", "limits"])).collect();
-    for item in items.iter().filter(|item| str_at(item, &["type"]) == "Container") {
-        for list in ["containers", "initContainers"] {
-            for container in list_at_mut(pod, &["spec", list]) {
-                set_defaults(container, item);
-            }
-        }
-    }
-    for item in items {
-        let message = violation(pod, item);
-        if let Some(message) = message {
-            return Err(Denied { message });
-        }
-    }
-    Ok(())
-}
-
-fn set_defaults(container: &mut Value, item: &Value) {
-    for (from, to) in [("defaultRequest", "requests"), ("default", "limits")] {
-        for (name, value) in entries_at(item, &[from]) {
-            let target = as_object(child_mut(child_mut(container, "resources"), to));
-            target.entry(name).or_insert_with(|| value.clone());
+    for range in cluster.list("", "limitranges", &namespace) {
+        let given = give(pod, &range);
+        if !given.is_empty() {
+            let text = format!("LimitRanger plugin set: {}", given.join("; "));
+            object_at(pod, &["metadata", "annotations"]).insert(GIVEN.to_owned(), text.into());
         }
     }
 }
 
-fn violation(pod: &Value, item: &Value) -> Option<String> {
-    let kind = str_at(item, &["type"]);
-    let containers: Vec<&Value> =
-        ["containers", "initContainers"].iter().flat_map(|list| list_at(pod, &["spec", list])).collect();
-    match kind {
-        "Container" => containers.iter().find_map(|container| {
-            let get = |list: &str, name: &str| at(container, &["resources", list, name]).map(amount);
-            outside(item, kind, &get)
-        }),
-        "Pod" => {
-            let regular = list_at(pod, &["spec", "containers"]);
-            let get = |list: &str, name: &str| {
-                let amounts = regular.iter().filter_map(|container| at(container, &["resources", list, name]));
-                amounts.map(amount).reduce(|sum, next| sum.plus(&next))
-            };
-            outside(item, kind, &get)
+/// Gives what one range has; answers with what was given to which container.
+fn give(pod: &mut Value, range: &Value) -> Vec<String> {
+    let items = list_at(range, &["spec", "limits"]);
+    let items: Vec<&Value> = items.iter().filter(|item| str_at(item, &["type"]) == "Container").collect();
+    let mut given = Vec::new();
+    for (list, noun) in [("containers", "container"), ("initContainers", "init container")] {
+        for container in list_at_mut(pod, &["spec", list]) {
+            for (from, to, word) in [("defaultRequest", "requests", "request"), ("default", "limits", "limit")] {
+                let defaults = items.iter().flat_map(|item| entries_at(item, &[from]));
+                // The last item that names a resource says how much.
+                let defaults: BTreeMap<&str, &Value> = defaults.collect();
+                let names = fill(child_mut(container, "resources"), to, &defaults);
+                if !names.is_empty() {
+                    let name = str_at(container, &["name"]);
+                    given.push(format!("{} {word} for {noun} {name}", names.join(", ")));
+                }
+            }
         }
-        _ => None,
     }
+    given
 }
 
-/// How an amount is outside the bounds of a limit range.
-fn outside(item: &Value, kind: &str, get: &dyn Fn(&str, &str) -> Option<Quantity>) -> Option<String> {
-    for (name, bound) in entries_at(item, &["min"]) {
-        let bound = amount(bound);
-        match (get("requests", name), get("limits", name)) {
-            (None, _) => return Some(format!("minimum {name} usage per {kind} is {bound}.  No request is specified")),
-            (Some(request), _) if request < bound => {
-                return Some(format!("minimum {name} usage per {kind} is {bound}, but request is {request}"));
-            }
-            (_, Some(limit)) if limit < bound => {
-                return Some(format!("minimum {name} usage per {kind} is {bound}, but limit is {limit}"));
-            }
-            _ => {}
-        }
+/// Fills in what is not there; answers with the names of that.
+fn fill<'a>(resources: &mut Value, list: &str, defaults: &BTreeMap<&'a str, &Value>) -> Vec<&'a str> {
+    let missing = defaults.iter().filter(|(name, _)| at(resources, &[list, name]).is_none());
+    let missing: Vec<(&str, Value)> = missing.map(|(name, value)| (*name, (*value).clone())).collect();
+    for (name, value) in &missing {
+        object_at(resources, &[list]).insert((*name).to_owned(), value.clone());
     }
-    for (name, bound) in entries_at(item, &["max"]) {
-        let bound = amount(bound);
-        match (get("requests", name), get("limits", name)) {
-            (_, None) => return Some(format!("maximum {name} usage per {kind} is {bound}.  No limit is specified")),
-            (_, Some(limit)) if limit > bound => {
-                return Some(format!("maximum {name} usage per {kind} is {bound}, but limit is {limit}"));
-            }
-            (Some(request), _) if request > bound => {
-                return Some(format!("maximum {name} usage per {kind} is {bound}, but request is {request}"));
-            }
-            _ => {}
-        }
-    }
-    None
+    missing.into_iter().map(|(name, _)| name).collect()
 }
 
 #[cfg(test)]
@@ -264,15 +217,22 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_range_gives_and_takes() {
-        let item = json!({"type": "Container", "default": {"cpu": "1"}, "defaultRequest": {"cpu": "500m"}, "max": {"cpu": "2"}});
+    fn a_limit_range_gives_what_is_missing() {
+        let item =
+            json!({"type": "Container", "default": {"cpu": "1", "memory": "1Gi"}, "defaultRequest": {"cpu": "500m"}});
         let cluster = One(json!({"spec": {"limits": [item]}}));
-        let mut pod = json!({"spec": {"containers": [{"name": "c"}]}});
-        apply(&mut pod, &cluster).expect("within bounds");
-        let want = json!({"limits": {"cpu": "1"}, "requests": {"cpu": "500m"}});
+        let mut pod = json!({"metadata": {}, "spec": {
+            "containers": [{"name": "c", "resources": {"limits": {"memory": "2Gi"}}}], "initContainers": [{"name": "i"}]}});
+        give_defaults(&mut pod, &cluster);
+        let want = json!({"limits": {"cpu": "1", "memory": "2Gi"}, "requests": {"cpu": "500m"}});
         assert_eq!(pod["spec"]["containers"][0]["resources"], want);
-        let mut pod = json!({"spec": {"containers": [{"name": "c", "resources": {"limits": {"cpu": "3"}}}]}});
-        let error = apply(&mut pod, &cluster).expect_err("too much");
-        assert_eq!(error.to_string(), "maximum cpu usage per Container is 2, but limit is 3");
+        assert_eq!(
+            pod["metadata"]["annotations"][GIVEN],
+            "LimitRanger plugin set: cpu request for container c; cpu limit for container c; \
+             cpu request for init container i; cpu, memory limit for init container i"
+        );
+        let before = pod.clone();
+        give_defaults(&mut pod, &cluster);
+        assert_eq!(pod, before);
     }
 }

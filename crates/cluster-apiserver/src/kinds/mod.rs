@@ -29,6 +29,7 @@ mod networking;
 mod node;
 mod plain;
 mod pod;
+mod quota_scope;
 mod rbac;
 mod registry;
 mod resources;

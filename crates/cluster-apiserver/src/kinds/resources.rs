@@ -27,7 +27,7 @@ fn is_standard_for_containers(name: &str) -> bool {
     matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with(HUGE_PAGES)
 }
 
-fn is_standard_for_quota(name: &str) -> bool {
+pub(super) fn is_standard_for_quota(name: &str) -> bool {
     const STANDARD: &[&str] = &[
         "cpu",
         "memory",

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::ownership::{put_fields, take_fields};
 use super::{Context, DeleteOptions};
+use crate::admit::limit_range;
 use crate::admit::lookup::StoreLookup;
 use crate::admit::webhook::{Question, Rounds};
 use crate::admit::{Admission, AdmissionRequest, Operation};
@@ -74,6 +75,7 @@ impl Context<'_> {
     /// # Errors
     /// Somebody does.
     pub(super) async fn validate(&self, object: &Value, change: Change<'_>, warnings: &mut Vec<String>) -> Result<()> {
+        limit_range::check(self, change.operation(), object, change.old)?;
         self.validate_here(change.operation(), object, change.old, warnings)?;
         if !self.asks_webhooks(false) {
             return Ok(());

@@ -43,6 +43,7 @@ pub(crate) async fn create(context: &Context<'_>, next: Next) -> Result<Written>
     escalation::check(&core.rbac, &context.caller.identity, resource, &object, None)?;
     context.check_depth(&object)?;
     context.validate(&object, change, &mut warnings).await?;
+    let _taken = core.quotas.take(context, &object, None)?;
     // An apply to nothing may name any.
     if has_revision && !is_owned {
         return Err(StatusError::new(500, "", "resourceVersion should not be set on objects to be created"));

@@ -1,7 +1,7 @@
 //! The one way to the store: create, update and delete, whoever asks and through whatever subresource.
 //!
 //! ```text
-//! create: namespace → defaults → owners → plug-ins → mutate → name, uid → addresses → kind's checks → grants → validate → commit
+//! create: namespace → defaults → owners → plug-ins → mutate → name, uid → addresses → kind's checks → grants → validate → quotas → commit
 //! update: head → transform(old) → revision, uid → defaults → owners → plug-ins → mutate → kind's checks → … → commit at the head's revision, or again
 //! delete: head → preconditions → grace, finalizers, dependents → mark, or commit the deletion
 //! ```

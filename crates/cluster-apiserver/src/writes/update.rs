@@ -45,7 +45,7 @@ pub(crate) async fn update(
             }
             Err(refused) => Err(refused),
         };
-        let Prepared { mut object, is_owned, warnings, fate, addresses: _addresses } = match prepared {
+        let Prepared { mut object, is_owned, warnings, fate, addresses: _addresses, taken: _taken } = match prepared {
             Ok(prepared) => prepared,
             Err(refused) => {
                 context.settle(name, head.unpublished).await?;
@@ -104,6 +104,8 @@ struct Prepared {
     fate: Fate,
     /// Keeps others from taking the same addresses until the write is done.
     addresses: crate::admit::service_ip::Reservation,
+    /// Keeps others from taking the same of a quota until the write is done.
+    taken: crate::admit::quota::Reservation,
 }
 
 /// `old` is without its managedFields, which are `before`.
@@ -139,13 +141,14 @@ async fn prepare(
     escalation::check(&core.rbac, &context.caller.identity, resource, &new, Some(old))?;
     context.check_depth(&new)?;
     context.validate(&new, change, &mut warnings).await?;
+    let taken = core.quotas.take(context, &new, Some(old))?;
     let fate = match fate(context, old, &new) {
         Fate::Vanishes => Fate::Vanishes,
         _ if !fields.differs && *old == new => Fate::Unchanged,
         _ => Fate::Changed,
     };
     put_fields(&mut new, fields.list);
-    Ok(Prepared { object: new, is_owned, warnings, fate, addresses })
+    Ok(Prepared { object: new, is_owned, warnings, fate, addresses, taken })
 }
 
 /// # Errors

@@ -23,11 +23,15 @@ mod hook_server;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod limit_ranges;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod ownership;
 #[cfg(test)]
 mod patches;
+#[cfg(test)]
+mod quotas;
 #[cfg(test)]
 mod routes;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What Kubernetes' built-in admission plug-ins do to a new Pod.
 //!
-//! In their order: limit ranges give and check resources, a service account is chosen and its token mounted, tolerations
+//! In their order: limit ranges give resources, a service account is chosen and its token mounted, tolerations
 //! for a lost node are added, a runtime class gives its overhead, a priority class gives its number.
 
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ pub(super) fn admit(pod: &mut Value, admission: &Admission<'_>) -> Result<(), De
         tolerate_lost_nodes(pod);
         return Ok(());
     }
-    limits::apply(pod, admission.cluster)?;
+    limits::give_defaults(pod, admission.cluster);
     service_account(pod, admission)?;
     tolerate_lost_nodes(pod);
     runtime_class(pod, admission)?;

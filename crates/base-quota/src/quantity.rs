@@ -169,7 +169,15 @@ impl Quantity {
 
     /// The amount rounded up to thousandths, the precision of resources in a Pod.
     pub fn round_up_to_millis(self) -> Self {
-        let step = NANOS / 1000;
+        self.round_up_to(NANOS / 1000)
+    }
+
+    /// The amount rounded up to whole units.
+    pub fn round_up_to_units(self) -> Self {
+        self.round_up_to(NANOS)
+    }
+
+    fn round_up_to(self, step: i128) -> Self {
         if self.nanos % step == 0 {
             return self;
         }
