@@ -6,7 +6,8 @@
 //! persistent_claim ◄─► persistent_volume ───────────┘ (bound claims)
 //!      ttl_after_finished: Jobs that are over go         disruption: how many Pods may be evicted
 //!      owner_gc, namespace: what goes when something goes        service_account: what every namespace has
-//!      load_balancer, pod_gc, event_ttl: small ones              catalog: every kind and object, for the first two
+//!      load_balancer, pod_gc, event_ttl: small ones              resource_quota: what of a quota is used
+//!      catalog: every kind and object, for owner_gc, namespace and resource_quota
 //! ```
 //! What this crate knows: what Kubernetes' controller manager, scheduler, proxy, DNS and kubelet do, in their words: conditions, reasons,
 //! messages and the order of statuses are Kubernetes', because clients wait for them.
@@ -36,6 +37,7 @@ pub mod persistent_volume;
 pub mod pod_gc;
 pub mod rbac;
 pub mod replica_set;
+pub mod resource_quota;
 pub mod scheduler;
 pub mod service_account;
 pub mod service_ip;

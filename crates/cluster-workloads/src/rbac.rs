@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::{
     cron_job, daemon_set, deployment, disruption, endpoints, event_ttl, job, load_balancer, namespace, node, owner_gc,
-    persistent_claim, persistent_volume, pod_gc, replica_set, scheduler, service_account, stateful_set,
+    persistent_claim, persistent_volume, pod_gc, replica_set, resource_quota, scheduler, service_account, stateful_set,
     ttl_after_finished,
 };
 
@@ -89,6 +89,7 @@ pub const IDENTITIES: &[Identity] = &[
             rule(&[""], &["pods/status"], &["update"]),
         ],
     },
+    Identity { name: resource_quota::NAME, rules: &[rule(&[""], &["resourcequotas/status"], &["update"])] },
     Identity {
         name: stateful_set::NAME,
         rules: &[

@@ -1,4 +1,4 @@
-//! Every kind that the API serves, and the metadata of every object: what owner GC and namespace deletion work on.
+//! Every kind that the API serves, and the metadata of every object: what owner GC, namespace deletion and quotas work on.
 //!
 //! ```text
 //! discovery (at start, when a CustomResourceDefinition changes, and now and then) ─► kinds ─► one metadata-only informer each ─► subscribers

@@ -6,4 +6,5 @@ mod claims;
 mod daemon_sets;
 mod deployments;
 mod jobs;
+mod quotas;
 mod stateful_sets;

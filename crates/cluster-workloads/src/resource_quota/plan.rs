@@ -1,0 +1,89 @@
+//! Counts what of a ResourceQuota is used.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base_controller::Plan;
+use base_quota::amounts::Amounts;
+use base_quota::quantity::Quantity;
+use base_quota::scope::takes;
+use base_quota::usage::{Counted, overdue_at};
+use base_rt::Timestamp;
+use k8s_openapi::api::core::v1::ResourceQuotaStatus;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::observe::Observed;
+use super::status;
+
+/// The quota's status. A Pod that should be gone stops counting at its time, though nothing happens then.
+pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan<Option<ResourceQuotaStatus>> {
+    let quota = json(&observed.quota);
+    let hard = Amounts::of(&quota["spec"]["hard"]);
+    let mut count = Count { quota: &quota, hard: &hard, used: Amounts::default(), now };
+    let pods: Vec<Value> = observed.pods.iter().map(json).collect();
+    count.add(Counted::PODS, &pods);
+    count.add(Counted::SERVICES, &observed.services.iter().map(json).collect::<Vec<_>>());
+    count.add(Counted::CLAIMS, &observed.claims.iter().map(json).collect::<Vec<_>>());
+    for (name, number) in &observed.numbers {
+        count.add_number(name, *number);
+    }
+    let again = pods.iter().filter_map(overdue_at).filter(|at| *at >= now).min();
+    // From that instant on it still counts; it is over right after.
+    let again = again.map(|at| at.duration_since(now).unsigned_abs() + Duration::from_millis(1));
+    Plan { again, ..Plan::new(Some(status::of(&observed.quota, &count.used))) }
+}
+
+fn json<T: Serialize>(object: &Arc<T>) -> Value {
+    serde_json::to_value(&**object).unwrap_or_default()
+}
+
+struct Count<'a> {
+    quota: &'a Value,
+    hard: &'a Amounts,
+    used: Amounts,
+    now: Timestamp,
+}
+
+impl Count<'_> {
+    /// Adds what objects count for.
+    fn add(&mut self, counted: Counted<'_>, objects: &[Value]) {
+        for name in self.hard.names().filter(|name| counted.is_for(name)) {
+            self.used.set(name, Quantity::from_units(0));
+        }
+        for object in objects.iter().filter(|object| takes(self.quota, counted, object)) {
+            let usage = counted.usage(object, self.now);
+            self.used.add(&usage.only(|name| self.hard.get(name).is_some()));
+        }
+    }
+
+    /// Adds objects of which only the number counts; no scope takes such.
+    fn add_number(&mut self, name: &str, number: usize) {
+        let Some(counted) = Counted::by_number(name) else { return };
+        if matches!(counted, Counted::PODS | Counted::SERVICES | Counted::CLAIMS) {
+            return;
+        }
+        let number = if takes(self.quota, counted, &Value::Null) { number } else { 0 };
+        self.used.set(name, Quantity::from_units(i64::try_from(number).unwrap_or(i64::MAX)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Rows;
+
+    #[test]
+    fn rows() {
+        Rows::load("src/resource_quota/testdata/plan.yaml").check(|row| {
+            let observed = Observed {
+                quota: row.one(),
+                pods: row.all(),
+                services: row.all(),
+                claims: row.all(),
+                numbers: serde_json::from_value(row.config.clone()).unwrap_or_default(),
+            };
+            serde_json::to_value(plan(&observed, row.now)).unwrap()
+        });
+    }
+}
