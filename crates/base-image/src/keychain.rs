@@ -25,7 +25,7 @@ pub trait Keychain: Send + Sync {
 }
 
 /// A name and a password, or a token in place of a password.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Credentials {
     /// The user's name.
     pub username: String,

@@ -14,6 +14,7 @@ use super::challenge::Challenge;
 use super::error::FetchError;
 use super::session::Session;
 use super::transport::{Scheme, Transport, empty, read_body};
+use crate::keychain::Credentials;
 
 /// Tokens that are remembered.
 const MAX_TOKENS: usize = 1000;
@@ -33,12 +34,12 @@ const MAX_LIFETIME_SECONDS: u32 = 3600;
 /// A token is not used in the last moments of its life: it has to arrive.
 const MARGIN_SECONDS: u32 = 10;
 
-/// What authorises requests to one registry, for one scope, by one user.
+/// What authorises requests to one registry, for one scope, with one set of credentials: who knows no more than a name gets nothing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     pub(super) host: String,
     pub(super) scope: String,
-    pub(super) username: Option<String>,
+    pub(super) credentials: Option<Credentials>,
 }
 
 /// The headers that were obtained.
@@ -87,7 +88,8 @@ impl Tokens {
     ) -> Result<String, FetchError> {
         let (header, seconds) = match challenge {
             Challenge::Basic => {
-                let credentials = session.credentials.as_ref().ok_or_else(|| session.unauthorized(String::new()))?;
+                let credentials =
+                    session.key.credentials.as_ref().ok_or_else(|| session.unauthorized(String::new()))?;
                 (credentials.basic(), MAX_LIFETIME_SECONDS)
             }
             Challenge::Bearer { realm, service, scope } => {
@@ -137,7 +139,7 @@ fn token_uri(session: &Session<'_>, realm: &str, service: Option<&str>, scope: &
 async fn fetch_token(transport: &Transport, session: &Session<'_>, uri: Uri) -> Result<Answer, FetchError> {
     let host = uri.authority().map_or(session.key.host.clone(), ToString::to_string);
     let mut request = Request::get(uri);
-    if let Some(credentials) = &session.credentials {
+    if let Some(credentials) = &session.key.credentials {
         request = request.header(AUTHORIZATION, credentials.basic());
     }
     let request = request.body(empty()).map_err(|_| session.protocol("a token realm that is no URL"))?;

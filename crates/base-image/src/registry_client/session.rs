@@ -15,7 +15,7 @@ use super::error::FetchError;
 use super::transport::{RequestBody, Scheme, empty, invalid_address, read_body};
 use super::{RESPONSE_TIMEOUT, RegistryClient};
 use crate::digest::shorten;
-use crate::keychain::{Anonymous, Credentials, Keychain};
+use crate::keychain::{Anonymous, Keychain};
 use crate::reference::Reference;
 
 /// Redirects that are followed for one request.
@@ -37,7 +37,6 @@ pub(crate) struct Session<'a> {
     pub(super) client: &'a RegistryClient,
     pub(super) scheme: Scheme,
     pub(super) key: Key,
-    pub(super) credentials: Option<Credentials>,
     /// The reference, for messages.
     pub(super) image: String,
     pub(super) repository: String,
@@ -87,13 +86,11 @@ impl RegistryClient {
     ) -> Session<'_> {
         let verbs = if action == Action::Pull { "pull" } else { "pull,push" };
         let credentials = keychain.credentials(reference);
-        let username = credentials.as_ref().map(|credentials| credentials.username.clone());
         let scope = format!("repository:{}:{verbs}", reference.repository());
         Session {
             client: self,
             scheme,
-            key: Key { host: host.to_owned(), scope, username },
-            credentials,
+            key: Key { host: host.to_owned(), scope, credentials },
             image: reference.to_string(),
             repository: reference.repository().to_owned(),
             response_timeout: RESPONSE_TIMEOUT,

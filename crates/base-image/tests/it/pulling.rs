@@ -341,6 +341,12 @@ async fn credentials_come_from_the_keychain() {
         matches!(fixture.pull(&server, "hello").await, Err(FetchError::Unauthorized { .. })),
         "a user's token is the user's alone"
     );
+    let mut guess = DockerConfig::default();
+    guess
+        .add(format!(r#"{{"auths":{{"{}":{{"username":"user","password":"no"}}}}}}"#, server.address).as_bytes())
+        .unwrap();
+    let guessed = fixture.puller.pull(&reference, &guess).await;
+    assert!(matches!(guessed, Err(FetchError::Unauthorized { .. })), "a name alone opens nothing");
 }
 
 #[derive(Debug)]
