@@ -36,6 +36,7 @@ mod cgroup;
 pub mod cleanup;
 mod client;
 mod container;
+mod disk_usage;
 pub mod launch;
 pub mod listening;
 mod netlink;

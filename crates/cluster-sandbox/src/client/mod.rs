@@ -20,10 +20,10 @@ use base_rt::{Clock, Tasks};
 use tokio::sync::mpsc;
 
 use crate::spec::{
-    ContainerId, ContainerSpec, ContainerState, ExecId, LayerName, ListenSpec, ListenerName, PodFiles, PodId, PodSpec,
-    PodState, PodStorage, SpawnerFacts, SpawnerUsage, StorageName, UnpackSpec, Usage,
+    ContainerId, ContainerSpec, ContainerState, DiskUsage, ExecId, LayerName, ListenSpec, ListenerName, PodFiles,
+    PodId, PodSpec, PodState, PodStorage, SpawnerFacts, SpawnerUsage, StorageName, UnpackSpec, Usage,
 };
-use crate::wire::{Answer, FILES_SINCE, OLDEST, Request, STORAGE_SINCE, TERMINALS_SINCE, VERSION};
+use crate::wire::{Answer, FILES_SINCE, MEASURES_SINCE, OLDEST, Request, STORAGE_SINCE, TERMINALS_SINCE, VERSION};
 use connection::{Answered, Connection, Handle};
 
 pub use crate::wire::{Event, Refusal, RefusalCode};
@@ -259,6 +259,19 @@ impl Sandbox {
     ) -> Result<(Vec<(ContainerId, Usage)>, SpawnerUsage), SandboxError> {
         match self.ask(Request::Usage { containers: containers.to_vec() }).await?.answer {
             Answer::Usage { containers, spawner } => Ok((containers, spawner)),
+            _ => Err(SandboxError::Unexpected),
+        }
+    }
+
+    /// What a pod takes of the disk now. It may take many seconds to count.
+    ///
+    /// # Errors
+    /// [`RefusalCode::NotFound`], [`RefusalCode::Busy`] if too many ask at once; [`RefusalCode::Version`] by a spawner that an earlier version of
+    /// this program has started. Or the connection is broken.
+    pub async fn disk_usage(&self, pod: &PodId) -> Result<DiskUsage, SandboxError> {
+        self.require(MEASURES_SINCE, "measures nothing")?;
+        match self.ask(Request::MeasurePod { pod: pod.clone() }).await?.answer {
+            Answer::DiskUsage(usage) => Ok(usage),
             _ => Err(SandboxError::Unexpected),
         }
     }

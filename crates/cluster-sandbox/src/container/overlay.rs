@@ -56,6 +56,11 @@ pub(crate) fn make_writable(writable: &Path) -> io::Result<()> {
     fs::create_dir(writable.join("work"))
 }
 
+/// Where in a container's writable part that is what it has written.
+pub(crate) fn written(writable: &Path) -> PathBuf {
+    writable.join("upper")
+}
+
 impl Overlay<'_> {
     /// Mounts it, attached to nothing yet. Changes the working directory.
     pub(crate) fn mount(&self) -> Step<OwnedFd> {

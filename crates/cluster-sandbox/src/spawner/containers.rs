@@ -23,7 +23,7 @@ use super::stdio;
 use super::talk::Talk;
 use crate::cgroup::Group;
 use crate::container::init::Init;
-use crate::container::overlay::{Overlay, make_writable};
+use crate::container::overlay::{Overlay, make_writable, written};
 use crate::container::report::{REPORT_MAX_BYTES, Report, Reporter, parse};
 use crate::spec::{Check, ContainerId, ContainerPhase, ContainerSpec, ContainerState, Exit, Input, PodId, Usage};
 use crate::sys::fork::Fork;
@@ -299,6 +299,13 @@ impl Spawner {
 
     pub(super) fn containers_of(&self, pod: &PodId) -> Vec<ContainerId> {
         self.containers.iter().filter(|(_, container)| container.spec.pod == *pod).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Where each living container of a pod keeps what it has written over its image.
+    pub(super) fn written_by(&self, pod: &PodId) -> impl Iterator<Item = (ContainerId, PathBuf)> {
+        let living =
+            self.containers.iter().filter(move |(_, container)| container.spec.pod == *pod && container.is_alive());
+        living.map(|(id, container)| (id.clone(), written(&container.writable)))
     }
 
     pub(super) fn states_of(&self, pod: &PodId) -> Vec<ContainerState> {

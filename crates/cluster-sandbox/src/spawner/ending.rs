@@ -63,7 +63,7 @@ impl Spawner {
                 let replies = reply.into_iter().collect();
                 self.ending = Some(Ending { begun, kill_at, killed: BTreeSet::new(), replies });
                 self.listeners.clear();
-                self.cancel_unpacks();
+                self.cancel_jobs();
                 self.stop_all_containers();
             }
         }

@@ -1,4 +1,5 @@
-//! Work that takes long, done by children so that the spawner never waits: unpacking layers, removing trees, giving them to groups.
+//! Work that takes long, done by children so that the spawner never waits: unpacking layers, removing trees, giving them to groups, measuring
+//! pods.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -15,6 +16,7 @@ use rustix::process::{Pid, Signal, WaitStatus};
 use rustix::thread::UnshareFlags;
 
 use super::answers::{Outcome, Reply, Said, refuse, refuse_failed};
+use super::measuring::Measuring;
 use super::server::{Process, Spawner};
 use super::storage::Giving;
 use crate::container::tree::Tree;
@@ -39,7 +41,7 @@ pub(super) struct Jobs {
 struct Job {
     pid: Pid,
     work: Work,
-    /// Says what went wrong.
+    /// Says what came of it, or what went wrong.
     said: File,
 }
 
@@ -47,6 +49,7 @@ struct Job {
 pub(super) enum Work {
     Unpack(Unpack),
     Give(Box<Giving>),
+    Measure(Box<Measuring>),
     Remove,
 }
 
@@ -60,7 +63,7 @@ pub(super) struct Unpack {
 const WAITING_MAX: usize = 1024;
 /// So many trees are removed even if there is no quiet moment.
 const HEAP: usize = 32;
-const SAID_MAX_BYTES: u64 = 4096;
+const SAID_MAX_BYTES: u64 = 16 << 10;
 /// What a layer or a directory that is being removed is called; `base_image` sweeps such names too.
 pub(super) const DEAD: &str = ".dead-";
 
@@ -74,7 +77,15 @@ impl Jobs {
     pub(super) fn givings(&self) -> impl Iterator<Item = &Giving> {
         self.running.iter().filter_map(|job| match &job.work {
             Work::Give(giving) => Some(&**giving),
-            Work::Unpack(_) | Work::Remove => None,
+            Work::Unpack(_) | Work::Measure(_) | Work::Remove => None,
+        })
+    }
+
+    /// The measurements that are being made.
+    pub(super) fn measurings(&self) -> impl Iterator<Item = &Measuring> {
+        self.running.iter().filter_map(|job| match &job.work {
+            Work::Measure(measuring) => Some(&**measuring),
+            Work::Unpack(_) | Work::Give(_) | Work::Remove => None,
         })
     }
 
@@ -94,7 +105,7 @@ impl Spawner {
         }
         let running = self.jobs.running.iter_mut().filter_map(|job| match &mut job.work {
             Work::Unpack(unpack) => Some(unpack),
-            Work::Give(_) | Work::Remove => None,
+            Work::Give(_) | Work::Measure(_) | Work::Remove => None,
         });
         let same = running.chain(self.jobs.waiting.iter_mut()).find(|unpack| unpack.spec == spec);
         if let Some(unpack) = same {
@@ -143,7 +154,7 @@ impl Spawner {
     /// Has unfinished layers, unwanted logs and storages of an earlier spawner removed. Before the first unpacking.
     pub(super) fn sweep(&mut self) {
         let layers = self.config.layers_dir.clone();
-        if let Err(failure) = self.start_job(Work::Remove, || sweep(&layers)) {
+        if let Err(failure) = self.start_job(Work::Remove, || sweep(&layers).map(|()| String::new())) {
             tracing::warn!(reason = failure.1.message, "unfinished layers were not removed");
         }
         let unwanted = super::logs::leftovers(&self.config.logs_dir).and_then(|mut found| {
@@ -188,7 +199,7 @@ impl Spawner {
         let is_removing = self.jobs.running.iter().any(|job| matches!(job.work, Work::Remove));
         if !is_removing && !self.jobs.discarded.is_empty() {
             let paths = std::mem::take(&mut self.jobs.discarded);
-            let started = self.start_job(Work::Remove, || remove_all(&paths));
+            let started = self.start_job(Work::Remove, || remove_all(&paths).map(|()| String::new()));
             if let Err(failure) = started {
                 tracing::warn!(reason = failure.1.message, "trees could not be removed; trying again");
                 self.jobs.discarded = paths;
@@ -200,16 +211,18 @@ impl Spawner {
         let spec = unpack.spec.clone();
         let (blobs, owner) = (self.config.blobs_dir.clone(), self.config.owner.uid);
         let layers = self.config.layers_dir.clone();
-        let started = self.start_job(Work::Unpack(unpack), || unpack_layer(&spec, (&blobs, owner), &layers));
+        let run = || unpack_layer(&spec, (&blobs, owner), &layers).map(|()| String::new());
+        let started = self.start_job(Work::Unpack(unpack), run);
         if let Err((Work::Unpack(unpack), refusal)) = started.map_err(|failure| *failure) {
             unpack.replies.into_iter().for_each(|reply| self.answer(reply, Err(refusal.clone())));
         }
     }
 
+    /// Starts a child that runs `run`; what that returns is known when it has ended.
     pub(super) fn start_job(
         &mut self,
         work: Work,
-        run: impl FnOnce() -> Result<(), String>,
+        run: impl FnOnce() -> Result<String, String>,
     ) -> Result<(), Box<(Work, Refusal)>> {
         let (said, say) = match rustix::pipe::pipe_with(PipeFlags::CLOEXEC) {
             Ok(ends) => ends,
@@ -253,6 +266,7 @@ impl Spawner {
                 }
             }
             Work::Give(giving) => self.storage_given(*giving, if is_done { Ok(()) } else { Err(text) }),
+            Work::Measure(measuring) => self.measured(*measuring, if is_done { Ok(text) } else { Err(text) }),
             Work::Remove if !is_done => tracing::warn!(reason = text, "a tree could not be removed"),
             Work::Remove => {}
         }
@@ -264,28 +278,25 @@ impl Spawner {
         !self.jobs.running.is_empty() || !self.jobs.discarded.is_empty()
     }
 
-    /// Gives up unpacking: the spawner ends.
-    pub(super) fn cancel_unpacks(&mut self) {
+    /// Gives up unpacking and measuring: the spawner ends.
+    pub(super) fn cancel_jobs(&mut self) {
         for unpack in std::mem::take(&mut self.jobs.waiting) {
             let refusal = Refusal::new(RefusalCode::Busy, "the spawner is ending");
             unpack.replies.into_iter().for_each(|reply| self.answer(reply, Err(refusal.clone())));
         }
-        for job in self.jobs.running.iter().filter(|job| matches!(job.work, Work::Unpack(_))) {
+        for job in self.jobs.running.iter().filter(|job| matches!(job.work, Work::Unpack(_) | Work::Measure(_))) {
             let _ = rustix::process::kill_process(job.pid, Signal::KILL);
         }
     }
 }
 
-fn finish(say: &OwnedFd, outcome: Result<(), String>) -> u8 {
-    match outcome {
-        Ok(()) => 0,
-        Err(text) => {
-            // Cut where a reader stops anyway; a pipe takes that much at once.
-            let bytes = text.as_bytes().iter().copied().take(SAID_MAX_BYTES as usize).collect::<Vec<_>>();
-            let _ = rustix::io::write(say, &bytes);
-            1
-        }
-    }
+fn finish(say: &OwnedFd, outcome: Result<String, String>) -> u8 {
+    let code = u8::from(outcome.is_err());
+    let (Ok(text) | Err(text)) = outcome;
+    // Cut where a reader stops anyway; a pipe takes that much at once.
+    let bytes = text.as_bytes().iter().copied().take(SAID_MAX_BYTES as usize).collect::<Vec<_>>();
+    let _ = rustix::io::write(say, &bytes);
+    code
 }
 
 fn remove_all(paths: &[PathBuf]) -> Result<(), String> {

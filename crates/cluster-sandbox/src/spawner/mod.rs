@@ -19,6 +19,7 @@ mod jobs;
 mod listeners;
 mod logs;
 pub(crate) mod machine;
+mod measuring;
 mod output;
 mod peer;
 mod pods;

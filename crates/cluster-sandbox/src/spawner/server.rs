@@ -241,6 +241,7 @@ impl Spawner {
                 let answer = Answer::Usage { containers: self.usage(&containers), spawner: own_usage() };
                 Ok(Some(Said::plain(answer)))
             }
+            Request::MeasurePod { pod } => self.measure(&pod, reply).map(|()| None),
             Request::Layers => self.layers().map(Some),
             Request::Unpack(spec) => self.unpack(*spec, reply).map(|()| None),
             Request::RemoveLayer { layer } => self.remove_layer(&layer).map(Some),

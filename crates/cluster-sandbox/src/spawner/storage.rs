@@ -84,7 +84,7 @@ impl Spawner {
             return Err(Refusal::new(RefusalCode::Busy, message));
         }
         let path = giving.path.clone();
-        let give = move || give_tree(&path, group).map_err(|error| error.to_string());
+        let give = move || give_tree(&path, group).map(|()| String::new()).map_err(|error| error.to_string());
         self.start_job(Work::Give(Box::new(giving)), give).map_err(|failure| failure.1)
     }
 

@@ -26,6 +26,7 @@ pub use listen::{ListenSpec, Place, Protocol};
 pub use name::{BadName, ContainerId, ExecId, InstanceId, LayerName, ListenerName, PodId, StorageName, VolumeName};
 pub use pod::{Dns, HostAlias, PodListener, PodNetwork, PodSpec, PodVolume, VolumeKind};
 pub use state::{
-    ContainerPhase, ContainerState, Exit, NetworkFacts, PodState, Ranges, SpawnerFacts, SpawnerUsage, UnpackSpec, Usage,
+    ContainerPhase, ContainerState, DiskUsage, Exit, NetworkFacts, PodState, Ranges, SpawnerFacts, SpawnerUsage,
+    UnpackSpec, Usage,
 };
 pub use storage::PodStorage;

@@ -7,7 +7,7 @@ use base_image::Digest;
 use base_rt::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerId, InstanceId, ListenerName, PodId, PodNetwork};
+use super::{ContainerId, InstanceId, ListenerName, PodId, PodNetwork, VolumeName};
 
 /// Who answers, and on what ground.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +128,17 @@ pub struct Usage {
     pub memory_bytes: Option<u64>,
     /// Processes and threads.
     pub pids: Option<u64>,
+}
+
+/// What a pod takes of the disk, in bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskUsage {
+    /// What each of its containers has written over its image, as long as it lives.
+    pub containers: Vec<(ContainerId, u64)>,
+    /// What is in each of its volumes on the disk; storages are none.
+    pub volumes: Vec<(VolumeName, u64)>,
+    /// Whether everything was counted: it is no more than that.
+    pub is_whole: bool,
 }
 
 /// What the spawner itself uses.

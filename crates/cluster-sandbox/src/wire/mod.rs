@@ -21,8 +21,8 @@ use base_rt::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::spec::{
-    ContainerId, ContainerSpec, ContainerState, ExecId, ExecSpec, Exit, LayerName, ListenSpec, ListenerName, PodFiles,
-    PodId, PodSpec, PodState, PodStorage, SpawnerFacts, SpawnerUsage, StorageName, UnpackSpec, Usage,
+    ContainerId, ContainerSpec, ContainerState, DiskUsage, ExecId, ExecSpec, Exit, LayerName, ListenSpec, ListenerName,
+    PodFiles, PodId, PodSpec, PodState, PodStorage, SpawnerFacts, SpawnerUsage, StorageName, UnpackSpec, Usage,
 };
 
 /// The protocol's version that this code speaks best.
@@ -36,6 +36,8 @@ pub(crate) const TERMINALS_SINCE: u32 = 3;
 
 /// The version since which there is [`Request::UseStorage`].
 pub(crate) const STORAGE_SINCE: u32 = 4;
+/// The version since which there is [`Request::MeasurePod`].
+pub(crate) const MEASURES_SINCE: u32 = 4;
 
 /// A message to the spawner.
 #[derive(Debug, Serialize, Deserialize)]
@@ -89,6 +91,8 @@ pub(crate) enum Request {
     SignalExec { exec: ExecId, signal: i32 },
     /// → [`Answer::Usage`], of the named containers that exist.
     Usage { containers: Vec<ContainerId> },
+    /// → [`Answer::DiskUsage`], once everything is counted or time is over.
+    MeasurePod { pod: PodId },
     /// → [`Answer::Layers`].
     Layers,
     /// → [`Answer::Done`], once the layer is unpacked and safe on the disk.
@@ -139,6 +143,7 @@ pub(crate) enum Answer {
         containers: Vec<(ContainerId, Usage)>,
         spawner: SpawnerUsage,
     },
+    DiskUsage(DiskUsage),
     Layers(Vec<LayerName>),
     Done,
 }

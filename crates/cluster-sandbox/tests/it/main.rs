@@ -28,6 +28,8 @@ mod limits;
 #[cfg(test)]
 mod logs;
 #[cfg(test)]
+mod measuring;
+#[cfg(test)]
 mod network;
 #[cfg(test)]
 mod security;
