@@ -20,6 +20,10 @@ fn main() -> ExitCode {
             let _ = writeln!(io::stdout(), "{text}");
             ExitCode::from(code.parse().unwrap_or(99))
         }
+        ["fill", path] => match std::fs::write(path, vec![1; 2 << 20]).and_then(|()| stay()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::from(98),
+        },
         ["eat", megabytes] => eat(megabytes.parse().unwrap_or_default()),
         ["stay"] => match stay() {
             Ok(()) => ExitCode::SUCCESS,

@@ -21,6 +21,7 @@ use super::env;
 use super::facts::Role;
 use super::images::Images;
 use super::logs::RunView;
+use super::pod_state::Event;
 use super::ports::Ports;
 use super::sources::Fetcher;
 use super::worker::{self, Message};
@@ -214,6 +215,15 @@ impl Kubelet {
                 SpawnerEvent::LogRotated { .. } => {}
                 SpawnerEvent::Missed { .. } => self.catch_up().await,
             }
+        }
+    }
+
+    /// Has a Pod's worker end it.
+    pub(crate) async fn evict(&self, uid: &str, why: String) {
+        let inbox = self.shared().routes.get(uid).map(|route| route.inbox.clone());
+        if let Some(inbox) = inbox {
+            // A worker that has ended needs no news.
+            let _ = inbox.send(Message::State(Event::Evict(why))).await;
         }
     }
 

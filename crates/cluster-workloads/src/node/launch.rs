@@ -53,8 +53,8 @@ pub(crate) struct Launch {
     pub(crate) listeners: BTreeMap<u16, std::net::TcpListener>,
     /// Sockets of the Pod's network.
     pub(crate) sockets: PodSockets,
-    /// Whether the Pod is being deleted: nothing is fetched or started for it then.
-    pub(crate) is_deleted: watch::Receiver<bool>,
+    /// Whether the Pod is to end: nothing is fetched or started for it then.
+    pub(crate) is_ending: watch::Receiver<bool>,
 }
 
 /// A run that has been started.
@@ -107,7 +107,7 @@ impl Launch {
     pub(crate) async fn run(self) -> Launched {
         let prepared = tokio::select! {
             biased;
-            () = self.is_over() => return refused("ContainerCreating", "the pod is being deleted"),
+            () = self.is_over() => return refused("ContainerCreating", "the pod is to end"),
             prepared = self.prepare() => prepared,
         };
         let (image, env) = match prepared {
@@ -120,14 +120,14 @@ impl Launch {
         }
     }
 
-    /// Waits until the Pod is being deleted, or this process ends.
+    /// Waits until the Pod is to end, or this process ends.
     async fn is_over(&self) {
-        let mut is_deleted = self.is_deleted.clone();
+        let mut is_ending = self.is_ending.clone();
         let shutdown = self.node.tasks.shutdown();
         tokio::select! {
             biased;
             // An error means that the Pod's worker has ended.
-            _ = is_deleted.wait_for(|is_deleted| *is_deleted) => {}
+            _ = is_ending.wait_for(|is_ending| *is_ending) => {}
             () = shutdown.reached(ShutdownPhase::Lame) => {}
         }
     }

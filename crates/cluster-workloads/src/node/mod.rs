@@ -16,6 +16,7 @@
 //! - Files of ConfigMaps and the downward API lie in memory as those of Secrets do; a volume has at most 5 MiB of them.
 //! - Some containers are roles of this process ([`builtin`]). Nothing can be run in them; their logs and ports are as others'.
 //! - Whoever attaches to a container follows its log ([`sessions`]): a container never waits for who watches it.
+//! - What Pods take of the disk is bounded as a kubelet bounds it ([`eviction`]); a machine whose disk is nearly full only forgets images.
 //! - Not done: HTTPS probes, `postStart` hooks, hosts' networks and devices, block volumes, ephemeral containers, active deadlines.
 //!
 //! # Restarts of this process
@@ -27,6 +28,7 @@ pub mod builtin;
 mod claims;
 mod container_spec;
 mod env;
+mod eviction;
 mod execs;
 mod expand;
 mod facts;
@@ -132,6 +134,8 @@ pub struct NodeConfig {
     /// Where blobs named by their digests' hexadecimal form are, relative to the spawner's `blobs_dir`: `blobs/sha256` if that is the
     /// store's directory, empty if it is `blobs/sha256` in it.
     pub blobs: PathBuf,
+    /// How often it is looked whether Pods take more of the disk than they may; a kubelet does it every ten seconds.
+    pub measure: Duration,
     /// How often the content of volumes is brought up to date; a kubelet does it about once a minute.
     pub refresh: Duration,
 }
@@ -210,6 +214,11 @@ pub fn start(config: NodeConfig, parts: NodeParts) -> Node {
     let ending = storage::keep(Arc::clone(&kubelet), context.informers.get::<PersistentVolume>(Scope::all()));
     tasks.spawn("node/storage", async move {
         ending.await;
+        Ok(())
+    });
+    let evicting = eviction::keep(Arc::clone(&kubelet), pods.clone());
+    tasks.spawn("node/eviction", async move {
+        evicting.await;
         Ok(())
     });
     let (sender, adopted) = watch::channel(false);

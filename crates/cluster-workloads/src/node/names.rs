@@ -10,6 +10,12 @@ pub(crate) fn container_id(uid: &str, container: &str, attempt: u32) -> String {
     format!("{uid}.{container}.{attempt}")
 }
 
+/// The container of a Pod that a run of this name is of.
+pub(crate) fn container_of<'a>(uid: &str, run: &'a str) -> Option<&'a str> {
+    let (container, _) = run.strip_prefix(uid)?.strip_prefix('.')?.rsplit_once('.')?;
+    Some(container)
+}
+
 /// Where a run's log is, relative to the logs directory; as the kubelet lays them out.
 pub(crate) fn log_path(pod: &Pod, container: &str, attempt: u32) -> PathBuf {
     let meta = &pod.metadata;

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::facts::{RestartPolicy, Role, containers};
-use super::pod_state::{Cell, Ended, Ground, Phase, PodState};
+use super::pod_state::{Cell, EVICTED, Ended, Ground, Phase, PodState};
 
 /// Before a run's name in a status.
 const RUNTIME: &str = "kwick://";
@@ -44,8 +44,11 @@ pub(crate) fn make_status(
     };
     let inits = statuses(|role| role != Role::Main);
     let ip = state.ip.filter(|_| state.sandbox != Ground::Gone || state.deletion.is_none()).map(|ip| ip.to_string());
+    let evicted = state.evicted();
     PodStatus {
         phase: Some(phase.to_owned()),
+        reason: evicted.map(|_| EVICTED.to_owned()),
+        message: evicted.map(str::to_owned),
         conditions: Some(conditions(pod, state, previous, (phase, now))),
         host_ip: Some(host_ip.to_string()),
         host_ips: Some(vec![HostIP { ip: host_ip.to_string() }]),
@@ -67,7 +70,7 @@ pub(crate) fn phase(state: &PodState) -> &'static str {
             && cell.facts.restart == RestartPolicy::Never
             && matches!(&cell.phase, Phase::Ended(ended) if ended.code != 0)
     };
-    if state.cells.iter().any(failed_init) {
+    if state.evicted().is_some() || state.cells.iter().any(failed_init) {
         return "Failed";
     }
     let has_ended = state.deletion.is_some() && state.is_finished();

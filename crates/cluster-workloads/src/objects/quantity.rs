@@ -27,6 +27,22 @@ impl Milli {
         Self(self.0.saturating_add(other.0))
     }
 
+    /// A sum of quantities of this form, as Kubernetes writes it: rounded up to whole units, with the largest suffix that keeps it whole.
+    pub(crate) fn text(self, is_binary: bool) -> String {
+        let (mut number, mut suffix) = (self.0 / 1000 + i128::from(self.0 % 1000 > 0), "");
+        let (base, suffixes) = match is_binary && number >= 1024 {
+            true => (1024, ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"]),
+            false => (1000, ["k", "M", "G", "T", "P", "E"]),
+        };
+        for larger in suffixes {
+            if number == 0 || number % base != 0 {
+                break;
+            }
+            (number, suffix) = (number / base, larger);
+        }
+        format!("{number}{suffix}")
+    }
+
     /// The difference, saturating.
     pub(crate) const fn minus(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))
@@ -86,6 +102,23 @@ fn shift(number: i128, exponent: i32) -> Option<i128> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sums_are_written_with_the_largest_suffix() {
+        let rows = [
+            (0, true, "0"),
+            (1000, true, "1k"),
+            (1024, true, "1Ki"),
+            (1536 << 10, true, "1536Ki"),
+            (3 << 30, true, "3Gi"),
+            (1024, false, "1024"),
+            (1_500_000, false, "1500k"),
+            (2_000_000_000, false, "2G"),
+        ];
+        for (units, is_binary, expected) in rows {
+            assert_eq!(Milli::units(units).text(is_binary), expected);
+        }
+    }
 
     #[test]
     fn quantities_are_numbers() {

@@ -36,6 +36,8 @@ const VOLUMES: &str = "volumes";
 /// Who puts back what a crash has taken.
 const RESTORER: &str = "system:kwick";
 
+/// How often it is looked what Pods take of the disk.
+const MEASURE: Duration = Duration::from_secs(10);
 /// How often the content of volumes is brought up to date.
 const REFRESH: Duration = Duration::from_secs(60);
 
@@ -142,6 +144,7 @@ fn start_node(parts: &ClusterParts<'_>, context: &Controllers, events: Events) -
         // `blobs_dir` of the spawner's configuration is the store's `blobs`.
         blobs: PathBuf::from("sha256"),
         refresh: REFRESH,
+        measure: MEASURE,
     };
     let queues = QueueProxies { local: path.local.clone(), stats: path.stats.clone(), workers: path.plane.workers() };
     let builtins = Builtins::new(own.digests.iter().copied()).with(queue::ROLE, Where::AnyPod, Arc::new(queues));

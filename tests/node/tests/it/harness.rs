@@ -129,6 +129,7 @@ impl Ground {
             volumes_dir: self.config.volumes_dir.clone(),
             blobs: PathBuf::new(),
             refresh: Duration::from_millis(100),
+            measure: Duration::from_millis(100),
         };
         let images = store.clone();
         let parts = NodeParts {

@@ -9,6 +9,7 @@
     reason = "these are tests"
 )]
 
+mod eviction;
 mod harness;
 mod images;
 mod lives;

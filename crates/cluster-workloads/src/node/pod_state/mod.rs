@@ -4,6 +4,7 @@
 //!  sandbox + volumes ─► init containers, one after the other ─► containers ─► ended for good ─► sandbox removed
 //!       each:  Waiting ─Start─► Starting ─Started─► Running ─Exited─► Ended ─(policy, back-off)─► Waiting
 //!  deletion: Stop all ─► all ended ─► RemoveSandbox ─► is_over
+//!  eviction: Stop all ─► all ended ─► RemoveSandbox; the Pod stays, as failed
 //! ```
 //! Nothing here waits or asks: times come in, and [`PodState::next_due`] says when to look again. An event about a run that is not the
 //! present one (its attempt differs) changes nothing, so that late and repeated news do no harm. Back-off is the kubelet's: the first
@@ -25,6 +26,11 @@ use backoff::{RETRY_FIRST, RETRY_MAX, doubled};
 
 pub(crate) use cell::{Cell, Ended, Phase};
 pub(crate) use lost::{LOST_ENDED, Lost, LostRun, Resumed, unknown_end};
+
+/// The reason of a Pod that this node has ended for its own sake.
+pub(crate) const EVICTED: &str = "Evicted";
+/// How long its containers have; as the kubelet has it.
+const EVICTION_GRACE: Duration = Duration::from_secs(1);
 
 /// What containers need before they start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +64,8 @@ pub(crate) struct PodState {
     pub(crate) started_at: Timestamp,
     /// The grace period of its deletion, once it is being deleted.
     pub(crate) deletion: Option<Duration>,
+    /// Why it is evicted, once it is.
+    pub(crate) eviction: Option<String>,
     /// Failed attempts to make sandbox or volumes.
     failures: u32,
 }
@@ -127,6 +135,8 @@ pub(crate) enum Event {
     },
     /// The Pod is being deleted with this grace period.
     Delete(Duration),
+    /// The Pod has to end because of this.
+    Evict(String),
 }
 
 /// What is to be done.
@@ -185,6 +195,7 @@ impl PodState {
             ip: None,
             started_at: now,
             deletion: None,
+            eviction: None,
             failures: 0,
         }
     }
@@ -208,6 +219,16 @@ impl PodState {
             _ => None,
         });
         cells.chain(grounds).min()
+    }
+
+    /// Whether nothing of it is to run any more.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.deletion.is_some() || self.eviction.is_some()
+    }
+
+    /// Why it was evicted, once nothing of it runs any more.
+    pub(crate) fn evicted(&self) -> Option<&str> {
+        self.eviction.as_deref().filter(|_| !self.cells.iter().any(Cell::is_alive))
     }
 
     /// Whether all is done that deletion asks for.
@@ -248,6 +269,7 @@ impl PodState {
                 actions.push(Action::Tell { at: None, event: PlanEvent::warning("FailedMount", why) });
             }
             Event::Delete(grace) => self.delete(grace, actions),
+            Event::Evict(why) => self.evict(why, actions),
             Event::Refused { at, attempt, reason, message, backoff } => {
                 if let Some(cell) = self.run(at, attempt) {
                     cell.refuse((reason, message), backoff, now);
@@ -287,6 +309,14 @@ impl PodState {
         }
     }
 
+    fn evict(&mut self, why: String, actions: &mut Vec<Action>) {
+        if self.is_ending() || self.is_finished() {
+            return;
+        }
+        actions.push(Action::Tell { at: None, event: PlanEvent::warning(EVICTED, why.clone()) });
+        self.eviction = Some(why);
+    }
+
     fn have_mains_ended_but(&self, at: usize) -> bool {
         let others =
             self.cells.iter().enumerate().filter(|(other, cell)| *other != at && cell.facts.role == Role::Main);
@@ -294,7 +324,10 @@ impl PodState {
     }
 
     fn advance(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
-        if let Some(grace) = self.deletion {
+        if self.evicted().is_some() {
+            self.end_unrun(now);
+        }
+        if let Some(grace) = self.eviction.as_ref().map(|_| EVICTION_GRACE).or(self.deletion) {
             self.stop_all(grace, actions);
             return self.remove_when_still(actions);
         }
@@ -326,6 +359,13 @@ impl PodState {
             if !cell.is_initialized() {
                 return;
             }
+        }
+    }
+
+    /// Containers of an evicted Pod that do not run have ended: nobody will start them.
+    fn end_unrun(&mut self, now: Timestamp) {
+        for cell in self.cells.iter_mut().filter(|cell| matches!(cell.phase, Phase::Waiting { .. })) {
+            cell.phase = Phase::Ended(unknown_end(now, LOST_ENDED));
         }
     }
 

@@ -28,7 +28,7 @@ impl PodState {
     }
 
     pub(super) fn exited(&mut self, at: usize, attempt: u32, ended: Ended, now: Timestamp, actions: &mut Vec<Action>) {
-        let is_deleted = self.deletion.is_some();
+        let is_ending = self.is_ending();
         let mains_ended = self.have_mains_ended_but(at);
         let [namespace, name, uid] = self.facts.identity.clone();
         let Some(cell) = self.run(at, attempt) else { return };
@@ -37,7 +37,7 @@ impl PodState {
             return;
         }
         cell.has_run = true;
-        if is_deleted || is_sidecar_done || !cell.facts.restart.restarts(ended.code) {
+        if is_ending || is_sidecar_done || !cell.facts.restart.restarts(ended.code) {
             cell.phase = Phase::Ended(ended);
             return;
         }
@@ -72,11 +72,11 @@ impl PodState {
         actions: &mut Vec<Action>,
     ) {
         let (at, attempt) = run;
-        let (is_deleted, pods_grace) = (self.deletion.is_some(), self.facts.grace);
+        let (is_ending, pods_grace) = (self.is_ending(), self.facts.grace);
         let Some(cell) = self.run(at, attempt) else { return };
         let Some(threshold) = cell.facts.probe(kind) else { return };
         let Phase::Running(running) = &mut cell.phase else { return };
-        if is_deleted || running.is_stopping {
+        if is_ending || running.is_stopping {
             return;
         }
         let [startup, liveness, readiness] = &mut running.tallies;

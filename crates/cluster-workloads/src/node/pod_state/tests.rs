@@ -324,3 +324,32 @@ fn init_containers_run_again_in_a_new_sandbox() {
     state.lose(vec![lost(LostRun::Ended(ended)), lost(LostRun::Running)], at(5));
     assert_eq!(grounded(&mut state), [Action::Start { at: 0, attempt: 1 }]);
 }
+
+#[test]
+fn an_evicted_pod_ends_at_once_and_stays_as_failed() {
+    let mut state = state(json!({"restartPolicy": "Always", "containers": [{"name": "c"}, {"name": "d"}]}));
+    grounded(&mut state);
+    state.step(started(0, 0, 1), at(1));
+    let waiting = Event::Refused {
+        at: 1,
+        attempt: 0,
+        reason: "ErrImagePull".to_owned(),
+        message: "no".to_owned(),
+        backoff: None,
+    };
+    state.step(waiting, at(1));
+    let actions = state.step(Event::Evict("too much".to_owned()), at(2));
+    let told = Action::Tell { at: None, event: PlanEvent::warning("Evicted", "too much") };
+    assert!(actions.contains(&told), "{actions:?}");
+    assert_eq!(deeds(actions), [Action::Stop { at: 0, attempt: 0, grace: Duration::from_secs(1) }]);
+    assert_eq!(state.evicted(), None, "it still runs");
+    assert_eq!(state.step(Event::Evict("again".to_owned()), at(3)), [], "once is enough");
+    assert_eq!(deeds(state.step(exited(0, 0, 137, (1, 4)), at(4))), [Action::RemoveSandbox]);
+    assert_eq!(state.evicted(), Some("too much"));
+    assert!(state.cells.iter().all(|cell| matches!(cell.phase, Phase::Ended(_))), "nothing is started again");
+    assert_eq!(state.next_due(), None);
+    state.step(Event::SandboxGone, at(5));
+    assert!(!state.is_over(), "its object stays");
+    assert_eq!(state.step(Event::Delete(Duration::ZERO), at(6)), []);
+    assert!(state.is_over());
+}

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cluster_sandbox::spec::{ContainerPhase, ContainerState as SpawnerContainer, PodState as SpawnerPod};
-use k8s_openapi::api::core::v1::ContainerStatus;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 use super::{Kept, Worker};
 use crate::node::names::ContainerTag;
-use crate::node::pod_state::{Cell, Event, Ground, LOST_ENDED, Lost, LostRun, Phase, Resumed, unknown_end};
+use crate::node::pod_state::{Cell, EVICTED, Event, Ground, LOST_ENDED, Lost, LostRun, Phase, Resumed, unknown_end};
 use crate::node::pod_status::ended_of;
 use crate::node::runtime;
+use crate::objects::pods;
 
 impl Worker {
     /// Looks at what is there: a Pod that ended before, one that the spawner runs, one whose sandbox has gone, or a new one.
@@ -19,6 +20,7 @@ impl Worker {
         self.state.started_at = started.map_or(self.state.started_at, |time| time.0);
         // Known from the start, so that nothing is made for a Pod that is only to end.
         self.state.deletion = self.deletion();
+        self.state.eviction = evicted(&self.pod);
         if self.is_terminal {
             self.state.sandbox = Ground::Gone;
             let statuses = self.known_statuses();
@@ -132,6 +134,12 @@ impl Worker {
             LostRun::None => cell.adopt_count(attempt, last.is_some(), last),
         }
     }
+}
+
+/// Why an earlier process has evicted the Pod, if it has.
+fn evicted(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref().filter(|status| status.reason.as_deref() == Some(EVICTED))?;
+    status.message.clone().filter(|_| pods::is_finished(pod))
 }
 
 /// What a status says of a container whose sandbox has gone.

@@ -35,7 +35,7 @@ impl Worker {
         let has_files = volumes::volumes(&self.pod)
             .any(|volume| !matches!(volumes::plan(volume), Ok(volumes::Plan::Empty(_) | volumes::Plan::Host(_))));
         let (node, pod) = (Arc::clone(&self.node), Arc::clone(&self.pod));
-        let (mut has_processes, mut is_deleted) = (self.has_processes.subscribe(), self.is_deleted.subscribe());
+        let (mut has_processes, mut is_ending) = (self.has_processes.subscribe(), self.is_ending.subscribe());
         let addresses = Addresses { pod: self.state.ip, host: self.node.config.ip };
         self.spawn("node/volumes", async move {
             if !has_files {
@@ -54,7 +54,7 @@ impl Worker {
                 biased;
                 // Errors mean that the Pod's worker has ended.
                 _ = has_processes.wait_for(Option::is_some) => {}
-                _ = is_deleted.wait_for(|is_deleted| *is_deleted) => {}
+                _ = is_ending.wait_for(|is_ending| *is_ending) => {}
             }
             // A role has no file system.
             if *has_processes.borrow() != Some(true) {

@@ -93,7 +93,7 @@ pub(crate) fn spawn(
         runtime: None,
         has_processes: watch::Sender::new(None),
         kept: BTreeMap::new(),
-        is_deleted: watch::Sender::new(false),
+        is_ending: watch::Sender::new(false),
         stops: BTreeMap::new(),
         node: Arc::clone(node),
         pod,
@@ -125,8 +125,8 @@ struct Worker {
     has_processes: watch::Sender<Option<bool>>,
     /// What is kept of each container's run.
     kept: BTreeMap<usize, Kept>,
-    /// Tells starts that are under way.
-    is_deleted: watch::Sender<bool>,
+    /// Tells starts that are under way that the Pod is to end.
+    is_ending: watch::Sender<bool>,
     stops: BTreeMap<usize, Aborts>,
 }
 
@@ -227,14 +227,19 @@ impl Worker {
             }
         };
         if let Some(grace) = grace {
-            self.is_deleted.send_replace(true);
+            self.is_ending.send_replace(true);
             self.step(Event::Delete(grace));
         }
     }
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::State(event) => self.step(event),
+            Message::State(event) => {
+                if matches!(event, Event::Evict(_)) {
+                    self.is_ending.send_replace(true);
+                }
+                self.step(event);
+            }
             Message::Sandbox(Ok(runtime)) => {
                 let ip = runtime.ip;
                 self.hold(runtime);

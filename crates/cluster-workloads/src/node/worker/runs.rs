@@ -39,7 +39,7 @@ impl Worker {
             factory,
             listeners: runtime.listeners_of(&ports),
             sockets: runtime.sockets.clone(),
-            is_deleted: self.is_deleted.subscribe(),
+            is_ending: self.is_ending.subscribe(),
             container,
         };
         self.spawn("node/start", async move { Message::Launched(at, attempt, Box::pin(launch.run()).await) });

@@ -1,0 +1,67 @@
+//! Pods that take more of the disk than they may.
+
+use cluster_workloads::node::builtin::Builtins;
+use serde_json::{Value, json};
+
+use super::harness::{Ground, IMAGE, NODE, run, status};
+
+/// A Pod of one container that writes 2 MiB and stays, though it is asked to end.
+fn filling(name: &str, path: &str, limits: Value, size_limit: Option<&str>) -> Value {
+    let mut empty_dir = json!({});
+    if let Some(limit) = size_limit {
+        empty_dir["sizeLimit"] = json!(limit);
+    }
+    json!({"metadata": {"name": name}, "spec": {
+        "nodeName": NODE, "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 600,
+        "containers": [{
+            "name": "c", "image": IMAGE, "imagePullPolicy": "Never", "args": ["fill", path], "resources": {"limits": limits},
+            "volumeMounts": [{"name": "v", "mountPath": "/v"}],
+        }],
+        "volumes": [{"name": "v", "emptyDir": empty_dir}],
+    }})
+}
+
+async fn is_evicted(ground: &Ground, name: &str, message: &str) {
+    let pod = ground
+        .eventually(name, "eviction", |pod| {
+            pod.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Failed"))
+        })
+        .await;
+    let found = pod.status.as_ref().unwrap();
+    assert_eq!((found.reason.as_deref(), found.message.as_deref()), (Some("Evicted"), Some(message)));
+    let terminated = status(&pod, 0).state.unwrap().terminated.unwrap();
+    assert_eq!(terminated.exit_code, 137, "it did not end by itself, and is not restarted");
+    assert!(ground.events(name).await.contains(message.trim_end()), "{}", ground.events(name).await);
+}
+
+#[test]
+fn a_pod_that_takes_more_than_it_may_is_evicted() {
+    run(async |ground| {
+        let node = ground.node(Builtins::default()).await;
+        let limit = |limit: &str| json!({"ephemeral-storage": limit});
+        let mut within = filling("within", "/v/file", limit("64Mi"), Some("64Mi"));
+        within["spec"]["terminationGracePeriodSeconds"] = json!(1);
+        ground.create(within).await;
+        ground.create(filling("layer", "/file", limit("1Mi"), None)).await;
+        ground.create(filling("volume", "/v/file", json!({}), Some("1Mi"))).await;
+        ground.create(filling("whole", "/v/file", limit("1Mi"), None)).await;
+        let whole = "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. ";
+        is_evicted(&ground, "layer", whole).await;
+        is_evicted(&ground, "whole", whole).await;
+        is_evicted(&ground, "volume", "Usage of EmptyDir volume \"v\" exceeds the limit \"1Mi\". ").await;
+        let within = ground.pods().get("within").await.unwrap();
+        assert_eq!(within.status.unwrap().phase.as_deref(), Some("Running"));
+        // It stays what it is for the next process.
+        node.stop().await;
+        let node = ground.node(Builtins::default()).await;
+        for name in ["layer", "whole", "volume"] {
+            let phase = ground.pods().get(name).await.unwrap().status.unwrap().phase;
+            assert_eq!(phase.as_deref(), Some("Failed"), "{name}");
+        }
+        for name in ["within", "layer", "whole", "volume"] {
+            ground.delete(name).await;
+        }
+        node.stop().await;
+        ground
+    });
+}
