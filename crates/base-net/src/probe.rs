@@ -1,4 +1,4 @@
-//! Health probes as a kubelet makes them: HTTP, TCP, gRPC, and a seam for commands.
+//! Health probes as a kubelet makes them: HTTP, TCP, gRPC.
 //!
 //! A probe is one attempt with one time bound over a connection of its own. When to probe, and how many failures count, is the caller's.
 
@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use base_rt::Tasks;
 use bytes::{BufMut, Bytes, BytesMut};
-use futures::future::BoxFuture;
 use http::header::{CONTENT_TYPE, HOST, TE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use hyper::client::conn::{http1, http2};
@@ -37,8 +36,6 @@ pub enum Probe {
         /// The service to ask about; empty for the server as a whole.
         service: String,
     },
-    /// Something else, a command in a container for example.
-    Other(Box<dyn CustomProbe>),
 }
 
 impl fmt::Debug for Probe {
@@ -47,7 +44,6 @@ impl fmt::Debug for Probe {
             Self::Http(probe) => write!(f, "http {}{}", probe.target, probe.path),
             Self::Tcp(target) => write!(f, "tcp {target}"),
             Self::Grpc { target, service } => write!(f, "grpc {target} {service:?}"),
-            Self::Other(_) => f.write_str("other"),
         }
     }
 }
@@ -61,12 +57,6 @@ pub struct HttpProbe {
     pub path: String,
     /// Further headers; a `Host` among them takes the place of the target's address.
     pub headers: HeaderMap,
-}
-
-/// A probe that somebody else makes.
-pub trait CustomProbe: Send + Sync {
-    /// Tries once.
-    fn run(&self) -> BoxFuture<'_, Result<(), ProbeError>>;
 }
 
 /// Why a probe failed.
@@ -93,9 +83,6 @@ pub enum ProbeError {
     /// No answer in time.
     #[error("no answer within {} ms", .0.as_millis())]
     Timeout(Duration),
-    /// A custom probe's failure.
-    #[error("{0}")]
-    Other(String),
 }
 
 impl Probe {
@@ -109,7 +96,6 @@ impl Probe {
                 Self::Http(probe) => http(connector, probe).await,
                 Self::Tcp(target) => Ok(connector.dial(target).await.map(drop)?),
                 Self::Grpc { target, service } => grpc(connector, tasks, (target, service)).await,
-                Self::Other(probe) => probe.run().await,
             }
         };
         tokio::time::timeout(timeout, probing).await.unwrap_or(Err(ProbeError::Timeout(timeout)))

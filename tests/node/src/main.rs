@@ -1,5 +1,7 @@
 //! The program of the node's tests: the spawner, and what runs in containers. It is static, so an image with nothing but it can run it.
 
+mod health;
+
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
@@ -34,6 +36,10 @@ fn main() -> ExitCode {
             Err(_) => ExitCode::from(98),
         },
         ["serve-itself", port] => match serve(Ipv4Addr::LOCALHOST, port) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::from(98),
+        },
+        ["health", port] => match health::serve(port) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::from(98),
         },

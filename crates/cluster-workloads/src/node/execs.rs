@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use super::kubelet::Kubelet;
+use super::names::SIGKILL;
 use super::probes::Execs;
 
 /// Bytes of a command's output that are kept for its probe's message.
@@ -80,13 +81,32 @@ impl Execs for ContainerExecs {
             let command = Command { container, words, with_stdin: false, has_terminal: false, ends_with_us: false };
             let (mut program, io) = Program::start(&self.node, command).await?;
             let ExecIo::Pipes { stdout, stderr, .. } = io else { return Err("it has a terminal".to_owned()) };
+            let mut killing = KillUnlessEnded { node: &self.node, id: Some(program.id().clone()) };
             let (stdout, stderr, exit) = tokio::join!(output(stdout), output(stderr), program.ended());
+            killing.id = None;
             match exit.ok_or("the command's end was not told")?.code {
                 0 => Ok(()),
                 _ => Err(format!("{stdout}{stderr}")),
             }
         }
         .boxed()
+    }
+}
+
+/// Kills a command when nobody waits for it any more.
+struct KillUnlessEnded<'a> {
+    node: &'a Arc<Kubelet>,
+    id: Option<ExecId>,
+}
+
+impl Drop for KillUnlessEnded<'_> {
+    fn drop(&mut self) {
+        let Some(id) = self.id.take() else { return };
+        let node = Arc::clone(self.node);
+        self.node.tasks.spawn_transient("node/kill-exec", async move {
+            // What has ended meanwhile is not there any more.
+            let _ = node.sandbox.signal_exec(&id, SIGKILL).await;
+        });
     }
 }
 

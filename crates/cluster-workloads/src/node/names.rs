@@ -73,6 +73,9 @@ pub(crate) struct ContainerTag {
 /// What asks a container to end if nothing says how.
 pub(crate) const SIGTERM: i32 = 15;
 
+/// What ends a program in any case.
+pub(crate) const SIGKILL: i32 = 9;
+
 fn sigterm() -> i32 {
     SIGTERM
 }

@@ -9,14 +9,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use base_net::connect::{Connector, LocalHandler, SocketSupply, Target};
-use base_net::probe::{CustomProbe, HttpProbe, Probe, ProbeError};
+use base_net::probe::{HttpProbe, Probe, ProbeError};
 use base_net::tls::{Trust, client_config};
 use base_net::{Body, Request};
 use base_rt::watch;
 use base_rt::{Tasks, error_chain};
-use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{
     Container, ExecAction, GRPCAction, HTTPGetAction, HTTPHeader, LifecycleHandler, Probe as ProbeSpec, TCPSocketAction,
 };
@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::facts::seconds;
+use super::pod_state::go_duration;
 use super::worker::Message;
 
 /// Who the node says it is.
@@ -36,7 +37,7 @@ const MAX_BODY: usize = 10 * 1024;
 
 /// Runs commands in containers.
 pub(crate) trait Execs: Send + Sync {
-    /// Runs a command in the container's present run; ends well with exit code 0.
+    /// Runs a command in the container's present run; ends well with exit code 0. A command that is not waited for any more is killed.
     fn run(&self, command: Vec<String>) -> BoxFuture<'_, Result<(), String>>;
 }
 
@@ -108,7 +109,13 @@ impl Attempt {
         let mut connector = Connector::new().with_supply(Arc::clone(&way.sockets));
         let probe = match self {
             Self::Exec(exec) => {
-                Probe::Other(Box::new(ExecProbe(exec.command.clone().unwrap_or_default(), Arc::clone(&way.execs))))
+                let words = exec.command.clone().unwrap_or_default();
+                let shown = words.join(" ");
+                let said = tokio::time::timeout(timeout, way.execs.run(words)).await;
+                return said.unwrap_or_else(|_| {
+                    let timeout = SignedDuration::try_from(timeout).map(go_duration).unwrap_or_default();
+                    Err(format!("command timed out: {shown:?} timed out after {timeout}"))
+                });
             }
             Self::Tcp(tcp, port) => Probe::Tcp(Target::http1(address(tcp.host.as_deref(), *port, way)?)),
             Self::Grpc(grpc, port) => {
@@ -138,14 +145,6 @@ impl Attempt {
 fn tls() -> Result<Arc<rustls::ClientConfig>, String> {
     static TLS: OnceLock<Result<Arc<rustls::ClientConfig>, String>> = OnceLock::new();
     TLS.get_or_init(|| client_config(Trust::Anybody, None).map_err(|error| error_chain(&error))).clone()
-}
-
-struct ExecProbe(Vec<String>, Arc<dyn Execs>);
-
-impl CustomProbe for ExecProbe {
-    fn run(&self) -> BoxFuture<'_, Result<(), ProbeError>> {
-        async move { self.1.run(self.0.clone()).await.map_err(ProbeError::Other) }.boxed()
-    }
 }
 
 /// A GET to a role of this process.
@@ -305,6 +304,7 @@ mod tests {
     use base_net::tls::{Certificates, ClientAuth, certified_key, server_config};
     use base_rt::Shutdown;
     use base_rt::metrics::Scope;
+    use futures::FutureExt;
     use http::StatusCode;
 
     use super::super::facts::ProbeKind;

@@ -25,7 +25,7 @@ use super::execs::{Command, Program};
 use super::facts::containers;
 use super::kubelet::Kubelet;
 use super::logs::{self, Output, RunView};
-use super::names;
+use super::names::{self, SIGKILL};
 use super::ports::PodPorts;
 
 /// Bytes that are read at once.
@@ -34,7 +34,6 @@ const CHUNK_BYTES: usize = 32 << 10;
 const HANG_UP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often it is looked whether a container that somebody is attached to has ended.
 const ENDED_EVERY: Duration = Duration::from_millis(50);
-const SIGKILL: i32 = 9;
 
 /// What to run, and in which container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -18,7 +18,7 @@ pub(super) fn doubled(first: SignedDuration, level: u32, max: SignedDuration) ->
 }
 
 /// As Go writes a duration of whole seconds: `10s`, `1m20s`, `5m0s`.
-pub(super) fn go_duration(delay: SignedDuration) -> String {
+pub(crate) fn go_duration(delay: SignedDuration) -> String {
     match (delay.as_secs() / 60, delay.as_secs() % 60) {
         (0, seconds) => format!("{seconds}s"),
         (minutes, seconds) => format!("{minutes}m{seconds}s"),

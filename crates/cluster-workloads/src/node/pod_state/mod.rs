@@ -24,6 +24,7 @@ use base_rt::Timestamp;
 use super::facts::{PodFacts, ProbeKind, Role};
 use backoff::{RETRY_FIRST, RETRY_MAX, doubled};
 
+pub(crate) use backoff::go_duration;
 pub(crate) use cell::{Cell, Ended, Phase};
 pub(crate) use lost::{LOST_ENDED, Lost, LostRun, Resumed, unknown_end};
 
