@@ -14,6 +14,7 @@ mod harness;
 mod images;
 mod lives;
 mod probes;
+mod pulls;
 mod restarts;
 mod roles;
 mod security;
