@@ -146,6 +146,8 @@ pub(crate) struct PodFacts {
     pub(crate) identity: [String; 3],
     /// How long its containers have to end.
     pub(crate) grace: Duration,
+    /// How long it may be active, if that is bounded.
+    pub(crate) deadline: Option<Duration>,
 }
 
 /// The longest time that is waited for anything a specification names.
@@ -156,6 +158,11 @@ const GRACE: Duration = Duration::from_secs(30);
 /// A number of seconds from a specification as a time that can be waited.
 pub(crate) fn seconds(seconds: i64) -> Duration {
     Duration::from_secs(u64::try_from(seconds).unwrap_or_default()).min(MAX_WAIT)
+}
+
+/// How long the Pod may be active. That may be changed while it is.
+pub(crate) fn deadline(pod: &Pod) -> Option<Duration> {
+    pod.spec.as_ref()?.active_deadline_seconds.map(seconds)
 }
 
 /// The Pod's containers in the order of [`PodFacts::containers`].
@@ -190,6 +197,7 @@ impl PodFacts {
             restart,
             identity: [text(&meta.namespace), text(&meta.name), text(&meta.uid)],
             grace: spec.and_then(|spec| spec.termination_grace_period_seconds).map_or(GRACE, seconds),
+            deadline: deadline(pod),
         }
     }
 }

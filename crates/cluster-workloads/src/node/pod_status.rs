@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::facts::{RestartPolicy, Role, containers};
-use super::pod_state::{Cell, EVICTED, Ended, Ground, Phase, PodState};
+use super::pod_state::{Cell, Ended, Ground, Phase, PodState};
 
 /// Before a run's name in a status.
 const RUNTIME: &str = "kwick://";
@@ -47,8 +47,8 @@ pub(crate) fn make_status(
     let evicted = state.evicted();
     PodStatus {
         phase: Some(phase.to_owned()),
-        reason: evicted.map(|_| EVICTED.to_owned()),
-        message: evicted.map(str::to_owned),
+        reason: evicted.map(|eviction| eviction.reason.to_owned()),
+        message: evicted.map(|eviction| eviction.message.clone()),
         conditions: Some(conditions(pod, state, previous, (phase, now))),
         host_ip: Some(host_ip.to_string()),
         host_ips: Some(vec![HostIP { ip: host_ip.to_string() }]),

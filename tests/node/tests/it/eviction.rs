@@ -1,6 +1,7 @@
 //! Pods that take more of the disk than they may.
 
 use cluster_workloads::node::builtin::Builtins;
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use super::harness::{Ground, IMAGE, NODE, run, status};
@@ -61,6 +62,24 @@ fn a_pod_that_takes_more_than_it_may_is_evicted() {
         for name in ["within", "layer", "whole", "volume"] {
             ground.delete(name).await;
         }
+        node.stop().await;
+        ground
+    });
+}
+
+#[test]
+fn a_pod_ends_when_it_was_active_for_as_long_as_it_may() {
+    run(async |ground| {
+        let node = ground.node(Builtins::default()).await;
+        let mut pod = filling("brief", "/v/file", json!({}), None);
+        pod["spec"]["activeDeadlineSeconds"] = json!(1);
+        pod["spec"]["terminationGracePeriodSeconds"] = json!(1);
+        ground.create(pod).await;
+        let is_over = |pod: &Pod| pod.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Failed"));
+        let over = ground.eventually("brief", "its end", is_over).await.status.unwrap();
+        let message = "Pod was active on the node longer than the specified deadline";
+        assert_eq!((over.reason.as_deref(), over.message.as_deref()), (Some("DeadlineExceeded"), Some(message)));
+        ground.delete("brief").await;
         node.stop().await;
         ground
     });

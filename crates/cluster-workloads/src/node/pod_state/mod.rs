@@ -12,6 +12,7 @@
 
 mod backoff;
 mod cell;
+mod eviction;
 mod lost;
 mod runs;
 
@@ -26,12 +27,8 @@ use backoff::{RETRY_FIRST, RETRY_MAX, doubled};
 
 pub(crate) use backoff::go_duration;
 pub(crate) use cell::{Cell, Ended, Phase};
+pub(crate) use eviction::Eviction;
 pub(crate) use lost::{LOST_ENDED, Lost, LostRun, Resumed, unknown_end};
-
-/// The reason of a Pod that this node has ended for its own sake.
-pub(crate) const EVICTED: &str = "Evicted";
-/// How long its containers have; as the kubelet has it.
-const EVICTION_GRACE: Duration = Duration::from_secs(1);
 
 /// What containers need before they start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +63,7 @@ pub(crate) struct PodState {
     /// The grace period of its deletion, once it is being deleted.
     pub(crate) deletion: Option<Duration>,
     /// Why it is evicted, once it is.
-    pub(crate) eviction: Option<String>,
+    pub(crate) eviction: Option<Eviction>,
     /// Failed attempts to make sandbox or volumes.
     failures: u32,
 }
@@ -219,17 +216,7 @@ impl PodState {
             Ground::Absent(due) => *due,
             _ => None,
         });
-        cells.chain(grounds).min()
-    }
-
-    /// Whether nothing of it is to run any more.
-    pub(crate) fn is_ending(&self) -> bool {
-        self.deletion.is_some() || self.eviction.is_some()
-    }
-
-    /// Why it was evicted, once nothing of it runs any more.
-    pub(crate) fn evicted(&self) -> Option<&str> {
-        self.eviction.as_deref().filter(|_| !self.cells.iter().any(Cell::is_alive))
+        cells.chain(grounds).chain(self.deadline()).min()
     }
 
     /// Whether all is done that deletion asks for.
@@ -297,7 +284,7 @@ impl PodState {
     }
 
     fn delete(&mut self, grace: Duration, actions: &mut Vec<Action>) {
-        let is_shorter = self.deletion.is_some_and(|present| grace < present);
+        let is_shorter = self.ending_grace().is_some_and(|present| grace < present);
         if self.deletion.is_some() && !is_shorter {
             return;
         }
@@ -310,14 +297,6 @@ impl PodState {
         }
     }
 
-    fn evict(&mut self, why: String, actions: &mut Vec<Action>) {
-        if self.is_ending() || self.is_finished() {
-            return;
-        }
-        actions.push(Action::Tell { at: None, event: PlanEvent::warning(EVICTED, why.clone()) });
-        self.eviction = Some(why);
-    }
-
     fn have_mains_ended_but(&self, at: usize) -> bool {
         let others =
             self.cells.iter().enumerate().filter(|(other, cell)| *other != at && cell.facts.role == Role::Main);
@@ -325,10 +304,9 @@ impl PodState {
     }
 
     fn advance(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
-        if self.evicted().is_some() {
-            self.end_unrun(now);
-        }
-        if let Some(grace) = self.eviction.as_ref().map(|_| EVICTION_GRACE).or(self.deletion) {
+        self.expire(now, actions);
+        self.end_unrun(now);
+        if let Some(grace) = self.ending_grace() {
             self.stop_all(grace, actions);
             return self.remove_when_still(actions);
         }
@@ -360,13 +338,6 @@ impl PodState {
             if !cell.is_initialized() {
                 return;
             }
-        }
-    }
-
-    /// Containers of an evicted Pod that do not run have ended: nobody will start them.
-    fn end_unrun(&mut self, now: Timestamp) {
-        for cell in self.cells.iter_mut().filter(|cell| matches!(cell.phase, Phase::Waiting { .. })) {
-            cell.phase = Phase::Ended(unknown_end(now, LOST_ENDED));
         }
     }
 

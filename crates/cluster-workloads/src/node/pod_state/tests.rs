@@ -345,11 +345,47 @@ fn an_evicted_pod_ends_at_once_and_stays_as_failed() {
     assert_eq!(state.evicted(), None, "it still runs");
     assert_eq!(state.step(Event::Evict("again".to_owned()), at(3)), [], "once is enough");
     assert_eq!(deeds(state.step(exited(0, 0, 137, (1, 4)), at(4))), [Action::RemoveSandbox]);
-    assert_eq!(state.evicted(), Some("too much"));
+    assert_eq!(state.evicted(), Eviction::told("Evicted", "too much").as_ref());
     assert!(state.cells.iter().all(|cell| matches!(cell.phase, Phase::Ended(_))), "nothing is started again");
     assert_eq!(state.next_due(), None);
     state.step(Event::SandboxGone, at(5));
     assert!(!state.is_over(), "its object stays");
     assert_eq!(state.step(Event::Delete(Duration::ZERO), at(6)), []);
     assert!(state.is_over());
+}
+
+#[test]
+fn a_pod_is_active_for_as_long_as_it_may_be() {
+    let spec = json!({"activeDeadlineSeconds": 60, "terminationGracePeriodSeconds": 7, "containers": [{"name": "c"}]});
+    let mut pod = state(spec.clone());
+    grounded(&mut pod);
+    pod.step(started(0, 0, 1), at(1));
+    assert_eq!(pod.next_due(), Some(at(60)));
+    assert_eq!(pod.step(Event::Tick, at(59)), []);
+    let actions = pod.step(Event::Tick, at(60));
+    let message = "Pod was active on the node longer than the specified deadline";
+    let told = Action::Tell { at: None, event: PlanEvent::normal("DeadlineExceeded", message) };
+    assert!(actions.contains(&told), "{actions:?}");
+    assert_eq!(deeds(actions), [Action::Stop { at: 0, attempt: 0, grace: Duration::from_secs(7) }]);
+    let sooner = pod.clone().step(Event::Delete(Duration::ZERO), at(61));
+    assert_eq!(
+        deeds(sooner),
+        [Action::Stop { at: 0, attempt: 0, grace: Duration::ZERO }],
+        "who deletes it may hurry it"
+    );
+    assert_eq!(deeds(pod.step(exited(0, 0, 0, (1, 61)), at(61))), [Action::RemoveSandbox], "it runs no more");
+    let evicted = pod.evicted().unwrap();
+    assert_eq!((evicted.reason, evicted.message.as_str()), ("DeadlineExceeded", message));
+    // One that ended in time, or is deleted, exceeds nothing.
+    let mut finished =
+        state(json!({"activeDeadlineSeconds": 60, "restartPolicy": "Never", "containers": [{"name": "c"}]}));
+    grounded(&mut finished);
+    finished.step(started(0, 0, 1), at(1));
+    finished.step(exited(0, 0, 0, (1, 2)), at(2));
+    let mut deleted = state(spec);
+    grounded(&mut deleted);
+    deleted.step(Event::Delete(Duration::from_secs(7)), at(3));
+    for mut pod in [finished, deleted] {
+        assert_eq!((pod.next_due(), pod.step(Event::Tick, at(60)), pod.evicted()), (None, vec![], None));
+    }
 }

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 use super::{Kept, Worker};
 use crate::node::names::ContainerTag;
-use crate::node::pod_state::{Cell, EVICTED, Event, Ground, LOST_ENDED, Lost, LostRun, Phase, Resumed, unknown_end};
+use crate::node::pod_state::{Cell, Event, Eviction, Ground, LOST_ENDED, Lost, LostRun, Phase, Resumed, unknown_end};
 use crate::node::pod_status::ended_of;
 use crate::node::runtime;
 use crate::objects::pods;
@@ -137,9 +137,9 @@ impl Worker {
 }
 
 /// Why an earlier process has evicted the Pod, if it has.
-fn evicted(pod: &Pod) -> Option<String> {
-    let status = pod.status.as_ref().filter(|status| status.reason.as_deref() == Some(EVICTED))?;
-    status.message.clone().filter(|_| pods::is_finished(pod))
+fn evicted(pod: &Pod) -> Option<Eviction> {
+    let status = pod.status.as_ref().filter(|_| pods::is_finished(pod))?;
+    Eviction::told(status.reason.as_deref()?, status.message.as_deref()?)
 }
 
 /// What a status says of a container whose sandbox has gone.

@@ -31,7 +31,7 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::facts::{PodFacts, seconds};
+use super::facts::{self, PodFacts, seconds};
 use super::kubelet::Kubelet;
 use super::launch::{self, Launched};
 use super::network::WantedPort;
@@ -218,6 +218,7 @@ impl Worker {
     fn updated(&mut self, latest: Option<Arc<Pod>>) {
         let grace = match latest {
             Some(pod) => {
+                self.state.facts.deadline = facts::deadline(&pod);
                 self.pod = pod;
                 self.deletion()
             }
@@ -227,19 +228,13 @@ impl Worker {
             }
         };
         if let Some(grace) = grace {
-            self.is_ending.send_replace(true);
             self.step(Event::Delete(grace));
         }
     }
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::State(event) => {
-                if matches!(event, Event::Evict(_)) {
-                    self.is_ending.send_replace(true);
-                }
-                self.step(event);
-            }
+            Message::State(event) => self.step(event),
             Message::Sandbox(Ok(runtime)) => {
                 let ip = runtime.ip;
                 self.hold(runtime);
@@ -276,7 +271,10 @@ impl Worker {
     }
 
     fn step(&mut self, event: Event) {
-        for action in self.state.step(event, self.node.clock.now()) {
+        let actions = self.state.step(event, self.node.clock.now());
+        let is_ending = self.state.is_ending();
+        self.is_ending.send_if_modified(|told| std::mem::replace(told, is_ending) != is_ending);
+        for action in actions {
             self.perform(action);
         }
     }
