@@ -1,4 +1,4 @@
-//! What the checks need built: the binaries, kubectl, crane, and a kube-apiserver with its etcd to compare with.
+//! What the checks need built: the binaries, kubectl, crane and other clients, and a kube-apiserver with its etcd to compare with.
 
 use std::path::PathBuf;
 
@@ -7,9 +7,10 @@ use serde::Deserialize;
 
 use crate::sh;
 
-/// The version that kubectl and kube-apiserver report, which is that of the module they are built from (tools/*/go.mod).
-const KUBERNETES_VERSION: &str = "v1.37.2";
-const KUBERNETES_MINOR: &str = "37";
+/// The minor version and patch that kubectl and kube-apiserver report, those of the module they are built from (tools/*/go.mod).
+const VERSION: (u32, u32) = (37, 2);
+/// The same of the older kubectl.
+const OLD_VERSION: (u32, u32) = (35, 4);
 
 #[derive(Deserialize)]
 struct Metadata {
@@ -66,20 +67,31 @@ pub(crate) fn folder(profile: Profile) -> Result<PathBuf> {
 
 /// Builds kubectl, unmodified, from its public module; Go's own build cache makes the second time quick.
 pub(crate) fn kubectl() -> Result<PathBuf> {
-    go_tool("kubectl", "kubectl", "k8s.io/kubernetes/cmd/kubectl", &kubernetes_flags())
+    go_tool("kubectl", "kubectl", "k8s.io/kubernetes/cmd/kubectl", &kubernetes_flags(VERSION))
+}
+
+/// Builds a kubectl of an older version.
+pub(crate) fn kubectl_old() -> Result<PathBuf> {
+    go_tool("kubectl-old", "kubectl-old", "k8s.io/kubernetes/cmd/kubectl", &kubernetes_flags(OLD_VERSION))
+}
+
+/// Builds Helm, unmodified, in both its versions.
+pub(crate) fn helm() -> Result<PathBuf> {
+    go_tool("helm3", "helm3", "helm.sh/helm/v3/cmd/helm", "-s -w")?;
+    go_tool("helm4", "helm4", "helm.sh/helm/v4/cmd/helm", "-s -w")
 }
 
 /// Builds a kube-apiserver and its etcd, unmodified, from their public modules; the folder that they are in. Minutes the first time.
 pub(crate) fn kube_oracle() -> Result<PathBuf> {
     go_tool("kube-oracle", "etcd", "go.etcd.io/etcd/server/v3", "-s -w")?;
-    go_tool("kube-oracle", "kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", &kubernetes_flags())?;
-    Ok(target()?.join("tools"))
+    go_tool("kube-oracle", "kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", &kubernetes_flags(VERSION))?;
+    tools()
 }
 
-fn kubernetes_flags() -> String {
+fn kubernetes_flags((minor, patch): (u32, u32)) -> String {
     format!(
-        "-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION} \
-         -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor={KUBERNETES_MINOR}"
+        "-s -w -X k8s.io/component-base/version.gitVersion=v1.{minor}.{patch} \
+         -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor={minor}"
     )
 }
 
@@ -88,8 +100,27 @@ pub(crate) fn crane() -> Result<PathBuf> {
     go_tool("crane", "crane", "github.com/google/go-containerregistry/cmd/crane", "-s -w")
 }
 
+/// Builds the program that uses client-go.
+pub(crate) fn client_go() -> Result<PathBuf> {
+    go_tool("client-go", "client-go", ".", "-s -w")
+}
+
+/// Makes a Python that has the client library of tools/python, from PyPI.
+pub(crate) fn python() -> Result<PathBuf> {
+    let folder = tools()?.join("python");
+    sh::check(sh::command("python3", ["-m", "venv"]).arg(&folder))?;
+    let pip = folder.join("bin/pip");
+    sh::run(&pip.to_string_lossy(), ["install", "--quiet", "--requirement", "tools/python/requirements.txt"])?;
+    Ok(folder)
+}
+
+/// The folder of what is built besides the binaries.
+pub(crate) fn tools() -> Result<PathBuf> {
+    Ok(target()?.join("tools"))
+}
+
 fn go_tool(module: &str, name: &str, package: &str, flags: &str) -> Result<PathBuf> {
-    let path = target()?.join("tools").join(name);
+    let path = tools()?.join(name);
     let mut go = sh::command("go", ["build", "-trimpath", "-ldflags", flags, "-o"]);
     go.arg(&path).arg(package);
     go.current_dir(sh::root().join("tools").join(module)).env("CGO_ENABLED", "0");
@@ -99,7 +130,7 @@ fn go_tool(module: &str, name: &str, package: &str, flags: &str) -> Result<PathB
 
 /// A program to use: the one built here, else one on the path.
 pub(crate) fn any_tool(name: &str) -> Result<Option<PathBuf>> {
-    let built = target()?.join("tools").join(name);
+    let built = tools()?.join(name);
     if built.is_file() {
         return Ok(Some(built));
     }

@@ -36,10 +36,18 @@ const STAGES: &[Stage] = &[
     Stage { name: "fuzz", needs: &[], run: fuzz },
     Stage { name: "kubectl", needs: &[], run: |_| tool("kubectl", build::kubectl) },
     Stage { name: "crane", needs: &[], run: |_| tool("crane", build::crane) },
+    Stage { name: "client-go", needs: &[], run: |_| tool("client-go", build::client_go) },
+    Stage { name: "python", needs: &[], run: python },
+    Stage { name: "helm", needs: &[], run: |full| long_tool("Helm", full, build::helm) },
+    Stage { name: "kubectl-old", needs: &[], run: |full| long_tool("the older kubectl", full, build::kubectl_old) },
     Stage { name: "conformance", needs: &["binaries"], run: conformance },
     Stage { name: "golden", needs: &["binaries"], run: |full| recorded("golden", full) },
     Stage { name: "replay", needs: &["binaries"], run: |full| recorded("replay", full) },
-    Stage { name: "e2e", needs: &["binaries", "kubectl", "crane"], run: |full| driven("check", full) },
+    Stage {
+        name: "e2e",
+        needs: &["binaries", "kubectl", "crane", "client-go", "python", "helm", "kubectl-old"],
+        run: |full| driven("check", full),
+    },
     Stage { name: "knative", needs: &["binaries", "kubectl"], run: knatives_own },
     Stage { name: "demo", needs: &["binaries"], run: |full| driven_with("demo", full, &["--once"]) },
     Stage { name: "readme", needs: &["binaries", "kubectl"], run: readme },
@@ -129,6 +137,19 @@ fn tool(name: &str, build: fn() -> Result<PathBuf>) -> Result<Outcome> {
     }
     let instead = if sh::exists(name) { "the one on the path is used" } else { "and none is on the path" };
     Ok(Outcome::LeftOut(format!("Go is not installed; {instead}")))
+}
+
+/// As [`tool`], for what takes minutes to build.
+fn long_tool(name: &str, full: bool, build: fn() -> Result<PathBuf>) -> Result<Outcome> {
+    if full { tool(name, build) } else { Ok(Outcome::LeftOut(format!("{name} is built with --full alone"))) }
+}
+
+/// The Python client library, where Python and PyPI are within reach.
+fn python(_full: bool) -> Result<Outcome> {
+    Ok(match build::python() {
+        Ok(_) => Outcome::Passed,
+        Err(error) => Outcome::LeftOut(format!("the Python client library cannot be installed here: {error:#}")),
+    })
 }
 
 /// The API server beside a real kube-apiserver. A fixed seed gates, shorter every day; a fresh one is run for what it finds, which is printed.

@@ -121,9 +121,8 @@ impl<'a> Instance<'a> {
 
     /// kubectl with this instance's kubeconfig; nothing where there is no kubectl.
     pub(crate) fn kubectl(&self, args: &[&str]) -> Option<Command> {
-        let mut command = Command::new(self.place.kubectl()?);
-        command.args(args).stdin(std::process::Stdio::null());
-        command.env("KUBECONFIG", self.folder.join("kubeconfig")).env("HOME", &self.folder);
+        let mut command = self.with_kubeconfig(self.place.kubectl()?);
+        command.args(args);
         Some(command)
     }
 
@@ -132,6 +131,23 @@ impl<'a> Instance<'a> {
         let mut command = Command::new(self.place.crane()?);
         command.args(args).stdin(std::process::Stdio::null()).env("HOME", &self.folder);
         Some(command)
+    }
+
+    /// Another client with this instance's kubeconfig; nothing where it was not built.
+    pub(crate) fn client(&self, path: &str) -> Option<Command> {
+        Some(self.with_kubeconfig(&self.place.tool(path)?))
+    }
+
+    fn with_kubeconfig(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.stdin(std::process::Stdio::null());
+        command.env("KUBECONFIG", self.folder.join("kubeconfig")).env("HOME", &self.folder);
+        command
+    }
+
+    /// A path in the project.
+    pub(crate) fn workspace(&self, path: &str) -> PathBuf {
+        self.place.workspace(path)
     }
 
     /// What `kwick status -o json` says.

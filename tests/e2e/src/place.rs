@@ -27,6 +27,9 @@ pub(crate) struct Place {
     /// crane, where there is one
     #[arg(long)]
     crane: Option<PathBuf>,
+    /// The folder of other clients, each of which may be missing
+    #[arg(long)]
+    tools: Option<PathBuf>,
     /// Also what takes long
     #[arg(long)]
     pub(crate) full: bool,
@@ -49,7 +52,7 @@ impl Place {
     /// The options of another run of this program, with a scratch folder of its own.
     pub(crate) fn options(&self, scratch: &Path) -> Vec<OsString> {
         let paths = [("--bin-dir", &*self.bin_dir), ("--scratch", scratch), ("--workspace", &*self.workspace)];
-        let tools = [("--kubectl", self.kubectl()), ("--crane", self.crane())];
+        let tools = [("--kubectl", self.kubectl()), ("--crane", self.crane()), ("--tools", self.tools.as_deref())];
         let tools = tools.into_iter().filter_map(|(name, path)| Some((name, path?)));
         paths.into_iter().chain(tools).flat_map(|(name, path)| [name.into(), path.into()]).collect()
     }
@@ -84,6 +87,12 @@ impl Place {
     /// kubectl, or nothing where there is none.
     pub(crate) fn kubectl(&self) -> Option<&Path> {
         self.kubectl.as_deref()
+    }
+
+    /// Another client, by its path in the folder of these; nothing where it was not built.
+    pub(crate) fn tool(&self, path: &str) -> Option<PathBuf> {
+        let path = self.tools.as_ref()?.join(path);
+        path.is_file().then_some(path)
     }
 
     /// crane, or nothing where there is none.

@@ -1,7 +1,7 @@
 //! What a user types with an unmodified kubectl.
 
 use std::io::Read;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -31,38 +31,65 @@ const READS: &[(&[&str], &[&str])] = &[
     (&["auth", "can-i", "create", "ksvc"], &["yes"]),
 ];
 
-/// Applies, reads, follows the log, scales by annotation, patches, deletes.
+/// Who types, and into which kubectl.
+struct User<'a> {
+    kwick: &'a Instance<'a>,
+    has_old: bool,
+}
+
+impl User<'_> {
+    fn kubectl(&self, args: &[&str]) -> Option<Command> {
+        if !self.has_old {
+            return self.kwick.kubectl(args);
+        }
+        let mut old = self.kwick.client("kubectl-old")?;
+        old.args(args);
+        Some(old)
+    }
+}
+
+/// The kubectl of the version whose API this is.
 pub(super) fn script(kwick: &Instance<'_>) -> Result<String> {
-    if kwick.kubectl(&[]).is_none() {
+    typed(&User { kwick, has_old: false })
+}
+
+/// A kubectl that is two versions older.
+pub(super) fn old_script(kwick: &Instance<'_>) -> Result<String> {
+    typed(&User { kwick, has_old: true })
+}
+
+/// Applies, reads, follows the log, scales by annotation, patches, deletes.
+fn typed(user: &User<'_>) -> Result<String> {
+    if user.kubectl(&[]).is_none() {
         return Err(LeftOut("there is no kubectl").into());
     }
-    let file = kwick.folder().with_extension("typed.json");
+    let file = user.kwick.folder().with_extension("typed.json");
     std::fs::write(&file, Ksvc::hello("typed").scale("min-scale", "1").object().to_string())?;
     let path = file.display().to_string();
-    contains(kwick, &["apply", "-f", &path], &["service.serving.knative.dev/typed created"])?;
-    contains(kwick, &["wait", "ksvc/typed", "--for=condition=Ready", "--timeout=60s"], &["condition met"])?;
+    contains(user, &["apply", "-f", &path], &["service.serving.knative.dev/typed created"])?;
+    contains(user, &["wait", "ksvc/typed", "--for=condition=Ready", "--timeout=60s"], &["condition met"])?;
     for (args, expected) in READS {
-        contains(kwick, args, expected)?;
+        contains(user, args, expected)?;
     }
     // kubectl cannot merge a custom object's lists, so it sends what Knative's defaults completed; that changes nothing.
-    contains(kwick, &["apply", "-f", &path], &["service.serving.knative.dev/typed"])?;
-    contains(kwick, &["get", "ksvc", "typed", "-o", "jsonpath=generation {.metadata.generation}"], &["generation 1"])?;
-    follow(kwick)?;
-    contains(kwick, &["annotate", "ksvc", "typed", "example.com/seen=yes"], &["annotated"])?;
-    contains(kwick, &["label", "ksvc", "typed", "seen=yes"], &["labeled"])?;
-    contains(kwick, &["get", "ksvc", "-l", "seen=yes", "-o", "name"], &["service.serving.knative.dev/typed"])?;
-    contains(kwick, &["create", "configmap", "typed", "--from-literal=a=b"], &["configmap/typed created"])?;
-    contains(kwick, &["patch", "configmap", "typed", "-p", r#"{"data":{"c":"d"}}"#], &["patched"])?;
-    contains(kwick, &["delete", "configmap", "typed"], &["deleted"])?;
-    server_side(kwick, &path)?;
-    contains(kwick, &["delete", "ksvc", "typed"], &["deleted"])?;
-    refused(kwick, &["get", "ksvc", "typed"], "NotFound")?;
+    contains(user, &["apply", "-f", &path], &["service.serving.knative.dev/typed"])?;
+    contains(user, &["get", "ksvc", "typed", "-o", "jsonpath=generation {.metadata.generation}"], &["generation 1"])?;
+    follow(user)?;
+    contains(user, &["annotate", "ksvc", "typed", "example.com/seen=yes"], &["annotated"])?;
+    contains(user, &["label", "ksvc", "typed", "seen=yes"], &["labeled"])?;
+    contains(user, &["get", "ksvc", "-l", "seen=yes", "-o", "name"], &["service.serving.knative.dev/typed"])?;
+    contains(user, &["create", "configmap", "typed", "--from-literal=a=b"], &["configmap/typed created"])?;
+    contains(user, &["patch", "configmap", "typed", "-p", r#"{"data":{"c":"d"}}"#], &["patched"])?;
+    contains(user, &["delete", "configmap", "typed"], &["deleted"])?;
+    server_side(user, &path)?;
+    contains(user, &["delete", "ksvc", "typed"], &["deleted"])?;
+    refused(user, &["get", "ksvc", "typed"], "NotFound")?;
     Ok(format!("{} commands", READS.len() + 22))
 }
 
 /// What was applied by the client is applied by the server from then on; what others own is a conflict until it is forced.
-fn server_side(kwick: &Instance<'_>, service: &str) -> Result<()> {
-    let file = kwick.folder().with_extension("map.json");
+fn server_side(user: &User<'_>, service: &str) -> Result<()> {
+    let file = user.kwick.folder().with_extension("map.json");
     let path = file.display().to_string();
     let write = |data: serde_json::Value| {
         let map =
@@ -71,37 +98,37 @@ fn server_side(kwick: &Instance<'_>, service: &str) -> Result<()> {
     };
     let data = &["get", "configmap", "map", "-o", "jsonpath={.data}"];
     write(serde_json::json!({"a": "1", "b": "1"}))?;
-    contains(kwick, &["apply", "-f", &path], &["configmap/map created"])?;
+    contains(user, &["apply", "-f", &path], &["configmap/map created"])?;
     write(serde_json::json!({"a": "2"}))?;
-    contains(kwick, &["apply", "--server-side", "-f", &path], &["configmap/map serverside-applied"])?;
-    contains(kwick, data, &[r#"{"a":"2"}"#])?;
-    contains(kwick, &["patch", "configmap", "map", "-p", r#"{"data":{"a":"3"}}"#], &["patched"])?;
-    refused(kwick, &["apply", "--server-side", "-f", &path], "conflict with \"kubectl-patch\" using v1: .data.a")?;
-    contains(kwick, &["apply", "--server-side", "--force-conflicts", "-f", &path], &["serverside-applied"])?;
-    contains(kwick, data, &[r#"{"a":"2"}"#])?;
-    contains(kwick, &["delete", "configmap", "map"], &["deleted"])?;
-    contains(kwick, &["apply", "--server-side", "--force-conflicts", "-f", service], &["serverside-applied"])
+    contains(user, &["apply", "--server-side", "-f", &path], &["configmap/map serverside-applied"])?;
+    contains(user, data, &[r#"{"a":"2"}"#])?;
+    contains(user, &["patch", "configmap", "map", "-p", r#"{"data":{"a":"3"}}"#], &["patched"])?;
+    refused(user, &["apply", "--server-side", "-f", &path], "conflict with \"kubectl-patch\" using v1: .data.a")?;
+    contains(user, &["apply", "--server-side", "--force-conflicts", "-f", &path], &["serverside-applied"])?;
+    contains(user, data, &[r#"{"a":"2"}"#])?;
+    contains(user, &["delete", "configmap", "map"], &["deleted"])?;
+    contains(user, &["apply", "--server-side", "--force-conflicts", "-f", service], &["serverside-applied"])
 }
 
-fn contains(kwick: &Instance<'_>, args: &[&str], expected: &[&str]) -> Result<()> {
-    let mut command = kwick.kubectl(args).context("there is no kubectl")?;
+fn contains(user: &User<'_>, args: &[&str], expected: &[&str]) -> Result<()> {
+    let mut command = user.kubectl(args).context("there is no kubectl")?;
     let said = place::output(&mut command)?;
     let missing = expected.iter().find(|part| !said.contains(**part));
     missing.map_or(Ok(()), |part| bail!("kubectl {}: {part:?} is not in {said:?}", args.join(" ")))
 }
 
-fn refused(kwick: &Instance<'_>, args: &[&str], expected: &str) -> Result<()> {
-    let outcome = place::outcome(&mut kwick.kubectl(args).context("there is no kubectl")?)?;
+fn refused(user: &User<'_>, args: &[&str], expected: &str) -> Result<()> {
+    let outcome = place::outcome(&mut user.kubectl(args).context("there is no kubectl")?)?;
     let said = place::text(&outcome);
     ensure(!outcome.status.success() && said.contains(expected), || format!("kubectl {}: {said}", args.join(" ")))
 }
 
 /// `kubectl logs -f` shows a request that comes after it began.
-fn follow(kwick: &Instance<'_>) -> Result<()> {
-    let object = ksvc::ready(&kwick.api, "typed")?;
+fn follow(user: &User<'_>) -> Result<()> {
+    let object = ksvc::ready(&user.kwick.api, "typed")?;
     let host = ksvc::host(&object)?;
     let args = ["logs", "-f", "-l", "serving.knative.dev/service=typed", "-c", "user-container", "--tail=5"];
-    let mut child = kwick.kubectl(&args).context("there is no kubectl")?.stdout(Stdio::piped()).spawn()?;
+    let mut child = user.kubectl(&args).context("there is no kubectl")?.stdout(Stdio::piped()).spawn()?;
     let mut stdout = child.stdout.take().context("kubectl has no output")?;
     let reader = std::thread::spawn(move || {
         let (mut all, mut some) = (Vec::new(), [0; 1024]);
@@ -114,7 +141,7 @@ fn follow(kwick: &Instance<'_>) -> Result<()> {
         false
     });
     let seen = until_true("the request in `kubectl logs -f`", Duration::from_secs(20), || {
-        ksvc::ask(&kwick.gateway, &host, "/followed")?;
+        ksvc::ask(&user.kwick.gateway, &host, "/followed")?;
         Ok(reader.is_finished())
     });
     child.kill().context("cannot end kubectl")?;

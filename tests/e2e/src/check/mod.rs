@@ -8,6 +8,7 @@ mod clients;
 mod crash;
 mod floors;
 mod gateway;
+mod helm;
 mod images;
 mod instances;
 mod interruption;
@@ -17,6 +18,7 @@ mod load;
 mod network;
 mod parts;
 mod processes;
+mod programs;
 mod queue_proxy;
 mod refusals;
 mod scale;
@@ -75,6 +77,7 @@ const SHARED: &[Shared] = &[
     Shared { name: "deploy, answer, logs, status", run: serving::deploy },
     Shared { name: "update, split, rollback, delete", run: serving::update },
     Shared { name: "kubectl, unmodified", run: kubectl::script },
+    Shared { name: "an older kubectl, unmodified", run: kubectl::old_script },
     Shared { name: "kubectl in a container: exec, cp, attach, port-forward", run: sessions::script },
     Shared { name: "Jobs, CronJobs, a drain that waits", run: jobs::script },
     Shared { name: "Knative's parts are Pods", run: parts::are_pods },
@@ -126,6 +129,10 @@ const OWN: &[Own] = &[
     Own { name: "first process of a container", run: instances::first_process },
     Own { name: "two instances side by side", run: instances::two },
     Own { name: "StatefulSets keep their data, a DaemonSet runs", run: stateful::keeps_data },
+    Own { name: "a client-go program", run: programs::client_go },
+    Own { name: "a Python program", run: programs::python },
+    Own { name: "Helm 3, unmodified", run: helm::three },
+    Own { name: "Helm 4, unmodified", run: helm::four },
     Own { name: "kill -9 under writes and traffic", run: crash::killed },
 ];
 

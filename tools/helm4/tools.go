@@ -1,0 +1,6 @@
+//go:build tools
+
+// Package tools names the program that `go build` makes from this module: Helm 4, unmodified.
+package tools
+
+import _ "helm.sh/helm/v4/cmd/helm"
