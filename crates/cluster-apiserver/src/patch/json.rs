@@ -6,7 +6,8 @@
 use std::borrow::Cow;
 use std::slice;
 
-use json_patch::{AddOperation, Patch, PatchOperation, ReplaceOperation};
+use json_patch::jsonptr::Pointer;
+use json_patch::{AddOperation, Patch, PatchOperation, ReplaceOperation, TestOperation};
 use serde_json::Value;
 
 use crate::strict::MAX_VALUES;
@@ -30,6 +31,9 @@ pub(crate) fn apply(object: &Value, patch: &Patch) -> Result<Value, Unfit> {
     for operation in patch.iter() {
         room.check(&object, operation)?;
         let operation = of_kubernetes(&object, operation);
+        if is_test_of_absence(&object, operation.as_ref()) {
+            continue;
+        }
         json_patch::patch_unsafe(&mut object, slice::from_ref(&*operation)).map_err(|_| Unfit)?;
     }
     Ok(object)
@@ -38,13 +42,22 @@ pub(crate) fn apply(object: &Value, patch: &Patch) -> Result<Value, Unfit> {
 /// The operation as kube-apiserver carries it out: a field may be replaced that is not there.
 fn of_kubernetes<'a>(object: &Value, operation: &'a PatchOperation) -> Cow<'a, PatchOperation> {
     if let PatchOperation::Replace(ReplaceOperation { path, value }) = operation
-        && let Some((parent, field)) = path.split_back()
-        && let Some(Value::Object(fields)) = object.pointer(parent.as_str())
-        && !fields.contains_key(&*field.decoded())
+        && lacks(object, path)
     {
         return Cow::Owned(PatchOperation::Add(AddOperation { path: path.clone(), value: value.clone() }));
     }
     Cow::Borrowed(operation)
+}
+
+/// A field that is not there is null to a test, as in kube-apiserver: so clients make sure that they are the first to set it.
+fn is_test_of_absence(object: &Value, operation: &PatchOperation) -> bool {
+    matches!(operation, PatchOperation::Test(TestOperation { path, value: Value::Null }) if lacks(object, path))
+}
+
+/// Whether there is such an object without such a field.
+fn lacks(object: &Value, path: &Pointer) -> bool {
+    let Some((parent, field)) = path.split_back() else { return false };
+    matches!(object.pointer(parent.as_str()), Some(Value::Object(fields)) if !fields.contains_key(&*field.decoded()))
 }
 
 /// What may still be carried.
@@ -130,6 +143,10 @@ mod tests {
         assert_eq!(patched(&json!({"a": []}), replace("/a/0")), Err(Unfit));
         assert_eq!(patched(&json!({}), replace("/a/b")), Err(Unfit));
         assert_eq!(patched(&json!({}), json!([{"op": "test", "path": "/a", "value": 1}])), Err(Unfit));
+        let is_absent = |path: &str| json!([{"op": "test", "path": path, "value": null}]);
+        assert_eq!(patched(&json!({"a": {}}), is_absent("/a/b")), Ok(json!({"a": {}})), "as in Kubernetes");
+        assert_eq!(patched(&json!({"a": {"b": 1}}), is_absent("/a/b")), Err(Unfit));
+        assert_eq!(patched(&json!({}), is_absent("/a/b")), Err(Unfit));
         assert_eq!(patched(&json!({}), json!([{"op": "copy", "from": "/a", "path": "/b"}])), Err(Unfit));
     }
 
