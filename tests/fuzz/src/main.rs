@@ -4,8 +4,8 @@
 //! so that whatever ends it (a panic, an overflow of the stack, memory, a hang) leaves the input to replay:
 //!
 //! ```text
-//! fuzz run [--seconds 5] [--seed 1] [--target NAME]     all targets, one after the other
-//! fuzz replay TARGET FILE                               one input
+//! fuzz run [--seconds 5] [--inputs 10000] [--seed 1] [--target NAME]     all targets, one after the other
+//! fuzz replay TARGET FILE                                               one input
 //! ```
 //! An input that found something belongs into the corpus once it is repaired. Where to start: [`targets`].
 #![expect(
@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 #[derive(Parser)]
 #[command(name = "fuzz", about = "Mutates a kept corpus against everything that reads hostile bytes")]
@@ -38,9 +38,8 @@ struct Cli {
 enum Command {
     /// Fuzz every target, or one
     Run {
-        /// For each target
-        #[arg(long, default_value_t = 5)]
-        seconds: u64,
+        #[command(flatten)]
+        bounds: Bounds,
         /// What mutations follow from; a fresh one if left out
         #[arg(long)]
         seed: Option<u64>,
@@ -54,7 +53,24 @@ enum Command {
     Replay { target: String, file: PathBuf },
     /// What `run` starts for each target
     #[command(hide = true)]
-    Work { target: String, seconds: u64, seed: u64, current: PathBuf },
+    Work {
+        #[command(flatten)]
+        bounds: Bounds,
+        target: String,
+        seed: u64,
+        current: PathBuf,
+    },
+}
+
+/// When a target has been tried enough: by whichever comes first.
+#[derive(Args, Clone, Copy, Debug)]
+struct Bounds {
+    /// For each target
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// For each target. With a seed they are always the same, so what a gate tries does not follow from how fast the machine is
+    #[arg(long, default_value_t = u64::MAX, hide_default_value = true)]
+    inputs: u64,
 }
 
 fn main() -> ExitCode {
@@ -69,15 +85,15 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<()> {
     match command {
-        Command::Run { seconds, seed, target, findings } => {
+        Command::Run { bounds, seed, target, findings } => {
             let seed = seed.unwrap_or_else(fresh_seed);
-            supervise::all(target.as_deref(), seconds, seed, &findings)
+            supervise::all(target.as_deref(), bounds, seed, &findings)
         }
         Command::Replay { target, file } => {
             let input = std::fs::read(&file).with_context(|| format!("read {}", file.display()))?;
             work::replay(&target, input)
         }
-        Command::Work { target, seconds, seed, current } => work::work(&target, seconds, seed, &current),
+        Command::Work { bounds, target, seed, current } => work::work(&target, bounds, seed, &current),
     }
 }
 

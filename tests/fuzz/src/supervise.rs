@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::Bounds;
 use crate::targets::TARGETS;
 
 /// How long a target may take longer than it should: the bound of a hang, on a busy machine.
@@ -13,14 +14,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 
 /// Runs the targets, all of them also when one finds something.
-pub(crate) fn all(only: Option<&str>, seconds: u64, seed: u64, findings: &Path) -> Result<()> {
+pub(crate) fn all(only: Option<&str>, bounds: Bounds, seed: u64, findings: &Path) -> Result<()> {
     let chosen: Vec<_> = TARGETS.iter().map(|(name, _)| *name).filter(|name| only.is_none_or(|o| o == *name)).collect();
     if chosen.is_empty() {
         bail!("there is no such target; there are: {}", TARGETS.map(|(name, _)| name).join(" "));
     }
     let mut found = Vec::new();
     for target in chosen {
-        if let Err(error) = one(target, seconds, seed, findings) {
+        if let Err(error) = one(target, bounds, seed, findings) {
             println!("{target}: {error:#}");
             found.push(target);
         }
@@ -31,7 +32,7 @@ pub(crate) fn all(only: Option<&str>, seconds: u64, seed: u64, findings: &Path) 
     Ok(())
 }
 
-fn one(target: &str, seconds: u64, seed: u64, findings: &Path) -> Result<()> {
+fn one(target: &str, bounds: Bounds, seed: u64, findings: &Path) -> Result<()> {
     // In memory, where that is a file system: each input is noted, and layers are unpacked.
     let memory = Path::new("/dev/shm");
     let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
@@ -39,12 +40,13 @@ fn one(target: &str, seconds: u64, seed: u64, findings: &Path) -> Result<()> {
     let current = scratch.path().join("current");
     let program = std::env::current_exe().context("find this program")?;
     let mut child = Command::new(program)
-        .args(["work", target, &seconds.to_string(), &seed.to_string()])
+        .args(["work", "--seconds", &bounds.seconds.to_string(), "--inputs", &bounds.inputs.to_string()])
+        .args([target, &seed.to_string()])
         .arg(&current)
         .env("TMPDIR", scratch.path())
         .spawn()
         .context("start the target")?;
-    let deadline = Instant::now() + Duration::from_secs(seconds) + PATIENCE;
+    let deadline = Instant::now() + Duration::from_secs(bounds.seconds) + PATIENCE;
     let outcome = loop {
         if let Some(status) = child.try_wait().context("wait for the target")? {
             break describe(status);

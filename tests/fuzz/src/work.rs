@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::corpus;
 use crate::mutate::{MAX_BYTES, Random, mutate};
 use crate::targets::{TARGETS, Target};
+use crate::{Bounds, corpus};
 
 /// All memory that a target may have, its program included.
 const MEMORY_BYTES: u64 = 1 << 30;
@@ -22,12 +22,12 @@ const SLOW: Duration = Duration::from_secs(5);
 const GENERATIONS: usize = 20;
 
 /// Tries mutations for a while; the input that is being tried is in the file `current`.
-pub(crate) fn work(name: &str, seconds: u64, seed: u64, current: &Path) -> Result<()> {
+pub(crate) fn work(name: &str, bounds: Bounds, seed: u64, current: &Path) -> Result<()> {
     let target = find(name)?;
     let corpus = corpus::of(name)?;
     let current = File::create(current).context("make the file of the current input")?;
     let count = on_small_stack(move || {
-        let deadline = Instant::now() + Duration::from_secs(seconds);
+        let deadline = Instant::now() + Duration::from_secs(bounds.seconds);
         // The corpus itself comes first.
         let mut count = 0_u64;
         for input in &corpus {
@@ -35,7 +35,7 @@ pub(crate) fn work(name: &str, seconds: u64, seed: u64, current: &Path) -> Resul
             count += 1;
         }
         let mut random = Random(seed);
-        while Instant::now() < deadline {
+        while count < bounds.inputs && Instant::now() < deadline {
             let mut input = corpus.get(random.below(corpus.len())).cloned().unwrap_or_default();
             for _ in 0..1 + random.below(GENERATIONS) {
                 mutate(&mut input, &corpus, &mut random);
