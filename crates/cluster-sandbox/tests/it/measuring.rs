@@ -33,7 +33,7 @@ fn what_containers_and_volumes_take_is_told() {
                 is_group_enforced: false,
             };
             instance.sandbox.use_storage(wanted).await.unwrap();
-            let mut spec = container("pod", "c", &["fill", "/own", "/disk/file", "/memory/file", "/kept/file"]);
+            let mut spec = container("pod", "c", &["hold", "/own", "/disk/file", "/memory/file", "/kept/file"]);
             for name in ["disk", "memory", "kept"] {
                 let source = MountSource::Volume(volume_name(name));
                 spec.mounts.push(Mount { target: format!("/{name}"), source, sub_path: None, is_read_only: false });
