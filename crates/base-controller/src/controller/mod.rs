@@ -81,6 +81,17 @@ impl ControllerHandle {
 impl<R: Reconciler> Controller<R> {
     /// A controller of the objects of `primary`: a change of one wakes its key. `name` is used for tasks, logs and metrics.
     pub fn new(name: &'static str, reconciler: R, primary: &Informer<R::Object>, context: &Context) -> Self {
+        Self::of_those(name, reconciler, primary, context, |_| true)
+    }
+
+    /// As [`Controller::new`], of only those objects that `is_meant`: a change of one that was not and is not meant wakes nobody.
+    pub fn of_those(
+        name: &'static str,
+        reconciler: R,
+        primary: &Informer<R::Object>,
+        context: &Context,
+        is_meant: impl Fn(&R::Object) -> bool + Send + Sync + 'static,
+    ) -> Self {
         let controller = Self {
             name,
             reconciler: Arc::new(reconciler),
@@ -91,7 +102,10 @@ impl<R: Reconciler> Controller<R> {
             workers: DEFAULT_WORKERS,
             resync: DEFAULT_RESYNC,
         };
-        controller.watches(primary, |delta| delta.latest().map(|object| Key::of(&**object)).into_iter().collect())
+        controller.watches(primary, move |delta| {
+            let object = delta.latest().filter(|_| delta.both().any(|object| is_meant(object)));
+            object.map(|object| Key::of(&**object)).into_iter().collect()
+        })
     }
 
     /// A change of an object wakes the key of the primary object that controls it (owner reference with `controller: true`).

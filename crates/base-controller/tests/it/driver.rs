@@ -42,6 +42,18 @@ async fn an_object_is_made_true_kept_true_and_cleaned_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn objects_that_are_not_meant_wake_nobody() {
+    let world = World::new();
+    world.controller_of(|deployment| deployment.spec.replicas != Some(0)).start();
+    world.create(&deployment("other", 0)).await;
+    world.create(&deployment("d", 2)).await;
+    eventually("two pods", || world.status("d")["replicas"] == 2).await;
+    assert!(world.trace.lock().unwrap().iter().all(|plan| !plan.contains("other")));
+    world.update("d", scale(0)).await;
+    eventually("no pods", || world.pods() == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn at_rest_nothing_is_planned_or_written() {
     let world = World::new();
     world.start();

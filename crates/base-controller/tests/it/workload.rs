@@ -208,6 +208,10 @@ impl World {
     }
 
     pub(crate) fn controller(&self) -> Controller<Workload> {
+        self.controller_of(|_| true)
+    }
+
+    pub(crate) fn controller_of(&self, is_meant: fn(&Deployment) -> bool) -> Controller<Workload> {
         let informers = &self.context.informers;
         let workload = Workload {
             deployments: informers.get(Scope::all()),
@@ -216,7 +220,8 @@ impl World {
             trace: Arc::clone(&self.trace),
         };
         let (deployments, pods, maps) = (workload.deployments.clone(), workload.pods.clone(), workload.maps.clone());
-        Controller::new("workload", workload, &deployments, &self.context).owns(&pods).owns(&maps).tracks(&maps)
+        let controller = Controller::of_those("workload", workload, &deployments, &self.context, is_meant);
+        controller.owns(&pods).owns(&maps).tracks(&maps)
     }
 
     pub(crate) fn start(&self) -> ControllerHandle {

@@ -52,7 +52,8 @@ impl Reconciler for StaleDisruptions {
 
 pub(super) fn start(context: &Context) {
     let pods = context.informers.get::<Pod>(Scope::all());
-    Controller::new(NAME, StaleDisruptions { pods: pods.clone() }, &pods, context).start();
+    let disruptions = StaleDisruptions { pods: pods.clone() };
+    Controller::of_those(NAME, disruptions, &pods, context, |pod| told(pod).is_some()).start();
 }
 
 /// The condition, of a Pod that should be gone soon.

@@ -52,10 +52,11 @@ impl Reconciler for PodGarbage {
 
     fn gather(&self, key: &Key) -> Option<Observed> {
         let pod = self.pods.get(key)?;
-        let gone = pods::node_name(&pod).filter(|name| self.nodes.get(&Key::cluster(*name)).is_none());
-        let node_gone_since = gone.map(|name| self.absence.since(name));
-        let is_suspect = node_gone_since.is_some() || (pods::node_name(&pod).is_none() && pods::is_terminating(&pod));
-        is_suspect.then_some(Observed { pod, node_gone_since })
+        if !is_suspect(&pod, &self.nodes) {
+            return None;
+        }
+        let node_gone_since = pods::node_name(&pod).map(|name| self.absence.since(name));
+        Some(Observed { pod, node_gone_since })
     }
 
     fn object<'a>(&self, observed: &'a Observed) -> Option<&'a Arc<Pod>> {
@@ -64,6 +65,14 @@ impl Reconciler for PodGarbage {
 
     fn plan(&self, observed: &Observed, now: Timestamp) -> Plan<()> {
         plan(observed, now)
+    }
+}
+
+/// Whether the Pod's node is not there, or it is being deleted and has none.
+fn is_suspect(pod: &Pod, nodes: &Informer<Node>) -> bool {
+    match pods::node_name(pod) {
+        Some(name) => nodes.get(&Key::cluster(name)).is_none(),
+        None => pods::is_terminating(pod),
     }
 }
 
@@ -79,7 +88,10 @@ pub fn start(context: &Context) {
         pods.iter().map(|pod| Key::of(&**pod)).collect()
     };
     let garbage = PodGarbage { pods: pods.clone(), nodes: nodes.clone(), absence };
-    Controller::new(NAME, garbage, &pods, context).watches(&nodes, woken).start();
+    let known = nodes.clone();
+    Controller::of_those(NAME, garbage, &pods, context, move |pod| is_suspect(pod, &known))
+        .watches(&nodes, woken)
+        .start();
 }
 
 fn plan(observed: &Observed, now: Timestamp) -> Plan<()> {
