@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use base_rt::error_chain;
 use cluster_sandbox::ExecIo;
@@ -17,6 +18,8 @@ use super::probes::Execs;
 
 /// Bytes of a command's output that are kept for its probe's message.
 const OUTPUT_BYTES: usize = 1024;
+/// How long a program may take to end once its terminal has hung up.
+const HANG_UP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What is run, in which run of a container.
 pub(crate) struct Command {
@@ -28,21 +31,33 @@ pub(crate) struct Command {
     pub(crate) ends_with_us: bool,
 }
 
-/// A program that runs. Dropping it does not end the program.
+/// A program that runs, or is about to. Dropping it ends the program: one with a terminal a moment after that has hung up, others at once.
 pub(crate) struct Program {
     node: Arc<Kubelet>,
     id: ExecId,
     ended: oneshot::Receiver<Exit>,
+    /// How long it may take to end by itself once nobody waits for it.
+    patience: Duration,
+    is_over: bool,
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
         self.node.forget_end(&self.id);
+        if self.is_over {
+            return;
+        }
+        let (node, id, patience) = (Arc::clone(&self.node), self.id.clone(), self.patience);
+        self.node.tasks.spawn_transient("node/end-exec", async move {
+            tokio::time::sleep(patience).await;
+            // What has ended meanwhile is not there any more.
+            let _ = node.sandbox.signal_exec(&id, SIGKILL).await;
+        });
     }
 }
 
 impl Program {
-    /// Starts it.
+    /// Starts it. Who gives up waiting for the start ends it too: the spawner hears of the end after it has heard of the start.
     ///
     /// # Errors
     /// Why not, in words.
@@ -51,20 +66,28 @@ impl Program {
         let number = node.exec_count.fetch_add(1, Ordering::Relaxed);
         let started = node.clock.now().as_microsecond();
         let id = ExecId::try_new(format!("exec-{started}-{number}")).map_err(|error| error.to_string())?;
-        let program = Self { node: Arc::clone(node), ended: node.expect_end(&id), id: id.clone() };
+        let mut program = Self {
+            node: Arc::clone(node),
+            ended: node.expect_end(&id),
+            id: id.clone(),
+            patience: if has_terminal { HANG_UP_TIMEOUT } else { Duration::ZERO },
+            is_over: false,
+        };
         let spec = ExecSpec { container, id, command: words, with_stdin, has_terminal, ends_with_client: ends_with_us };
-        let handle = node.sandbox.exec(&spec).await.map_err(|error| error_chain(&error))?;
-        Ok((program, handle.io))
-    }
-
-    /// Its name at the spawner.
-    pub(crate) fn id(&self) -> &ExecId {
-        &self.id
+        match node.sandbox.exec(&spec).await {
+            Ok(handle) => Ok((program, handle.io)),
+            Err(error) => {
+                program.is_over = error.refusal().is_some();
+                Err(error_chain(&error))
+            }
+        }
     }
 
     /// Waits for its end. None if that was not told.
     pub(crate) async fn ended(&mut self) -> Option<Exit> {
-        (&mut self.ended).await.ok()
+        let exit = (&mut self.ended).await.ok();
+        self.is_over = true;
+        exit
     }
 }
 
@@ -81,32 +104,13 @@ impl Execs for ContainerExecs {
             let command = Command { container, words, with_stdin: false, has_terminal: false, ends_with_us: false };
             let (mut program, io) = Program::start(&self.node, command).await?;
             let ExecIo::Pipes { stdout, stderr, .. } = io else { return Err("it has a terminal".to_owned()) };
-            let mut killing = KillUnlessEnded { node: &self.node, id: Some(program.id().clone()) };
             let (stdout, stderr, exit) = tokio::join!(output(stdout), output(stderr), program.ended());
-            killing.id = None;
             match exit.ok_or("the command's end was not told")?.code {
                 0 => Ok(()),
                 _ => Err(format!("{stdout}{stderr}")),
             }
         }
         .boxed()
-    }
-}
-
-/// Kills a command when nobody waits for it any more.
-struct KillUnlessEnded<'a> {
-    node: &'a Arc<Kubelet>,
-    id: Option<ExecId>,
-}
-
-impl Drop for KillUnlessEnded<'_> {
-    fn drop(&mut self) {
-        let Some(id) = self.id.take() else { return };
-        let node = Arc::clone(self.node);
-        self.node.tasks.spawn_transient("node/kill-exec", async move {
-            // What has ended meanwhile is not there any more.
-            let _ = node.sandbox.signal_exec(&id, SIGKILL).await;
-        });
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use base_rt::error_chain;
 use bytes::Bytes;
-use cluster_sandbox::spec::{ContainerId, ExecId};
+use cluster_sandbox::spec::ContainerId;
 use cluster_sandbox::{Attachment, ExecIo, Terminal};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -25,13 +25,11 @@ use super::execs::{Command, Program};
 use super::facts::containers;
 use super::kubelet::Kubelet;
 use super::logs::{self, Output, RunView};
-use super::names::{self, SIGKILL};
+use super::names;
 use super::ports::PodPorts;
 
 /// Bytes that are read at once.
 const CHUNK_BYTES: usize = 32 << 10;
-/// How long a program may take to end once its terminal has hung up.
-const HANG_UP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often it is looked whether a container that somebody is attached to has ended.
 const ENDED_EVERY: Duration = Duration::from_millis(50);
 
@@ -126,9 +124,7 @@ pub(super) fn exec(node: &Arc<Kubelet>, pod: (&str, &str), options: ExecOptions)
     let node = Arc::clone(node);
     let starting = async move {
         let (program, io) = Program::start(&node, command).await?;
-        let patience = if options.has_terminal { HANG_UP_TIMEOUT } else { Duration::ZERO };
-        let guard = Ending { node, exec: program.id().clone(), patience, is_over: false };
-        let ended = ended(program, guard).boxed();
+        let ended = ended(program).boxed();
         match io {
             ExecIo::Pipes { stdin, stdout, stderr } => {
                 let failed = |error: std::io::Error| error.to_string();
@@ -148,10 +144,8 @@ pub(super) fn exec(node: &Arc<Kubelet>, pod: (&str, &str), options: ExecOptions)
     Ok(starting.boxed())
 }
 
-async fn ended(mut program: Program, mut guard: Ending) -> Result<i32, String> {
-    let exit = program.ended().await;
-    guard.is_over = true;
-    Ok(exit.ok_or("the command's end was not told")?.code)
+async fn ended(mut program: Program) -> Result<i32, String> {
+    Ok(program.ended().await.ok_or("the command's end was not told")?.code)
 }
 
 /// Attaches to a container.
@@ -231,27 +225,4 @@ fn chunks(from: impl AsyncRead + Send + Unpin + 'static) -> BoxStream<'static, B
         chunk.truncate(count);
         Some((Bytes::from(chunk), from))
     }))
-}
-
-/// Ends a program when its conversation is given up.
-struct Ending {
-    node: Arc<Kubelet>,
-    exec: ExecId,
-    /// How long it may take to end by itself.
-    patience: Duration,
-    is_over: bool,
-}
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        if self.is_over {
-            return;
-        }
-        let (node, exec, patience) = (Arc::clone(&self.node), self.exec.clone(), self.patience);
-        self.node.tasks.spawn_transient("node/end-exec", async move {
-            tokio::time::sleep(patience).await;
-            // What has ended meanwhile is not there any more.
-            let _ = node.sandbox.signal_exec(&exec, SIGKILL).await;
-        });
-    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cluster_workloads::node::builtin::Builtins;
 use cluster_workloads::node::{AttachOptions, ExecOptions, Session};
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -101,6 +101,25 @@ fn who_goes_away_ends_what_was_run() {
             drop(session);
             until("its end", async || (count().await == alone).then_some(())).await;
         }
+        ground.delete("p").await;
+        running.stop().await;
+        ground
+    });
+}
+
+#[test]
+fn who_goes_away_during_the_start_ends_what_was_run() {
+    run(async |ground| {
+        let running = started(&ground, json!({"args": ["stay"]})).await;
+        let count = async || {
+            let session = begin(&running, "p", options(&["processes"])).await;
+            all(session.stdout).await.trim().to_owned()
+        };
+        let alone = count().await;
+        let starting = running.node.exec("default", "p", options(&["stay"])).unwrap();
+        assert!(starting.now_or_never().is_none(), "it is asked for, and not there yet");
+        // The spawner has been asked for the first before it is asked for another.
+        until("its end", async || (count().await == alone).then_some(())).await;
         ground.delete("p").await;
         running.stop().await;
         ground
