@@ -147,7 +147,11 @@ pub(crate) fn api_of(objects: Vec<Value>) -> Client {
 type ApiBody = StreamBody<BoxStream<'static, Result<Frame<Bytes>, Infallible>>>;
 
 fn list(objects: &[Value], path: &str) -> ApiBody {
-    let kind = if path.ends_with("/services") { "Service" } else { "EndpointSlice" };
+    let kind = match path.rsplit('/').next() {
+        Some("services") => "Service",
+        Some("persistentvolumes") => "PersistentVolume",
+        _ => "EndpointSlice",
+    };
     let items: Vec<&Value> = objects.iter().filter(|object| object["kind"] == kind).collect();
     let list =
         serde_json::json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"}, "items": items});

@@ -15,6 +15,7 @@ use base_controller::Informer;
 use base_rt::{Phase, error_chain};
 use cluster_sandbox::RefusalCode;
 use cluster_sandbox::spec::{DiskUsage, PodId, VolumeKind};
+use futures::stream::{self, StreamExt};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
@@ -29,6 +30,8 @@ use crate::objects::quantity::Milli;
 const STORAGE: &str = "ephemeral-storage";
 /// Pods of this priority and more are the system's: they stay.
 const SYSTEM_CRITICAL: i32 = 2_000_000_000;
+/// How many Pods are measured at once, so that a large one delays few others.
+const AT_ONCE: usize = 4;
 /// What `st_blocks` counts in.
 const BLOCK_BYTES: u64 = 512;
 
@@ -45,19 +48,17 @@ pub(crate) async fn keep(node: Arc<Kubelet>, pods: Informer<Pod>) {
 async fn look_often(node: &Kubelet, pods: &Informer<Pod>) {
     loop {
         tokio::time::sleep(node.config.measure).await;
-        for pod in pods.list() {
-            look(node, &pod).await;
-        }
+        stream::iter(pods.list()).for_each_concurrent(AT_ONCE, |pod| look(node, pod)).await;
     }
 }
 
-async fn look(node: &Kubelet, pod: &Pod) {
+async fn look(node: &Kubelet, pod: Arc<Pod>) {
     let priority = pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or_default();
-    let is_ending = pods::is_finished(pod) || pods::is_terminating(pod);
+    let is_ending = pods::is_finished(&pod) || pods::is_terminating(&pod);
     if is_ending || priority >= SYSTEM_CRITICAL {
         return;
     }
-    let bounds = Bounds::of(pod);
+    let bounds = Bounds::of(&pod);
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
     let (false, Ok(id)) = (bounds.is_empty(), PodId::try_new(uid)) else { return };
     let disk = match node.sandbox.disk_usage(&id).await {
@@ -66,7 +67,10 @@ async fn look(node: &Kubelet, pod: &Pod) {
         Err(error) if error.refusal() == Some(RefusalCode::NotFound) => return,
         Err(error) => return tracing::debug!(pod = uid, error = error_chain(&error), "a pod is not measured"),
     };
-    let used = Used::of(pod, disk, &node.config.logs_dir);
+    let (of_pod, logs_dir) = (Arc::clone(&pod), node.config.logs_dir.clone());
+    let used = tokio::task::spawn_blocking(move || Used::of(&of_pod, disk, &logs_dir)).await;
+    // It is measured again soon.
+    let Ok(used) = used else { return };
     if let Some(why) = bounds.exceeded(&used) {
         node.evict(uid, why).await;
     }
