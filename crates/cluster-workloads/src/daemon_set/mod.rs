@@ -22,14 +22,12 @@ mod update;
 use std::sync::Arc;
 
 use base_controller::writers::Write;
-use base_controller::{Context, Controller, Delta, Informer, Key, Plan, Reconciler, Scope};
+use base_controller::{Context, Controller, Delta, Key, Plan, Reconciler, Scope};
 use base_rt::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, DaemonSetStatus};
 use k8s_openapi::api::core::v1::{Node, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::objects::labels::Matcher;
-use crate::objects::owners;
+use crate::objects::claim;
 use failures::Failures;
 use observe::{Caches, Observed};
 
@@ -87,23 +85,16 @@ pub fn start(context: &Context) {
     let nodes = context.informers.get::<Node>(Scope::all());
     let revisions = context.informers.get::<ControllerRevision>(Scope::all());
     // What counts failures hears of one before the keys that it wakes are looked at.
-    let failures = Failures::follow(&pods, context.clock);
+    let failures = Failures::follow(&sets, &pods, context.clock);
     let caches = Caches::new(&sets, &pods, &revisions, &nodes, failures);
-    let (taking_pods, taking_revisions, everywhere) = (sets.clone(), sets.clone(), sets.clone());
+    let everywhere = sets.clone();
     Controller::new(NAME, DaemonSets { caches }, &sets, context)
         .owns(&pods)
-        .watches(&pods, move |delta| takers_of_orphan(&taking_pods, delta.new.map(|pod| &pod.metadata)))
+        .watches(&pods, claim::takers(&sets, observe::selector))
         .owns(&revisions)
-        .watches(&revisions, move |delta| takers_of_orphan(&taking_revisions, delta.new.map(|new| &new.metadata)))
+        .watches(&revisions, claim::takers(&sets, observe::selector))
         .watches(&nodes, move |delta| if is_other_node(delta) { everywhere.keys() } else { Vec::new() })
         .start();
-}
-
-/// The sets whose selectors take an object that nobody controls.
-fn takers_of_orphan(sets: &Informer<DaemonSet>, orphan: Option<&ObjectMeta>) -> Vec<Key> {
-    let Some(orphan) = orphan.filter(|meta| owners::controller_of(meta).is_none()) else { return Vec::new() };
-    let here = sets.list_in(orphan.namespace.as_deref().unwrap_or_default());
-    here.iter().filter(|set| Matcher::new(&set.spec.selector).takes(orphan)).map(|set| Key::of(&**set)).collect()
 }
 
 /// Whether a node came, went, or may now run other Pods. (It tells that it is alive all the time.)

@@ -53,9 +53,9 @@ impl Caches {
     ) -> Self {
         Self {
             sets: sets.clone(),
-            pods_by_controller: pods.index("controller", |pod| owners::index_values(&pod.metadata)),
+            pods_by_controller: owners::by_controller(pods),
             revisions: revisions.clone(),
-            revisions_by_controller: revisions.index("controller", |revision| owners::index_values(&revision.metadata)),
+            revisions_by_controller: owners::by_controller(revisions),
             nodes: nodes.clone(),
             failures,
         }
@@ -63,16 +63,16 @@ impl Caches {
 
     pub(super) fn gather(&self, key: &Key) -> Option<Observed> {
         let set = self.sets.get(key)?;
-        let selector = Matcher::new(&set.spec.selector);
-        let (uid, orphans) = (set.metadata.uid.as_deref().unwrap_or_default(), owners::orphans_in(key.namespace()));
-        let mut pods = self.pods_by_controller.get(uid);
-        pods.extend(self.pods_by_controller.get(&orphans).into_iter().filter(|pod| selector.takes(&pod.metadata)));
-        pods.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
-        let mut revisions = self.revisions_by_controller.get(uid);
-        let free = self.revisions_by_controller.get(&orphans).into_iter();
-        revisions.extend(free.filter(|revision| selector.takes(&revision.metadata)));
+        let selector = selector(&set);
+        let pods = owners::own_and_free(&self.pods_by_controller, &set.metadata, &selector);
+        let revisions = owners::own_and_free(&self.revisions_by_controller, &set.metadata, &selector);
         let namesake = self.revisions.get(&Key::new(key.namespace(), resources::revision_name(&set)));
-        let retries = self.failures.of(uid);
+        let retries = self.failures.of(set.metadata.uid.as_deref().unwrap_or_default());
         Some(Observed { set, pods, revisions, namesake, nodes: self.nodes.list(), retries })
     }
+}
+
+/// What the set's selector takes.
+pub(super) fn selector(set: &DaemonSet) -> Matcher {
+    Matcher::new(&set.spec.selector)
 }

@@ -1,17 +1,17 @@
 //! Decides the next step of a DaemonSet.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base_controller::{Change, Plan, PlanEvent};
 use base_rt::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, DaemonSetStatus};
 use k8s_openapi::api::core::v1::Pod;
 
-use super::observe::Observed;
+use super::observe::{Observed, selector};
 use super::placement::{self, Place};
 use super::{resources, status};
-use crate::objects::labels::Matcher;
-use crate::objects::revisions::{self, History, Present, REVISION_HASH};
+use crate::objects::revisions::{self, History, REVISION_HASH};
 use crate::objects::{claim, pods};
 
 type DaemonSetPlan = Plan<Option<DaemonSetStatus>>;
@@ -22,7 +22,7 @@ const MAX_BURST: usize = 250;
 /// The next step. Adoptions and releases come first and alone: the next pass sees them in the caches.
 pub(super) fn plan(observed: &Observed, now: Timestamp) -> DaemonSetPlan {
     let set = &*observed.set;
-    let selector = Matcher::new(&set.spec.selector);
+    let selector = selector(set);
     if selector.is_void() {
         let message = "This daemon set is selecting all pods. A non-empty selector is required.";
         return Plan { events: vec![PlanEvent::warning("SelectingAll", message)], ..Plan::new(None) };
@@ -38,7 +38,9 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> DaemonSetPlan {
         return Plan::new(None);
     }
     let history = History::new(revisions.objects);
-    let Some((revision, recorded)) = present_revision(observed, &history) else {
+    let collisions = set.status.as_ref().and_then(|status| status.collision_count);
+    let named = (collisions, observed.namesake.is_some());
+    let Some((revision, recorded)) = history.record(set, &set.spec.template, named, REVISION_HASH) else {
         return Plan::new(Some(status::collided(set)));
     };
     let mut step = Step {
@@ -61,22 +63,6 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> DaemonSetPlan {
     step.end()
 }
 
-/// The revision of the set's template, and what has to be written for it. None if its name is taken.
-fn present_revision(observed: &Observed, history: &History) -> Option<(Arc<ControllerRevision>, Option<Change>)> {
-    let set = &*observed.set;
-    match history.present(&set.spec.template) {
-        Present::Newest(revision) => Some((revision, None)),
-        Present::Earlier(revision, renumbered) => Some((revision, Some(*renumbered))),
-        Present::Unknown(_) if observed.namesake.is_some() => None,
-        Present::Unknown(number) => {
-            let collisions = set.status.as_ref().and_then(|status| status.collision_count);
-            let made = revisions::make(set, &set.spec.template, (number, collisions), REVISION_HASH);
-            let recorded = Change::create(&made);
-            Some((Arc::new(made), Some(recorded)))
-        }
-    }
-}
-
 /// A step in the making.
 pub(super) struct Step<'a> {
     pub(super) set: &'a DaemonSet,
@@ -86,7 +72,7 @@ pub(super) struct Step<'a> {
     pub(super) places: Vec<Place<'a>>,
     pub(super) changes: Vec<Change>,
     pub(super) events: Vec<PlanEvent>,
-    again: Option<Timestamp>,
+    again: Option<Duration>,
     pub(super) now: Timestamp,
 }
 
@@ -100,22 +86,17 @@ impl Step<'_> {
     /// Makes a Pod for a node.
     pub(super) fn make(&mut self, index: usize) {
         let Some(place) = self.places.get(index) else { return };
-        let change = Change::create(&resources::make_pod(self.set, &place.name, self.hash))
-            .with_event(PlanEvent::normal("SuccessfulCreate", "Created pod: {name}"))
-            .or_event(PlanEvent::warning("FailedCreate", "Error creating: {error}"));
-        self.changes.push(change);
+        self.changes.push(pods::creation(&resources::make_pod(self.set, &place.name, self.hash)));
     }
 
     /// Deletes a Pod.
     pub(super) fn delete(&mut self, pod: &Pod) {
-        let change = Change::delete(pod)
-            .with_event(PlanEvent::normal("SuccessfulDelete", "Deleted pod: {name}"))
-            .or_event(PlanEvent::warning("FailedDelete", "Error deleting: {error}"));
-        self.changes.push(change);
+        self.changes.push(pods::deletion(pod));
     }
 
     pub(super) fn look_again_at(&mut self, at: Timestamp) {
-        self.again = Some(self.again.map_or(at, |known| known.min(at)));
+        let wait = at.duration_since(self.now).unsigned_abs();
+        self.again = self.again.into_iter().chain([wait]).min();
     }
 
     /// Deletes old revisions beyond the limit, unless a Pod is of one.
@@ -128,12 +109,11 @@ impl Step<'_> {
         self.changes.extend(history.forget(self.set.spec.revision_history_limit, is_old, is_in_use));
     }
 
-    fn end(mut self) -> DaemonSetPlan {
+    fn end(self) -> DaemonSetPlan {
         let min_ready_s = self.set.spec.min_ready_seconds.unwrap_or_default();
         let pods = self.places.iter().flat_map(|place| &place.pods);
-        let due = pods.filter_map(|pod| pods::available_at(pod, min_ready_s)).filter(|at| *at > self.now).min();
-        due.into_iter().for_each(|at| self.look_again_at(at));
-        let again = self.again.map(|at| at.duration_since(self.now).unsigned_abs());
+        let available = pods::next_available(pods.copied(), min_ready_s, self.now);
+        let again = self.again.into_iter().chain(available).min();
         let status = status::status(&self);
         Plan { changes: self.changes, events: self.events, again, ..Plan::new(Some(status)) }
     }

@@ -1,14 +1,11 @@
 //! The Pods that a DaemonSet makes, and what they tolerate.
 
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{
-    NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec, PodTemplateSpec, Toleration,
-};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::api::core::v1::{NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec, Toleration};
 
 use crate::objects::affinity::UNSCHEDULABLE;
+use crate::objects::pods;
 use crate::objects::revisions::{self, REVISION_HASH};
-use crate::objects::{names, owners, pods};
 
 const TEMPLATE_GENERATION_LABEL: &str = "pod-template-generation";
 const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
@@ -58,26 +55,16 @@ pub(super) fn example(set: &DaemonSet) -> Pod {
 
 /// A new Pod for a node, to be named by the server.
 pub(super) fn make_pod(set: &DaemonSet, node: &str, hash: &str) -> Pod {
-    let PodTemplateSpec { metadata: of_template, spec } = set.spec.template.clone();
-    let of_template = of_template.unwrap_or_default();
-    let mut labels = of_template.labels.unwrap_or_default();
+    let mut pod = pods::from_template(set, set.spec.template.clone());
+    let labels = pod.metadata.labels.get_or_insert_default();
     if let Some(number) = template_generation(set) {
         labels.insert(TEMPLATE_GENERATION_LABEL.to_owned(), number.to_owned());
     }
     labels.insert(REVISION_HASH.to_owned(), hash.to_owned());
-    let mut spec = spec.unwrap_or_default();
-    tolerate(&mut spec);
-    pin(&mut spec, node);
-    let metadata = ObjectMeta {
-        generate_name: Some(names::generate(name(set))),
-        namespace: set.metadata.namespace.clone(),
-        labels: Some(labels),
-        annotations: of_template.annotations,
-        finalizers: of_template.finalizers,
-        owner_references: Some(vec![owners::controller_reference(set)]),
-        ..ObjectMeta::default()
-    };
-    Pod { metadata, spec: Some(spec), status: None }
+    let spec = pod.spec.get_or_insert_default();
+    tolerate(spec);
+    pin(spec, node);
+    pod
 }
 
 fn tolerate(spec: &mut PodSpec) {

@@ -32,8 +32,7 @@ use base_rt::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::objects::labels::Matcher;
-use crate::objects::{owners, pods};
+use crate::objects::{claim, pods};
 use observe::{Caches, Observed};
 
 /// The name of this controller: of its tasks, its metrics, its identity.
@@ -94,24 +93,12 @@ pub fn start(context: &Context) {
     let sets = context.informers.get::<ReplicaSet>(Scope::all());
     let pods = context.informers.get::<Pod>(Scope::all());
     let caches = Caches::new(&deployments, &sets, &pods);
-    let (taking, recreating, owning) = (deployments.clone(), deployments.clone(), sets.clone());
+    let (recreating, owning) = (deployments.clone(), sets.clone());
     Controller::new(NAME, Deployments { caches }, &deployments, context)
         .owns(&sets)
-        .watches(&sets, move |delta| takers_of_orphan(&taking, delta))
+        .watches(&sets, claim::takers(&deployments, observe::selector))
         .watches(&pods, move |delta| waiting_for_end(&recreating, &owning, delta))
         .start();
-}
-
-/// The Deployments whose selectors take a ReplicaSet that nobody controls.
-fn takers_of_orphan(deployments: &Informer<Deployment>, delta: &Delta<'_, ReplicaSet>) -> Vec<Key> {
-    let Some(set) = delta.new.filter(|set| owners::controller_of(&set.metadata).is_none()) else {
-        return Vec::new();
-    };
-    let here = deployments.list_in(set.metadata.namespace.as_deref().unwrap_or_default());
-    here.iter()
-        .filter(|deployment| Matcher::new(&deployment.spec.selector).takes(&set.metadata))
-        .map(|deployment| Key::of(&**deployment))
-        .collect()
 }
 
 /// The Deployment that recreates, and may go on because a Pod of it has ended.

@@ -40,18 +40,14 @@ impl Caches {
         Self {
             deployments: deployments.clone(),
             sets: sets.clone(),
-            sets_by_controller: sets.index("controller", |set| owners::index_values(&set.metadata)),
-            pods_by_controller: pods.index("controller", |pod| owners::index_values(&pod.metadata)),
+            sets_by_controller: owners::by_controller(sets),
+            pods_by_controller: owners::by_controller(pods),
         }
     }
 
     pub(super) fn gather(&self, key: &Key) -> Option<Observed> {
         let deployment = self.deployments.get(key)?;
-        let selector = Matcher::new(&deployment.spec.selector);
-        let mut replica_sets = self.sets_by_controller.get(deployment.metadata.uid.as_deref().unwrap_or_default());
-        let orphans = self.sets_by_controller.get(&owners::orphans_in(key.namespace()));
-        replica_sets.extend(orphans.into_iter().filter(|set| selector.takes(&set.metadata)));
-        replica_sets.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+        let replica_sets = owners::own_and_free(&self.sets_by_controller, &deployment.metadata, &selector(&deployment));
         let namesake = self.sets.get(&Key::new(key.namespace(), resources::replica_set_name(&deployment)));
         let running_pods =
             if resources::is_recreating(&deployment) { self.running_pods(&replica_sets) } else { BTreeMap::new() };
@@ -66,4 +62,9 @@ impl Caches {
         };
         uids.map(|uid| (uid.clone(), count(&uid))).filter(|(_, count)| *count > 0).collect()
     }
+}
+
+/// What the Deployment's selector takes.
+pub(super) fn selector(deployment: &Deployment) -> Matcher {
+    Matcher::new(&deployment.spec.selector)
 }

@@ -4,7 +4,7 @@
 //! Failed Pods say themselves when they failed, for as long as they are there. [`Failures`] remembers those that the Job has let go: they may
 //! be gone. A restart forgets only what is gone too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -62,9 +62,17 @@ pub(super) fn remaining(failures: usize, last: Timestamp, now: Timestamp) -> Opt
     (due > now).then(|| due.duration_since(now).unsigned_abs())
 }
 
-/// The ends of the Pods that Jobs have let go, by the Jobs' uids.
+/// The ends of the Pods that Jobs have let go, until those are over or gone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Failures(Arc<Mutex<BTreeMap<String, Ends>>>);
+pub(super) struct Failures(Arc<Mutex<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// By the Jobs' uids.
+    ends: BTreeMap<String, Ends>,
+    /// Whether what was known before the Jobs were has been sifted.
+    is_sifted: bool,
+}
 
 impl Failures {
     /// Follows the caches.
@@ -72,24 +80,36 @@ impl Failures {
         let failures = Self::default();
         let (noting, forgetting, owners) = (failures.clone(), failures.clone(), jobs.clone());
         pods.subscribe(move |delta| noting.note(&owners, delta));
-        jobs.subscribe(move |delta| {
-            let ended = delta.new.is_none_or(|job| is_finished(job));
-            if let Some(uid) = delta.latest().filter(|_| ended).and_then(|job| job.metadata.uid.as_ref()) {
-                forgetting.all().remove(uid);
-            }
-        });
+        jobs.subscribe(move |delta| forgetting.forget(delta));
         failures
     }
 
-    /// What is remembered of a Job.
-    pub(super) fn of(&self, job: &Job) -> Ends {
-        self.all().get(job.metadata.uid.as_deref().unwrap_or_default()).cloned().unwrap_or_default()
+    /// What is remembered of one of all `jobs`, whose first list is there.
+    pub(super) fn of(&self, job: &Job, jobs: &Informer<Job>) -> Ends {
+        let mut known = self.known();
+        if !known.is_sifted {
+            known.sift(&jobs.list());
+        }
+        known.ends.get(job.metadata.uid.as_deref().unwrap_or_default()).cloned().unwrap_or_default()
+    }
+
+    fn forget(&self, delta: &Delta<'_, Job>) {
+        let goes_on =
+            |job: &Arc<Job>| !is_finished(job) && delta.old.is_none_or(|old| old.metadata.uid == job.metadata.uid);
+        if delta.new.is_some_and(goes_on) {
+            return;
+        }
+        for uid in delta.both().filter_map(|job| job.metadata.uid.as_ref()) {
+            self.known().ends.remove(uid);
+        }
     }
 
     fn note(&self, jobs: &Informer<Job>, delta: &Delta<'_, Pod>) {
         let Some(pod) = delta.latest() else { return };
         let Some(key) = owner_key::<Job>(&pod.metadata) else { return };
         let uid = owners::controller_uid(&pod.metadata).unwrap_or_default();
+        // Held while it is looked whether the Job is there: it is forgotten after it has left the cache.
+        let mut known = self.known();
         let is_of = |job: Arc<Job>| job.metadata.uid.as_deref() == Some(uid) && !is_finished(&job);
         if jobs.is_synced() && !jobs.get(&key).is_some_and(is_of) {
             return;
@@ -103,14 +123,23 @@ impl Failures {
         if !is_let_go {
             return;
         }
-        let mut all = self.all();
-        if all.len() < MAX_JOBS || all.contains_key(uid) {
-            all.entry(uid.to_owned()).or_default().add(pod);
+        if known.ends.len() < MAX_JOBS || known.ends.contains_key(uid) {
+            known.ends.entry(uid.to_owned()).or_default().add(pod);
         }
     }
 
-    fn all(&self) -> MutexGuard<'_, BTreeMap<String, Ends>> {
+    fn known(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// Keeps what is known of these Jobs only, as far as they are not over.
+    fn sift(&mut self, jobs: &[Arc<Job>]) {
+        let live: BTreeSet<&str> =
+            jobs.iter().filter(|job| !is_finished(job)).filter_map(|job| job.metadata.uid.as_deref()).collect();
+        self.ends.retain(|uid, _| live.contains(uid.as_str()));
+        self.is_sifted = true;
     }
 }
 
@@ -144,5 +173,30 @@ mod tests {
         assert_eq!(remaining_s(&[("Failed", 100), ("Failed", 105), ("Succeeded", 101)], 106), 9);
         let many: Vec<_> = (0..50).map(|second| ("Failed", second)).collect();
         assert_eq!(remaining_s(&many, 49), 600);
+    }
+
+    fn job(uid: &str, condition: &str) -> Arc<Job> {
+        let status = json!({"conditions": [{"type": condition, "status": "True"}]});
+        Arc::new(serde_json::from_value(json!({"metadata": {"name": "j", "uid": uid}, "status": status})).unwrap())
+    }
+
+    fn known(failures: &Failures) -> Vec<String> {
+        failures.known().ends.keys().cloned().collect()
+    }
+
+    #[test]
+    fn what_a_job_leaves_is_forgotten_with_it() {
+        let failures = Failures::default();
+        let fill = || failures.known().ends.extend(["a", "b"].map(|uid| (uid.to_owned(), Ends::default())));
+        let (a, other, over) = (job("a", "Suspended"), job("c", "Suspended"), job("a", "Failed"));
+        for (new, left) in [(Some(&a), &["a", "b"][..]), (Some(&other), &["b"]), (Some(&over), &["b"]), (None, &["b"])]
+        {
+            fill();
+            failures.forget(&Delta { old: Some(&a), new, is_initial: false });
+            assert_eq!(known(&failures), left, "{new:?}");
+        }
+        fill();
+        failures.known().sift(&[over, job("b", "Suspended")]);
+        assert_eq!(known(&failures), ["b"], "Jobs that were gone or over when they became known");
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base_controller::{Change, Condition, PlanEvent};
+use base_controller::{Change, Condition};
 use base_rt::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
@@ -15,8 +15,9 @@ use super::{resources, status};
 use crate::objects::pods;
 use crate::objects::ranking::least_useful;
 
-/// Pods that one pass makes or deletes at most.
-const MAX_BURST: usize = 500;
+/// Pods that one pass makes or deletes at most; what they wake does the rest. The first that is refused ends the pass, so that none begins
+/// slowly.
+pub(super) const MAX_BURST: usize = 500;
 
 /// What is to be done about the number of Pods, and what the counts will be.
 #[derive(Debug, Default)]
@@ -35,7 +36,7 @@ pub(super) struct Managed {
 /// Deletions go before creations: a pass does one of both.
 pub(super) fn manage(tally: &Tally<'_>, ends: &Ends, now: Timestamp) -> Managed {
     if spec::is_suspended(tally.spec) {
-        return delete_all(&tally.active);
+        return delete_all(tally.active.get(..MAX_BURST).unwrap_or(&tally.active));
     }
     let wanted = wanted(tally);
     let active = number(tally.active.len());
@@ -152,17 +153,11 @@ pub(super) fn let_go(pod: &Pod) -> Change {
 }
 
 fn create(pod: &Pod) -> Change {
-    Change::create(pod)
-        .or_condition(refused())
-        .with_event(PlanEvent::normal("SuccessfulCreate", "Created pod: {name}"))
-        .or_event(PlanEvent::warning("FailedCreate", "Error creating: {error}"))
+    pods::creation(pod).or_condition(refused())
 }
 
 pub(super) fn delete(pod: &Pod) -> Change {
-    Change::delete(pod)
-        .or_condition(refused())
-        .with_event(PlanEvent::normal("SuccessfulDelete", "Deleted pod: {name}"))
-        .or_event(PlanEvent::warning("FailedDelete", "Error deleting: {error}"))
+    pods::deletion(pod).or_condition(refused())
 }
 
 /// No condition of a Job says that a Pod was refused; but the counts are not what they would have been.

@@ -32,12 +32,12 @@ pub(crate) use status::{end, is_complete, is_finished};
 use std::sync::Arc;
 
 use base_controller::writers::Write;
-use base_controller::{Condition, Context, Controller, Delta, Informer, Key, Plan, Reconciler, Scope};
+use base_controller::{Condition, Context, Controller, Key, Plan, Reconciler, Scope};
 use base_rt::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::objects::owners;
+use crate::objects::claim;
 use observe::{Caches, Observed};
 use status::Outlook;
 
@@ -97,19 +97,9 @@ pub fn start(context: &Context) {
     let jobs = context.informers.get::<Job>(Scope::all());
     let pods = context.informers.get::<Pod>(Scope::all());
     let caches = Caches::new(&jobs, &pods);
-    let taking = jobs.clone();
     Controller::new(NAME, Jobs { caches }, &jobs, context)
         .owns(&pods)
-        .watches(&pods, move |delta| takers_of_orphan(&taking, delta))
+        .watches(&pods, claim::takers(&jobs, observe::selector))
         .start();
     orphans::start(context);
-}
-
-/// The Jobs whose selectors take a Pod that nobody controls.
-fn takers_of_orphan(jobs: &Informer<Job>, delta: &Delta<'_, Pod>) -> Vec<Key> {
-    let Some(pod) = delta.new.filter(|pod| owners::controller_of(&pod.metadata).is_none()) else {
-        return Vec::new();
-    };
-    let here = jobs.list_in(pod.metadata.namespace.as_deref().unwrap_or_default());
-    here.iter().filter(|job| observe::selector(job).takes(&pod.metadata)).map(|job| Key::of(&**job)).collect()
 }

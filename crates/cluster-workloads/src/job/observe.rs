@@ -34,19 +34,15 @@ pub(super) struct Observed {
 
 impl Caches {
     pub(super) fn new(jobs: &Informer<Job>, pods: &Informer<Pod>) -> Self {
-        let pods_by_controller = pods.index("controller", |pod| owners::index_values(&pod.metadata));
-        Self { jobs: jobs.clone(), pods_by_controller, failures: Failures::follow(jobs, pods) }
+        let failures = Failures::follow(jobs, pods);
+        Self { jobs: jobs.clone(), pods_by_controller: owners::by_controller(pods), failures }
     }
 
     /// None also for a Job that another controller keeps.
     pub(super) fn gather(&self, key: &Key) -> Option<Observed> {
         let job = self.jobs.get(key).filter(|job| !spec::is_managed_by_another(job))?;
-        let selector = selector(&job);
-        let mut pods = self.pods_by_controller.get(job.metadata.uid.as_deref().unwrap_or_default());
-        let orphans = self.pods_by_controller.get(&owners::orphans_in(key.namespace()));
-        pods.extend(orphans.into_iter().filter(|pod| selector.takes(&pod.metadata)));
-        pods.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
-        Some(Observed { ends: self.failures.of(&job), job, pods })
+        let pods = owners::own_and_free(&self.pods_by_controller, &job.metadata, &selector(&job));
+        Some(Observed { ends: self.failures.of(&job, &self.jobs), job, pods })
     }
 }
 

@@ -52,9 +52,9 @@ impl Reconciler for Orphans {
 pub(super) fn start(context: &Context) {
     let pods = context.informers.get::<Pod>(Scope::all());
     let jobs = context.informers.get::<Job>(Scope::all());
-    let by_controller = pods.index("controller", |pod| owners::index_values(&pod.metadata));
+    let by_controller = owners::by_controller(&pods);
     let orphans = Orphans { pods: pods.clone(), jobs: jobs.clone() };
-    Controller::new(NAME, orphans, &pods, context)
+    Controller::of_those(NAME, orphans, &pods, context, spec::is_tracked)
         .watches(&jobs, move |delta| left_behind(&by_controller, delta))
         .start();
 }

@@ -8,7 +8,7 @@ use k8s_openapi::api::batch::v1::JobStatus;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::manage::{self, Managed};
+use super::manage::{self, MAX_BURST, Managed};
 use super::observe::{Observed, selector};
 use super::spec::{self, TRACKING, is_tracked};
 use super::status::{self, COMPLETE, Counts, FAILED, Outlook, SUCCESS_CRITERIA_MET, SUSPENDED, at_least_one};
@@ -63,7 +63,8 @@ impl<'a> Step<'a> {
     fn decide(&mut self, observed: &Observed) {
         if let Some(verdict) = &self.verdict {
             if verdict.is_written {
-                self.managed.changes = self.tally.active.iter().map(|pod| manage::delete(pod)).collect();
+                self.managed.changes =
+                    self.tally.active.iter().take(MAX_BURST).map(|pod| manage::delete(pod)).collect();
             }
         } else {
             let is_ending = self.tally.job.metadata.deletion_timestamp.is_some();

@@ -2,32 +2,21 @@
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource, ObjectFieldSelector, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::failure_policy::{self, Treatment};
 use super::spec::{self, COMPLETION_INDEX, INDEX_FAILURES, INDEX_IGNORED_FAILURES, TRACKING};
-use crate::objects::{names, owners};
+use crate::objects::{names, pods};
 
 const INDEX_VARIABLE: &str = "JOB_COMPLETION_INDEX";
 
 /// A new Pod of `job`, to be named by the server.
 pub(super) fn make_pod(job: &Job, spec: &JobSpec) -> Pod {
-    let template = spec.template.clone();
-    let of_template = template.metadata.unwrap_or_default();
-    let mut finalizers = of_template.finalizers.unwrap_or_default();
+    let mut pod = pods::from_template(job, spec.template.clone());
+    let finalizers = pod.metadata.finalizers.get_or_insert_default();
     if !finalizers.iter().any(|finalizer| finalizer == TRACKING) {
         finalizers.push(TRACKING.to_owned());
     }
-    let metadata = ObjectMeta {
-        generate_name: Some(names::generate(job.metadata.name.as_deref().unwrap_or_default())),
-        namespace: job.metadata.namespace.clone(),
-        labels: of_template.labels,
-        annotations: of_template.annotations,
-        finalizers: Some(finalizers),
-        owner_references: Some(vec![owners::controller_reference(job)]),
-        ..ObjectMeta::default()
-    };
-    Pod { metadata, spec: template.spec, status: None }
+    pod
 }
 
 /// A new Pod for an index. `failed` is the one in whose place it comes, if the index has a limit of its own.

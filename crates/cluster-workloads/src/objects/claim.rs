@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use base_controller::{Change, Object};
+use base_controller::{Change, Delta, Informer, Key, Object};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
 use serde_json::json;
@@ -36,6 +36,20 @@ fn claim(owner: &ObjectMeta, selector: &Matcher, object: &ObjectMeta) -> Claim {
         Some(_) => Claim::Release,
         None if !is_taken || is_ending || object.deletion_timestamp.is_some() => Claim::Other,
         None => Claim::Adopt,
+    }
+}
+
+/// Finds the owners whose selectors take an object that nobody controls: they may adopt it.
+pub(crate) fn takers<O: Object, K: Object>(
+    owners: &Informer<O>,
+    selector: fn(&O) -> Matcher,
+) -> impl Fn(&Delta<'_, K>) -> Vec<Key> + Send + Sync + 'static {
+    let owners = owners.clone();
+    move |delta| {
+        let orphan = delta.new.map(|object| object.meta()).filter(|meta| owners::controller_of(meta).is_none());
+        let Some(orphan) = orphan else { return Vec::new() };
+        let here = owners.list_in(orphan.namespace.as_deref().unwrap_or_default());
+        here.iter().filter(|owner| selector(owner).takes(orphan)).map(|owner| Key::of(&**owner)).collect()
     }
 }
 

@@ -1,8 +1,12 @@
 //! Who controls an object: owner references with `controller: true`.
 
-use base_controller::Object;
+use std::sync::Arc;
+
+use base_controller::{Index, Informer, Object};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
+
+use super::labels::Matcher;
 
 /// The reference to the controller of an object, if it has one.
 pub(crate) fn controller_of(meta: &ObjectMeta) -> Option<&OwnerReference> {
@@ -27,15 +31,23 @@ pub(crate) fn controller_reference<K: Object + Resource<DynamicType = ()>>(owner
     }
 }
 
-/// The value of an index of children by controller: the controller's uid, or `orphans/<namespace>` for who has none.
-pub(crate) fn index_values(meta: &ObjectMeta) -> Vec<String> {
-    match controller_uid(meta) {
+/// The index of children by controller: the controller's uid, or `orphans/<namespace>` for who has none.
+pub(crate) fn by_controller<K: Object>(children: &Informer<K>) -> Index<K> {
+    children.index("controller", |child| match controller_uid(child.meta()) {
         Some(uid) => vec![uid.to_owned()],
-        None => vec![orphans_in(meta.namespace.as_deref().unwrap_or_default())],
-    }
+        None => vec![orphans_in(child.meta())],
+    })
 }
 
-/// Under which value of [`index_values`] the objects of a namespace are found that nobody controls.
-pub(crate) fn orphans_in(namespace: &str) -> String {
-    format!("orphans/{namespace}")
+/// The objects that `owner` controls, and those of its namespace that nobody controls and its selector takes; in the order of their names.
+pub(crate) fn own_and_free<K: Object>(by_controller: &Index<K>, owner: &ObjectMeta, selector: &Matcher) -> Vec<Arc<K>> {
+    let mut objects = by_controller.get(owner.uid.as_deref().unwrap_or_default());
+    let free = by_controller.get(&orphans_in(owner)).into_iter();
+    objects.extend(free.filter(|object| selector.takes(object.meta())));
+    objects.sort_by(|a, b| a.meta().name.cmp(&b.meta().name));
+    objects
+}
+
+fn orphans_in(meta: &ObjectMeta) -> String {
+    format!("orphans/{}", meta.namespace.as_deref().unwrap_or_default())
 }

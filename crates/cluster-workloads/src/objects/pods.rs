@@ -1,8 +1,16 @@
-//! In which state a Pod is, as controllers see it.
+//! In which state a Pod is, as controllers see it, and how they make and delete one.
 
+use std::borrow::Borrow;
+use std::time::Duration;
+
+use base_controller::{Change, Object, PlanEvent};
 use base_rt::Timestamp;
 use jiff::SignedDuration;
-use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodTemplateSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+
+use super::{names, owners};
 
 /// The condition that says that a Pod takes traffic.
 pub(crate) const READY: &str = "Ready";
@@ -57,6 +65,49 @@ pub(crate) fn available_at(pod: &Pod, min_ready_s: i32) -> Option<Timestamp> {
         return Some(Timestamp::MIN);
     }
     ready_since(pod)?.checked_add(SignedDuration::from_secs(min_ready_s.into())).ok()
+}
+
+/// How long it takes until the next of these Pods is available.
+pub(crate) fn next_available(
+    pods: impl IntoIterator<Item: Borrow<Pod>>,
+    min_ready_s: i32,
+    now: Timestamp,
+) -> Option<Duration> {
+    let at = pods.into_iter().filter_map(|pod| available_at(pod.borrow(), min_ready_s)).filter(|at| *at > now).min()?;
+    Some(at.duration_since(now).unsigned_abs())
+}
+
+/// A new Pod of a template, which `owner` controls and the server names.
+pub(crate) fn from_template<O>(owner: &O, template: PodTemplateSpec) -> Pod
+where
+    O: Object + Resource<DynamicType = ()>,
+{
+    let PodTemplateSpec { metadata, spec } = template;
+    let (of_template, of_owner) = (metadata.unwrap_or_default(), owner.meta());
+    let metadata = ObjectMeta {
+        generate_name: Some(names::generate(of_owner.name.as_deref().unwrap_or_default())),
+        namespace: of_owner.namespace.clone(),
+        labels: of_template.labels,
+        annotations: of_template.annotations,
+        finalizers: of_template.finalizers,
+        owner_references: Some(vec![owners::controller_reference(owner)]),
+        ..ObjectMeta::default()
+    };
+    Pod { metadata, spec, status: None }
+}
+
+/// Makes a Pod, with the Events that tell of it.
+pub(crate) fn creation(pod: &Pod) -> Change {
+    Change::create(pod)
+        .with_event(PlanEvent::normal("SuccessfulCreate", "Created pod: {name}"))
+        .or_event(PlanEvent::warning("FailedCreate", "Error creating: {error}"))
+}
+
+/// Deletes a Pod, with the Events that tell of it.
+pub(crate) fn deletion(pod: &Pod) -> Change {
+    Change::delete(pod)
+        .with_event(PlanEvent::normal("SuccessfulDelete", "Deleted pod: {name}"))
+        .or_event(PlanEvent::warning("FailedDelete", "Error deleting: {error}"))
 }
 
 /// The node that the Pod is bound to.

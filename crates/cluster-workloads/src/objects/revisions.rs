@@ -25,7 +25,7 @@ pub(crate) struct History(Vec<Arc<ControllerRevision>>);
 
 /// What the workload's template is in its history.
 #[derive(Clone, Debug)]
-pub(crate) enum Present {
+enum Present {
     /// The newest revision.
     Newest(Arc<ControllerRevision>),
     /// An earlier revision, and the change that makes it the newest.
@@ -45,8 +45,32 @@ impl History {
         self.0.iter().find(|revision| revision.metadata.name.as_deref() == Some(name))
     }
 
+    /// The revision of `owner`'s template, and what has to be written for it. None if it has none yet and another object has its name
+    /// (`is_taken`): the next count of collisions makes another.
+    pub(crate) fn record<K>(
+        &self,
+        owner: &K,
+        template: &PodTemplateSpec,
+        (collisions, is_taken): (Option<i32>, bool),
+        hash_label: &str,
+    ) -> Option<(Arc<ControllerRevision>, Option<Change>)>
+    where
+        K: Object + Resource<DynamicType = ()>,
+    {
+        match self.present(template) {
+            Present::Newest(revision) => Some((revision, None)),
+            Present::Earlier(revision, renumbered) => Some((revision, Some(*renumbered))),
+            Present::Unknown(_) if is_taken => None,
+            Present::Unknown(number) => {
+                let made = make(owner, template, (number, collisions), hash_label);
+                let recorded = Change::create(&made);
+                Some((Arc::new(made), Some(recorded)))
+            }
+        }
+    }
+
     /// Where the template stands.
-    pub(crate) fn present(&self, template: &PodTemplateSpec) -> Present {
+    fn present(&self, template: &PodTemplateSpec) -> Present {
         let next = self.0.last().map(|newest| number(newest)).unwrap_or_default() + 1;
         let same = self.0.iter().rposition(|revision| template_of(revision).as_ref() == Some(template));
         let Some((at, revision)) = same.and_then(|at| Some((at, self.0.get(at)?))) else {
@@ -89,7 +113,7 @@ pub(crate) fn name(owner: &str, template: &PodTemplateSpec, collisions: Option<i
 }
 
 /// The revision of `owner`'s template. Its labels are the template's, and its hash by the name `hash_label`.
-pub(crate) fn make<K>(
+fn make<K>(
     owner: &K,
     template: &PodTemplateSpec,
     (number, collisions): (i64, Option<i32>),

@@ -12,7 +12,6 @@
 
 mod observe;
 mod plan;
-mod resources;
 mod status;
 
 pub(crate) use status::REPLICA_FAILURE;
@@ -20,13 +19,12 @@ pub(crate) use status::REPLICA_FAILURE;
 use std::sync::Arc;
 
 use base_controller::writers::Write;
-use base_controller::{Condition, Context, Controller, Delta, Informer, Key, Plan, Reconciler, Scope};
+use base_controller::{Condition, Context, Controller, Key, Plan, Reconciler, Scope};
 use base_rt::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::objects::labels::Matcher;
-use crate::objects::owners;
+use crate::objects::claim;
 use observe::{Caches, Observed};
 
 /// The name of this controller: of its tasks, its metrics, its identity.
@@ -83,18 +81,8 @@ pub fn start(context: &Context) {
     let sets = context.informers.get::<ReplicaSet>(Scope::all());
     let pods = context.informers.get::<Pod>(Scope::all());
     let caches = Caches::new(&sets, &pods);
-    let taking = sets.clone();
     Controller::new(NAME, ReplicaSets { caches }, &sets, context)
         .owns(&pods)
-        .watches(&pods, move |delta| takers_of_orphan(&taking, delta))
+        .watches(&pods, claim::takers(&sets, observe::selector))
         .start();
-}
-
-/// The sets whose selectors take a Pod that nobody controls.
-fn takers_of_orphan(sets: &Informer<ReplicaSet>, delta: &Delta<'_, Pod>) -> Vec<Key> {
-    let Some(pod) = delta.new.filter(|pod| owners::controller_of(&pod.metadata).is_none()) else {
-        return Vec::new();
-    };
-    let here = sets.list_in(pod.metadata.namespace.as_deref().unwrap_or_default());
-    here.iter().filter(|set| Matcher::new(&set.spec.selector).takes(&pod.metadata)).map(|set| Key::of(&**set)).collect()
 }

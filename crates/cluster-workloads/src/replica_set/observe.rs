@@ -28,17 +28,17 @@ pub(super) struct Observed {
 
 impl Caches {
     pub(super) fn new(sets: &Informer<ReplicaSet>, pods: &Informer<Pod>) -> Self {
-        let pods_by_controller = pods.index("controller", |pod| owners::index_values(&pod.metadata));
-        Self { sets: sets.clone(), pods_by_controller }
+        Self { sets: sets.clone(), pods_by_controller: owners::by_controller(pods) }
     }
 
     pub(super) fn gather(&self, key: &Key) -> Option<Observed> {
         let replica_set = self.sets.get(key)?;
-        let selector = Matcher::new(&replica_set.spec.selector);
-        let mut pods = self.pods_by_controller.get(replica_set.metadata.uid.as_deref().unwrap_or_default());
-        let orphans = self.pods_by_controller.get(&owners::orphans_in(key.namespace()));
-        pods.extend(orphans.into_iter().filter(|pod| selector.takes(&pod.metadata)));
-        pods.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+        let pods = owners::own_and_free(&self.pods_by_controller, &replica_set.metadata, &selector(&replica_set));
         Some(Observed { replica_set, pods })
     }
+}
+
+/// What the set's selector takes.
+pub(super) fn selector(set: &ReplicaSet) -> Matcher {
+    Matcher::new(&set.spec.selector)
 }

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use base_controller::{Change, Condition, Plan, PlanEvent};
+use base_controller::{Change, Condition, Plan};
 use base_rt::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
 
-use super::observe::Observed;
-use super::{resources, status};
-use crate::objects::labels::Matcher;
+use super::observe::{Observed, selector};
+use super::status;
 use crate::objects::{claim, pods, ranking};
 
 /// Pods that one pass makes or deletes at most; what they wake does the rest.
@@ -18,7 +17,7 @@ const MAX_BURST: usize = 500;
 /// What a ReplicaSet needs. Adoptions and releases come first and alone: the counts are right in the next pass.
 pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan<Option<ReplicaSetStatus>> {
     let set = &*observed.replica_set;
-    let claimed = claim::all(set, &Matcher::new(&set.spec.selector), &observed.pods);
+    let claimed = claim::all(set, &selector(set), &observed.pods);
     if !claimed.changes.is_empty() {
         return Plan { changes: claimed.changes, ..Plan::new(None) };
     }
@@ -27,8 +26,7 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan<Option<ReplicaSe
     let terminating = claimed.objects.iter().filter(is_ending).count();
     let changes = if set.metadata.deletion_timestamp.is_some() { Vec::new() } else { manage(set, &active, now) };
     let min_ready_s = set.spec.min_ready_seconds.unwrap_or_default();
-    let ready = active.iter().filter_map(|pod| pods::available_at(pod, min_ready_s));
-    let again = ready.filter(|at| *at > now).min().map(|at| at.duration_since(now).unsigned_abs());
+    let again = pods::next_available(active.iter().map(|pod| &***pod), min_ready_s, now);
     Plan { changes, again, ..Plan::new(Some(status::status(set, &active, terminating, now))) }
 }
 
@@ -37,7 +35,7 @@ fn manage(set: &ReplicaSet, active: &[&Arc<Pod>], now: Timestamp) -> Vec<Change>
     let wanted = usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or_default();
     if active.len() < wanted {
         let missing = (wanted - active.len()).min(MAX_BURST);
-        let pod = resources::make_pod(set);
+        let pod = pods::from_template(set, set.spec.template.clone().unwrap_or_default());
         return std::iter::repeat_with(|| create(&pod)).take(missing).collect();
     }
     let too_many = (active.len() - wanted).min(MAX_BURST);
@@ -45,17 +43,11 @@ fn manage(set: &ReplicaSet, active: &[&Arc<Pod>], now: Timestamp) -> Vec<Change>
 }
 
 fn create(pod: &Pod) -> Change {
-    Change::create(pod)
-        .or_condition(failure("FailedCreate"))
-        .with_event(PlanEvent::normal("SuccessfulCreate", "Created pod: {name}"))
-        .or_event(PlanEvent::warning("FailedCreate", "Error creating: {error}"))
+    pods::creation(pod).or_condition(failure("FailedCreate"))
 }
 
 fn delete(pod: &Pod) -> Change {
-    Change::delete(pod)
-        .or_condition(failure("FailedDelete"))
-        .with_event(PlanEvent::normal("SuccessfulDelete", "Deleted pod: {name}"))
-        .or_event(PlanEvent::warning("FailedDelete", "Error deleting: {error}"))
+    pods::deletion(pod).or_condition(failure("FailedDelete"))
 }
 
 fn failure(reason: &str) -> Condition {

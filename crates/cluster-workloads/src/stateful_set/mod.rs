@@ -30,10 +30,8 @@ use base_controller::{Context, Controller, Delta, Informer, Key, Plan, Reconcile
 use base_rt::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet, StatefulSetStatus};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::objects::labels::Matcher;
-use crate::objects::owners;
+use crate::objects::claim;
 use observe::{Caches, Observed};
 
 /// The name of this controller: of its tasks, its metrics, its identity.
@@ -91,21 +89,14 @@ pub fn start(context: &Context) {
     let revisions = context.informers.get::<ControllerRevision>(Scope::all());
     let claims = context.informers.get::<PersistentVolumeClaim>(Scope::all());
     let caches = Caches::new(&sets, &pods, &revisions, &claims);
-    let (taking_pods, taking_revisions, missing) = (sets.clone(), sets.clone(), sets.clone());
+    let missing = sets.clone();
     Controller::new(NAME, StatefulSets { caches }, &sets, context)
         .owns(&pods)
-        .watches(&pods, move |delta| takers_of_orphan(&taking_pods, delta.new.map(|pod| &pod.metadata)))
+        .watches(&pods, claim::takers(&sets, observe::selector))
         .owns(&revisions)
-        .watches(&revisions, move |delta| takers_of_orphan(&taking_revisions, delta.new.map(|new| &new.metadata)))
+        .watches(&revisions, claim::takers(&sets, observe::selector))
         .watches(&claims, move |delta| waiting_for_claim(&missing, delta))
         .start();
-}
-
-/// The sets whose selectors take an object that nobody controls.
-fn takers_of_orphan(sets: &Informer<StatefulSet>, orphan: Option<&ObjectMeta>) -> Vec<Key> {
-    let Some(orphan) = orphan.filter(|meta| owners::controller_of(meta).is_none()) else { return Vec::new() };
-    let here = sets.list_in(orphan.namespace.as_deref().unwrap_or_default());
-    here.iter().filter(|set| Matcher::new(&set.spec.selector).takes(orphan)).map(|set| Key::of(&**set)).collect()
 }
 
 /// The sets that a claim is for which has gone: they may go on, or need another.

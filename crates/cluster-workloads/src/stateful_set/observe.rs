@@ -34,7 +34,7 @@ pub(super) struct Observed {
     pub(super) revisions: Vec<Arc<ControllerRevision>>,
     /// The revision, whoever's, that has the name of the one that this template would get.
     pub(super) namesake: Option<Arc<ControllerRevision>>,
-    /// The claims that are there, of the Pods that it has or is to have; by name.
+    /// The claims that are there, of the Pods that it has or a pass may make; by name.
     pub(super) claims: BTreeMap<String, Arc<PersistentVolumeClaim>>,
 }
 
@@ -47,24 +47,20 @@ impl Caches {
     ) -> Self {
         Self {
             sets: sets.clone(),
-            pods_by_controller: pods.index("controller", |pod| owners::index_values(&pod.metadata)),
+            pods_by_controller: owners::by_controller(pods),
             revisions: revisions.clone(),
-            revisions_by_controller: revisions.index("controller", |revision| owners::index_values(&revision.metadata)),
+            revisions_by_controller: owners::by_controller(revisions),
             claims: claims.clone(),
         }
     }
 
     pub(super) fn gather(&self, key: &Key) -> Option<Observed> {
         let set = self.sets.get(key)?;
-        let selector = Matcher::new(&set.spec.selector);
-        let (uid, orphans) = (set.metadata.uid.as_deref().unwrap_or_default(), owners::orphans_in(key.namespace()));
-        let mut pods = self.pods_by_controller.get(uid);
-        pods.extend(self.pods_by_controller.get(&orphans).into_iter().filter(|pod| selector.takes(&pod.metadata)));
+        let selector = selector(&set);
+        let mut pods = owners::own_and_free(&self.pods_by_controller, &set.metadata, &selector);
         pods.retain(|pod| resources::ordinal_of(&set, pod).is_some());
         pods.sort_by_key(|pod| resources::ordinal_of(&set, pod));
-        let mut revisions = self.revisions_by_controller.get(uid);
-        let free = self.revisions_by_controller.get(&orphans).into_iter();
-        revisions.extend(free.filter(|revision| selector.takes(&revision.metadata)));
+        let revisions = owners::own_and_free(&self.revisions_by_controller, &set.metadata, &selector);
         let namesake = self.revisions.get(&Key::new(key.namespace(), resources::revision_name(&set)));
         let claims = self.claims(&set, &pods);
         Some(Observed { set, pods, revisions, namesake, claims })
@@ -75,9 +71,14 @@ impl Caches {
             return BTreeMap::new();
         }
         let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
-        let beyond = pods.iter().filter_map(|pod| resources::ordinal_of(set, pod));
-        let ordinals = resources::ordinals(set).chain(beyond);
-        let names = ordinals.flat_map(|ordinal| claims::names(set, ordinal));
+        let present = pods.iter().filter_map(|pod| resources::ordinal_of(set, pod)).collect();
+        let in_sight = resources::ordinals_in_sight(set, &present);
+        let names = in_sight.union(&present).flat_map(|ordinal| claims::names(set, *ordinal));
         names.filter_map(|name| Some((name.clone(), self.claims.get(&Key::new(namespace, name))?))).collect()
     }
+}
+
+/// What the set's selector takes.
+pub(super) fn selector(set: &StatefulSet) -> Matcher {
+    Matcher::new(&set.spec.selector)
 }

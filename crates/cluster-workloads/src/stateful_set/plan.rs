@@ -1,5 +1,6 @@
 //! Decides the next step of a StatefulSet.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base_controller::{Change, Plan, PlanEvent};
@@ -7,10 +8,9 @@ use base_rt::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet, StatefulSetStatus};
 use k8s_openapi::api::core::v1::Pod;
 
-use super::observe::Observed;
+use super::observe::{Observed, selector};
 use super::{resources, status};
-use crate::objects::labels::Matcher;
-use crate::objects::revisions::{self, History, Present, REVISION_HASH};
+use crate::objects::revisions::{self, History, REVISION_HASH};
 use crate::objects::{claim, pods};
 
 type StatefulSetPlan = Plan<Option<StatefulSetStatus>>;
@@ -18,7 +18,7 @@ type StatefulSetPlan = Plan<Option<StatefulSetStatus>>;
 /// The next step. Adoptions and releases come first and alone: the next pass sees them in the caches.
 pub(super) fn plan(observed: &Observed, now: Timestamp) -> StatefulSetPlan {
     let set = &*observed.set;
-    let selector = Matcher::new(&set.spec.selector);
+    let selector = selector(set);
     let pods = claim::all(set, &selector, &observed.pods);
     let revisions = claim::all(set, &selector, &observed.revisions);
     let claims: Vec<Change> = pods.changes.into_iter().chain(revisions.changes).collect();
@@ -26,13 +26,15 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> StatefulSetPlan {
         return Plan { changes: claims, ..Plan::new(None) };
     }
     let history = History::new(revisions.objects);
-    let Some((update, recorded)) = update_revision(observed, &history) else {
+    let collisions = set.status.as_ref().and_then(|status| status.collision_count);
+    let named = (collisions, observed.namesake.is_some());
+    let Some((update, recorded)) = history.record(set, &set.spec.template, named, resources::HASH) else {
         return Plan::new(Some(status::collided(set)));
     };
     let current = status::current_revision(set).and_then(|name| history.named(name)).unwrap_or(&update);
     let mut step = Step::new(observed, (current, &update), &pods.objects, now);
-    step.changes.extend(recorded);
     if set.metadata.deletion_timestamp.is_none() {
+        step.changes.extend(recorded);
         step.run();
         let is_in_use = |revision: &ControllerRevision| {
             let name = revision.metadata.name.as_deref().unwrap_or_default();
@@ -45,22 +47,6 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> StatefulSetPlan {
     step.end()
 }
 
-/// The revision of the set's template, and what has to be written for it. None if its name is taken.
-fn update_revision(observed: &Observed, history: &History) -> Option<(Arc<ControllerRevision>, Option<Change>)> {
-    let set = &*observed.set;
-    match history.present(&set.spec.template) {
-        Present::Newest(revision) => Some((revision, None)),
-        Present::Earlier(revision, renumbered) => Some((revision, Some(*renumbered))),
-        Present::Unknown(_) if observed.namesake.is_some() => None,
-        Present::Unknown(number) => {
-            let collisions = set.status.as_ref().and_then(|status| status.collision_count);
-            let made = revisions::make(set, &set.spec.template, (number, collisions), resources::HASH);
-            let recorded = set.metadata.deletion_timestamp.is_none().then(|| Change::create(&made));
-            Some((Arc::new(made), recorded))
-        }
-    }
-}
-
 /// A step in the making.
 pub(super) struct Step<'a> {
     pub(super) set: &'a StatefulSet,
@@ -69,8 +55,8 @@ pub(super) struct Step<'a> {
     pub(super) current: &'a ControllerRevision,
     /// The revision of the set's template.
     pub(super) update: &'a ControllerRevision,
-    /// The Pods of the ordinals that the set is to have, as far as they are there.
-    pub(super) replicas: Vec<Option<&'a Pod>>,
+    /// The ordinals in sight that the set is to have, and their Pods as far as they are there.
+    pub(super) replicas: Vec<(i32, Option<&'a Pod>)>,
     /// The Pods beyond, highest ordinal first.
     pub(super) condemned: Vec<&'a Pod>,
     pub(super) changes: Vec<Change>,
@@ -88,11 +74,11 @@ impl<'a> Step<'a> {
         now: Timestamp,
     ) -> Self {
         let set = &*observed.set;
+        let by_ordinal: BTreeMap<i32, &Pod> =
+            pods.iter().filter_map(|pod| Some((resources::ordinal_of(set, pod)?, &**pod))).collect();
+        let in_sight = resources::ordinals_in_sight(set, &by_ordinal.keys().copied().collect());
+        let replicas = in_sight.into_iter().map(|ordinal| (ordinal, by_ordinal.get(&ordinal).copied()));
         let ordinals = resources::ordinals(set);
-        let with_ordinal = |ordinal| {
-            let pod = pods.iter().find(|pod| resources::ordinal_of(set, pod) == Some(ordinal));
-            pod.map(|pod| &**pod)
-        };
         let is_beyond = |pod: &&Pod| resources::ordinal_of(set, pod).is_some_and(|own| !ordinals.contains(&own));
         let mut condemned: Vec<&Pod> = pods.iter().map(|pod| &**pod).filter(is_beyond).collect();
         condemned.sort_by_key(|pod| std::cmp::Reverse(resources::ordinal_of(set, pod)));
@@ -101,7 +87,7 @@ impl<'a> Step<'a> {
             observed,
             current,
             update,
-            replicas: ordinals.map(with_ordinal).collect(),
+            replicas: replicas.collect(),
             condemned,
             changes: Vec::new(),
             events: Vec::new(),
@@ -122,11 +108,11 @@ impl<'a> Step<'a> {
     }
 
     fn end(self) -> StatefulSetPlan {
-        let pods: Vec<&Pod> = self.replicas.iter().flatten().copied().chain(self.condemned.iter().copied()).collect();
+        let replicas = self.replicas.iter().filter_map(|(_, pod)| *pod);
+        let pods: Vec<&Pod> = replicas.chain(self.condemned.iter().copied()).collect();
         let status = status::status(&self, &pods);
         let min_ready_s = self.set.spec.min_ready_seconds.unwrap_or_default();
-        let due = pods.iter().filter_map(|pod| pods::available_at(pod, min_ready_s)).filter(|at| *at > self.now);
-        let again = due.min().map(|at| at.duration_since(self.now).unsigned_abs());
+        let again = pods::next_available(pods.iter().copied(), min_ready_s, self.now);
         Plan { changes: self.changes, events: self.events, again, ..Plan::new(Some(status)) }
     }
 }
@@ -149,6 +135,22 @@ mod tests {
     #[test]
     fn rows() {
         Rows::load("src/stateful_set/testdata/plan.yaml").check(|row| serde_json::to_value(planned(row)).unwrap());
+    }
+
+    #[test]
+    fn a_pass_is_bounded_however_many_are_asked_for() {
+        for (policy, made) in [("OrderedReady", 1), ("Parallel", resources::MAX_BURST)] {
+            let row = Row::of(vec![serde_json::json!({
+                "apiVersion": "apps/v1", "kind": "StatefulSet",
+                "metadata": {"name": "web", "namespace": "n", "uid": "u"},
+                "spec": {
+                    "replicas": i32::MAX, "podManagementPolicy": policy, "template": {},
+                    "selector": {"matchLabels": {"a": "b"}},
+                },
+            })]);
+            let (changes, revision) = (planned(&row).changes, 1);
+            assert_eq!(changes.len(), revision + made, "{policy}");
+        }
     }
 
     fn planned(row: &Row) -> StatefulSetPlan {

@@ -38,12 +38,10 @@ impl<'a> Step<'a> {
     }
 
     fn keep_replicas(&mut self) -> Flow {
-        self.in_order(self.replicas.len(), |step, index| {
-            let ordinal = resources::ordinals(step.set).nth(index).unwrap_or_default();
-            match step.replicas.get(index).copied().flatten() {
-                Some(pod) => step.keep(ordinal, pod),
-                None => step.make(ordinal),
-            }
+        self.in_order(self.replicas.len(), |step, index| match step.replicas.get(index).copied() {
+            Some((ordinal, Some(pod))) => step.keep(ordinal, pod),
+            Some((ordinal, None)) => step.make(ordinal),
+            None => Flow::Continue(()),
         })
     }
 
@@ -174,7 +172,7 @@ impl<'a> Step<'a> {
     /// The name of the first Pod, by ordinal, that is not available: of the replicas (none: one that is not there), then of those beyond.
     fn first_unavailable(&self) -> Option<Option<&'a str>> {
         let is_unavailable = |pod: &Pod| pods::is_terminating(pod) || !self.is_available(pod);
-        let replicas = self.replicas.iter().copied();
+        let replicas = self.replicas.iter().map(|(_, pod)| *pod);
         let beyond = self.condemned.iter().rev().map(|pod| Some(*pod));
         let first = replicas.chain(beyond).find(|pod| pod.is_none_or(is_unavailable))?;
         Some(first.and_then(|pod| pod.metadata.name.as_deref()))

@@ -1,13 +1,13 @@
 //! The Pods of a StatefulSet: their ordinals, names and templates.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaimVolumeSource, Pod, PodTemplateSpec, Volume};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaimVolumeSource, Pod, Volume};
 
 use super::claims;
-use crate::objects::{owners, revisions};
+use crate::objects::{pods, revisions};
 
 /// The label with a Pod's own name.
 pub(super) const POD_NAME: &str = "statefulset.kubernetes.io/pod-name";
@@ -15,6 +15,9 @@ pub(super) const POD_NAME: &str = "statefulset.kubernetes.io/pod-name";
 pub(super) const POD_INDEX: &str = "apps.kubernetes.io/pod-index";
 /// The label with the hash of a revision.
 pub(super) const HASH: &str = "controller.kubernetes.io/hash";
+
+/// Pods that one pass makes at most; what they wake does the rest.
+pub(super) const MAX_BURST: usize = 500;
 
 /// The set's name.
 pub(super) fn name(set: &StatefulSet) -> &str {
@@ -30,6 +33,14 @@ pub(super) fn replicas(set: &StatefulSet) -> i32 {
 pub(super) fn ordinals(set: &StatefulSet) -> Range<i32> {
     let start = set.spec.ordinals.as_ref().and_then(|ordinals| ordinals.start).unwrap_or_default();
     start..start.saturating_add(replicas(set))
+}
+
+/// The ordinals that one pass looks at: those of the Pods that are `present`, and the first ones that are missing. So what a pass does
+/// depends on what there is, however many replicas are asked for.
+pub(super) fn ordinals_in_sight(set: &StatefulSet, present: &BTreeSet<i32>) -> BTreeSet<i32> {
+    let ordinals = ordinals(set);
+    let missing = ordinals.clone().filter(|ordinal| !present.contains(ordinal)).take(MAX_BURST);
+    present.range(ordinals).copied().chain(missing).collect()
 }
 
 /// Whether Pods wait for those before them.
@@ -62,29 +73,21 @@ pub(super) fn revision_name(set: &StatefulSet) -> String {
 /// The Pod of a revision's template with this ordinal. A revision that holds none stands for the set's own.
 pub(super) fn make_pod(set: &StatefulSet, ordinal: i32, revision: &ControllerRevision) -> Pod {
     let template = revisions::template_of(revision).unwrap_or_else(|| set.spec.template.clone());
-    let PodTemplateSpec { metadata: of_template, spec } = template;
-    let of_template = of_template.unwrap_or_default();
+    let mut pod = pods::from_template(set, template);
     let pod_name = pod_name(set, ordinal);
-    let mut labels = of_template.labels.unwrap_or_default();
+    let labels = pod.metadata.labels.get_or_insert_default();
     labels.insert(POD_NAME.to_owned(), pod_name.clone());
     labels.insert(POD_INDEX.to_owned(), ordinal.to_string());
     labels.insert(revisions::REVISION_HASH.to_owned(), revision.metadata.name.clone().unwrap_or_default());
-    let mut spec = spec.unwrap_or_default();
+    let spec = pod.spec.get_or_insert_default();
     spec.hostname = Some(pod_name.clone());
     spec.subdomain = set.spec.service_name.clone().filter(|name| !name.is_empty());
     let own = spec.volumes.take().unwrap_or_default();
     let volumes = with_claims(set, ordinal, own);
     spec.volumes = Some(volumes).filter(|volumes| !volumes.is_empty());
-    let metadata = ObjectMeta {
-        name: Some(pod_name),
-        namespace: set.metadata.namespace.clone(),
-        labels: Some(labels),
-        annotations: of_template.annotations,
-        finalizers: of_template.finalizers,
-        owner_references: Some(vec![owners::controller_reference(set)]),
-        ..ObjectMeta::default()
-    };
-    Pod { metadata, spec: Some(spec), status: None }
+    pod.metadata.generate_name = None;
+    pod.metadata.name = Some(pod_name);
+    pod
 }
 
 /// The volumes of the claims, and the template's others.
@@ -104,6 +107,7 @@ fn with_claims(set: &StatefulSet, ordinal: i32, own: Vec<Volume>) -> Vec<Volume>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
     use serde_json::json;
 
     #[test]
@@ -120,5 +124,16 @@ mod tests {
         assert_eq!(["web-5", "web-0"].map(ordinal), [Some(5), Some(0)]);
         assert_eq!(["web-a-1", "web-", "web", "web-+1", "web--1", "web-01"].map(ordinal), [None; 6]);
         assert_eq!(ordinals(&set), 5..7);
+    }
+
+    #[test]
+    fn a_pass_looks_at_what_is_there_and_at_so_many_that_are_missing() {
+        let set: StatefulSet = serde_json::from_value(json!({
+            "spec": {"selector": {}, "template": {}, "replicas": i32::MAX, "ordinals": {"start": 5}},
+        }))
+        .unwrap();
+        let seen = ordinals_in_sight(&set, &[0, 6, 1_000_000].into());
+        assert_eq!(seen.len(), 2 + MAX_BURST);
+        assert!([5, 6, 7, 1_000_000].iter().all(|ordinal| seen.contains(ordinal)) && !seen.contains(&0));
     }
 }

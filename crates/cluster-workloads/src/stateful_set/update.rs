@@ -13,16 +13,16 @@ use crate::objects::revisions::{self, REVISION_HASH};
 impl Step<'_> {
     /// Deletes Pods of other revisions from the partition on, as many as may be unavailable.
     pub(super) fn update_replicas(&mut self) {
-        let unavailable = self.replicas.iter().filter(|pod| pod.is_none_or(|pod| self.is_unavailable(pod))).count();
-        let outdated: Vec<&Pod> = self
-            .replicas
-            .iter()
-            .skip(partition(self.set))
-            .rev()
-            .copied()
-            .flatten()
-            .filter(|pod| self.is_outdated(pod) && !pods::is_terminating(pod))
+        let present = || self.replicas.iter().filter_map(|(ordinal, pod)| Some((*ordinal, (*pod)?)));
+        let missing =
+            usize::try_from(resources::replicas(self.set)).unwrap_or_default().saturating_sub(present().count());
+        let unavailable = missing + present().filter(|(_, pod)| self.is_unavailable(pod)).count();
+        let first = resources::ordinals(self.set).start.saturating_add(partition(self.set));
+        let mut outdated: Vec<&Pod> = present()
+            .filter(|(ordinal, pod)| *ordinal >= first && self.is_outdated(pod) && !pods::is_terminating(pod))
+            .map(|(_, pod)| pod)
             .collect();
+        outdated.reverse();
         let mut room = max_unavailable(self.set).saturating_sub(unavailable);
         for pod in outdated {
             // Where nobody waits, a Pod that is not available anyway costs nothing.
@@ -46,9 +46,9 @@ impl Step<'_> {
 }
 
 /// How many replicas, from the lowest ordinal on, keep the revision that they have.
-fn partition(set: &StatefulSet) -> usize {
+fn partition(set: &StatefulSet) -> i32 {
     let rolling = set.spec.update_strategy.as_ref().and_then(|strategy| strategy.rolling_update.as_ref());
-    rolling.and_then(|rolling| rolling.partition).and_then(|partition| usize::try_from(partition).ok()).unwrap_or(0)
+    rolling.and_then(|rolling| rolling.partition).unwrap_or_default().max(0)
 }
 
 /// How many replicas may be unavailable while Pods are updated: at least one.

@@ -28,8 +28,8 @@ fn bursts_are_bounded() {
         })
     };
     assert_eq!(planned(&Row::of(vec![job(0)])).changes.len(), 500, "Pods that are made");
-    let ended = (0..2000).map(|number| {
-        serde_json::json!({
+    let pods = |phase: &'static str| {
+        (0..2000).map(move |number| serde_json::json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {
                 "name": format!("many-{number}"), "namespace": "n", "uid": format!("p{number}"), "labels": {"a": "b"},
@@ -38,10 +38,16 @@ fn bursts_are_bounded() {
                     "apiVersion": "batch/v1", "kind": "Job", "name": "many", "uid": "u", "controller": true,
                 }],
             },
-            "status": {"phase": "Succeeded"},
-        })
-    });
-    let plan = planned(&Row::of([job(0)].into_iter().chain(ended).collect()));
-    let status = plan.status.status.unwrap();
+            "status": {"phase": phase},
+        }))
+    };
+    let plan = |job: serde_json::Value, phase| planned(&Row::of([job].into_iter().chain(pods(phase)).collect()));
+    let status = plan(job(0), "Succeeded").status.status.unwrap();
     assert_eq!(status.uncounted_terminated_pods.unwrap().succeeded.unwrap().len(), MAX_UNCOUNTED);
+    let mut decided = job(0);
+    decided["status"]["conditions"] = serde_json::json!([{"type": SUCCESS_CRITERIA_MET, "status": "True"}]);
+    assert_eq!(plan(decided, "Running").changes.len(), 500, "Pods of a decided Job");
+    let mut suspended = job(0);
+    suspended["spec"]["suspend"] = serde_json::json!(true);
+    assert_eq!(plan(suspended, "Running").changes.len(), 2 * 500, "Pods that are let go and deleted");
 }
