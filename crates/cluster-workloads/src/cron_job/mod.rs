@@ -1,7 +1,8 @@
 //! CronJob: makes a Job whenever its schedule is due.
 //!
 //! A Job is named after the minute for which it is (`<cronjob>-<minutes since 1970>`), so the same one is not made twice, whatever happens
-//! between the Job and the status. `status.active` lists the Jobs made here that run; `status.lastScheduleTime` is the time of the last one, from
+//! between the Job and the status. Of a schedule that comes more than once in a minute, Kubernetes makes the first Job alone; here the others
+//! are named after their second. `status.active` lists the Jobs made here that run; `status.lastScheduleTime` is the time of the last one, from
 //! which the next due time is reckoned. Of several due times that have passed, only the last is made up for.
 //!
 //! Jobs that are over go when there are more of them than the history limits say. A Job that somebody else made in a CronJob's name

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use base_controller::{Informer, Key};
+use base_controller::{Index, Informer, Key};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use serde::Serialize;
 
@@ -13,7 +13,8 @@ use crate::objects::owners;
 #[derive(Debug)]
 pub(super) struct Caches {
     cron_jobs: Informer<CronJob>,
-    jobs: Informer<Job>,
+    jobs_by_controller: Index<Job>,
+    jobs_by_stem: Index<Job>,
 }
 
 /// The facts about one CronJob.
@@ -29,23 +30,33 @@ pub(super) struct Observed {
 }
 
 impl Observed {
-    /// `jobs` are those of the namespace.
-    pub(super) fn new(cron_job: Arc<CronJob>, jobs: &[Arc<Job>]) -> Self {
-        let prefix = format!("{}-", cron_job.metadata.name.as_deref().unwrap_or_default());
-        let is_own = |job: &Arc<Job>| owners::controller_uid(&job.metadata) == cron_job.metadata.uid.as_deref();
-        let (own, others): (Vec<_>, Vec<_>) = jobs.iter().cloned().partition(is_own);
-        let names = others.iter().filter_map(|job| job.metadata.name.clone());
-        Self { taken_names: names.filter(|name| name.starts_with(&prefix)).collect(), jobs: own, cron_job }
+    /// `alike` are the Jobs that are called as its own are, whosever they are.
+    pub(super) fn new(cron_job: Arc<CronJob>, jobs: Vec<Arc<Job>>, alike: &[Arc<Job>]) -> Self {
+        let is_anothers = |job: &&Arc<Job>| owners::controller_uid(&job.metadata) != cron_job.metadata.uid.as_deref();
+        let names = alike.iter().filter(is_anothers).filter_map(|job| job.metadata.name.clone());
+        Self { taken_names: names.collect(), jobs, cron_job }
     }
 }
 
 impl Caches {
     pub(super) fn new(cron_jobs: &Informer<CronJob>, jobs: &Informer<Job>) -> Self {
-        Self { cron_jobs: cron_jobs.clone(), jobs: jobs.clone() }
+        Self {
+            cron_jobs: cron_jobs.clone(),
+            jobs_by_controller: owners::by_controller(jobs),
+            jobs_by_stem: jobs.index("stem", stem),
+        }
     }
 
     pub(super) fn gather(&self, key: &Key) -> Option<Observed> {
         let cron_job = self.cron_jobs.get(key)?;
-        Some(Observed::new(cron_job, &self.jobs.list_in(key.namespace())))
+        let own = self.jobs_by_controller.get(cron_job.metadata.uid.as_deref().unwrap_or_default());
+        Some(Observed::new(cron_job, own, &self.jobs_by_stem.get(&key.to_string())))
     }
+}
+
+/// The key of the CronJob whose Job would have such a name.
+fn stem(job: &Job) -> Vec<String> {
+    let (key, number) = (Key::of(job), |(stem, _number): (&str, &str)| stem.to_owned());
+    let stem = key.name().rsplit_once('-').map(number);
+    stem.map(|stem| Key::new(key.namespace(), stem).to_string()).into_iter().collect()
 }

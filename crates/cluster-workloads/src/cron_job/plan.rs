@@ -153,7 +153,8 @@ impl Step<'_> {
             return;
         }
         let is_done = self.status.last_schedule_time.as_ref().is_some_and(|last| last.0 >= scheduled);
-        if is_done || self.observed.taken_names.contains(&resources::job_name(self.cron_job, scheduled)) {
+        let name = self.name_for(scheduled);
+        if is_done || self.observed.taken_names.contains(&name) {
             return;
         }
         match spec.concurrency_policy.as_deref() {
@@ -165,11 +166,22 @@ impl Step<'_> {
             Some("Replace") => self.delete_active(),
             _ => {}
         }
-        let job = resources::make_job(self.cron_job, scheduled, zone);
+        let job = resources::make_job(self.cron_job, name, (scheduled, zone));
         let creation = Change::create(&job)
             .with_event(PlanEvent::normal("SuccessfulCreate", "Created job {name}"))
             .or_event(PlanEvent::warning("FailedCreate", "Error creating job: {error}"));
         self.changes.push(creation);
+    }
+
+    /// The name of the Job for a time. `@every 30s` comes twice a minute.
+    fn name_for(&self, scheduled: Timestamp) -> String {
+        let name = resources::job_name(self.cron_job, scheduled);
+        let mut jobs = self.observed.jobs.iter();
+        let is_taken = jobs.any(|job| {
+            let at = resources::scheduled(self.cron_job, job);
+            job.metadata.name.as_ref() == Some(&name) && at.is_some_and(|at| at != scheduled)
+        });
+        if is_taken { resources::later_job_name(self.cron_job, scheduled) } else { name }
     }
 
     fn delete_active(&mut self) {
@@ -202,14 +214,51 @@ fn uid(job: &Job) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::testing::Rows;
+    use crate::objects::owners;
+    use crate::testing::{Row, Rows};
+    use serde_json::{Value, json};
 
     #[test]
     fn rows() {
-        Rows::load("src/cron_job/testdata/plan.yaml").check(|row| {
-            let observed = Observed::new(row.one(), &row.all());
-            serde_json::to_value(plan(&observed, row.now)).unwrap()
+        Rows::load("src/cron_job/testdata/plan.yaml")
+            .check(|row| serde_json::to_value(plan(&observed(row), row.now)).unwrap());
+    }
+
+    fn observed(row: &Row) -> Observed {
+        let cron_job = row.one::<CronJob>();
+        let is_own = |job: &Arc<Job>| owners::controller_uid(&job.metadata) == cron_job.metadata.uid.as_deref();
+        let (own, others) = row.all::<Job>().into_iter().partition::<Vec<_>, _>(is_own);
+        Observed::new(cron_job, own, &others)
+    }
+
+    #[test]
+    fn a_second_time_of_a_minute_has_a_job_of_its_own() {
+        let made = |name: &str, at: &str| {
+            let owner =
+                json!({"apiVersion": "batch/v1", "kind": "CronJob", "name": "c", "uid": "u", "controller": true});
+            json!({"apiVersion": "batch/v1", "kind": "Job", "spec": {"template": {}}, "metadata": {
+                "name": name, "namespace": "n", "uid": name, "ownerReferences": [owner],
+                "annotations": {"batch.kubernetes.io/cronjob-scheduled-timestamp": at},
+            }})
+        };
+        let cron_job = json!({
+            "apiVersion": "batch/v1", "kind": "CronJob",
+            "metadata": {"name": "c", "namespace": "n", "uid": "u", "creationTimestamp": "2026-01-01T10:00:00Z"},
+            "spec": {"schedule": "@every 20s", "jobTemplate": {"spec": {"template": {}}}},
+            "status": {"lastScheduleTime": "2026-01-01T10:00:20Z"},
         });
+        let first = made("c-29454360", "2026-01-01T10:00:20Z");
+        let mut row = Row::of(vec![cron_job.clone(), first.clone()]);
+        row.now = "2026-01-01T10:00:41Z".parse().unwrap();
+        let created = |row: &Row| json!(plan(&observed(row), row.now).changes)[0]["create"].clone();
+        assert_eq!(created(&row), "Job.batch n/c-1767261640");
+        let mut row = Row::of(vec![cron_job, first, made("c-1767261640", "2026-01-01T10:00:40Z")]);
+        row.now = "2026-01-01T10:00:41Z".parse().unwrap();
+        let status = plan(&observed(&row), row.now).status.unwrap();
+        assert_eq!(status.last_schedule_time.unwrap().0.to_string(), "2026-01-01T10:00:40Z", "it is the CronJob's");
+        assert_eq!(created(&row), Value::Null, "and made once");
     }
 }
