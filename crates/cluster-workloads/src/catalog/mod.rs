@@ -118,6 +118,11 @@ impl Catalog {
         }
     }
 
+    /// Whether the server has told its kinds.
+    pub(crate) fn is_discovered(&self) -> bool {
+        self.state().is_discovered
+    }
+
     /// Whether every kind is known and every object of those that are watched has been listed.
     pub(crate) fn is_complete(&self) -> bool {
         let state = self.state();

@@ -34,7 +34,14 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan<Option<ResourceQ
     Plan { again, ..Plan::new(Some(status::of(&observed.quota, &count.used))) }
 }
 
-fn json<T: Serialize>(object: &Arc<T>) -> Value {
+/// Whether an object counts for something else in a quota than before, or will at another time.
+pub(super) fn counts_otherwise(quota: &Value, counted: Counted<'_>, [old, new]: [&Value; 2], now: Timestamp) -> bool {
+    let counts =
+        |object: &Value| (takes(quota, counted, object).then(|| counted.usage(object, now)), overdue_at(object));
+    counts(old) != counts(new)
+}
+
+pub(super) fn json<T: Serialize>(object: &Arc<T>) -> Value {
     serde_json::to_value(&**object).unwrap_or_default()
 }
 
@@ -72,6 +79,7 @@ impl Count<'_> {
 mod tests {
     use super::*;
     use crate::testing::Rows;
+    use serde_json::json;
 
     #[test]
     fn rows() {
@@ -85,5 +93,22 @@ mod tests {
             };
             serde_json::to_value(plan(&observed, row.now)).unwrap()
         });
+    }
+
+    #[test]
+    fn only_a_change_of_what_counts_matters() {
+        let quota = json!({"spec": {"hard": {"pods": "1"}, "scopes": ["NotTerminating"]}});
+        let pod = |patch: Value| {
+            let base = json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}]}});
+            base_controller::overlay::overlay(&base, &patch)
+        };
+        let (now, running) = (Timestamp::UNIX_EPOCH, pod(json!({"status": {"phase": "Running"}})));
+        let matters = |new: Value| counts_otherwise(&quota, Counted::PODS, [&running, &new], now);
+        assert!(!matters(pod(json!({"status": {"phase": "Running", "podIP": "10.0.0.1"}}))));
+        assert!(matters(pod(json!({"status": {"phase": "Succeeded"}}))), "it counts no more");
+        assert!(matters(pod(json!({"spec": {"activeDeadlineSeconds": 5}}))), "it is not of the scope");
+        assert!(matters(pod(json!({"spec": {"containers": [{"name": "c", "resources": null}]}}))), "it asks for less");
+        let ending = json!({"deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": 30});
+        assert!(matters(pod(json!({"metadata": ending}))), "it will not count for ever");
     }
 }
