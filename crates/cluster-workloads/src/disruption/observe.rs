@@ -10,14 +10,14 @@ use serde::Serialize;
 
 use super::Budgets;
 use super::scale::{Scale, Scales};
-use crate::objects::labels::Matcher;
+use crate::objects::labels::{ByLabel, Matcher};
 use crate::objects::owners;
 
 /// The caches that are read.
 #[derive(Clone, Debug)]
 pub(super) struct Caches {
     budgets: Informer<PodDisruptionBudget>,
-    pods: Informer<Pod>,
+    pods: ByLabel<Pod>,
     scales: Scales,
 }
 
@@ -34,14 +34,13 @@ pub(super) struct Observed {
 
 impl Caches {
     pub(super) fn new(budgets: &Informer<PodDisruptionBudget>, pods: &Informer<Pod>, context: &Context) -> Self {
-        Self { budgets: budgets.clone(), pods: pods.clone(), scales: Scales::new(&context.informers) }
+        Self { budgets: budgets.clone(), pods: ByLabel::new(pods), scales: Scales::new(&context.informers) }
     }
 
     pub(super) fn gather(&self, key: &Key) -> Option<Observed> {
         let budget = self.budgets.get(key)?;
-        let selector = selector(&budget);
-        let mut pods = self.pods.list_in(key.namespace());
-        pods.retain(|pod| selector.takes(&pod.metadata));
+        let selector = budget.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+        let pods = self.pods.selected(key.namespace(), selector);
         let controllers = pods.iter().filter_map(|pod| owners::controller_of(&pod.metadata));
         let scales = controllers.map(|owner| (owner.uid.clone(), self.scales.of(key.namespace(), owner))).collect();
         Some(Observed { budget, pods, scales })

@@ -9,14 +9,14 @@ use serde::Serialize;
 
 use super::departed::Departed;
 use super::slices;
-use crate::objects::labels;
+use crate::objects::labels::ByLabel;
 
 /// The caches that are read.
 #[derive(Debug)]
 pub(super) struct Caches {
     services: Informer<Service>,
     departed: Departed,
-    pods: Informer<Pod>,
+    pods: ByLabel<Pod>,
     endpoints: Informer<Endpoints>,
     slices: Index<EndpointSlice>,
 }
@@ -45,7 +45,7 @@ impl Caches {
         Self {
             services: services.clone(),
             departed: Departed::follow(services),
-            pods: pods.clone(),
+            pods: ByLabel::new(pods),
             endpoints: endpoints.clone(),
             slices: slices::index(slices),
         }
@@ -55,8 +55,7 @@ impl Caches {
         let endpoints = self.endpoints.get(key);
         let Some(service) = self.services.get(key) else { return self.gather_leftover(key, endpoints) };
         let selector = service.spec.as_ref().and_then(|spec| spec.selector.clone()).unwrap_or_default();
-        let mut pods = if selector.is_empty() { Vec::new() } else { self.pods.list_in(key.namespace()) };
-        pods.retain(|pod| labels::map_takes(&selector, &pod.metadata));
+        let pods = self.pods.selected_by_map(key.namespace(), &selector);
         let slices = slices::of(&self.slices, key, slices::BY_SELECTOR);
         Some(Observed { service: Some(service), pods, endpoints, slices })
     }

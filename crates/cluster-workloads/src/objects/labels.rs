@@ -1,7 +1,9 @@
 //! Label selectors of workloads and of Services, and what they take.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use base_controller::{Index, Informer, Object};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::core::{Selector, SelectorExt};
 
@@ -38,6 +40,61 @@ impl Matcher {
         let labels = meta.labels.as_ref().unwrap_or(&no_labels);
         self.selector.as_ref().is_some_and(|selector| selector.matches(labels))
     }
+}
+
+/// Objects by their labels: whoever selects some does not look at a whole namespace.
+#[derive(Clone, Debug)]
+pub(crate) struct ByLabel<K: Object> {
+    objects: Informer<K>,
+    index: Index<K>,
+}
+
+impl<K: Object> ByLabel<K> {
+    pub(crate) fn new(objects: &Informer<K>) -> Self {
+        let index = objects.index("label", |object| {
+            let meta = object.meta();
+            let namespace = meta.namespace.as_deref().unwrap_or_default();
+            meta.labels.iter().flatten().map(|(name, value)| label(namespace, name, value)).collect()
+        });
+        Self { objects: objects.clone(), index }
+    }
+
+    /// The objects of a namespace that a selector takes, in the order of their names. An empty one takes all of them, none takes nothing.
+    pub(crate) fn selected(&self, namespace: &str, selector: Option<&LabelSelector>) -> Vec<Arc<K>> {
+        let matcher = Matcher::for_all(selector);
+        if matcher.is_void() {
+            return Vec::new();
+        }
+        let labels = selector.and_then(|selector| selector.match_labels.as_ref());
+        self.taken(namespace, labels, |meta| matcher.takes(meta))
+    }
+
+    /// The objects of a namespace that a Service's selector takes, in the order of their names.
+    pub(crate) fn selected_by_map(&self, namespace: &str, selector: &BTreeMap<String, String>) -> Vec<Arc<K>> {
+        if selector.is_empty() {
+            return Vec::new();
+        }
+        self.taken(namespace, Some(selector), |meta| map_takes(selector, meta))
+    }
+
+    /// Of the objects with the first of these labels, or all if there is none, those that are taken.
+    fn taken(
+        &self,
+        namespace: &str,
+        labels: Option<&BTreeMap<String, String>>,
+        takes: impl Fn(&ObjectMeta) -> bool,
+    ) -> Vec<Arc<K>> {
+        let mut objects = match labels.and_then(BTreeMap::first_key_value) {
+            Some((name, value)) => self.index.get(&label(namespace, name, value)),
+            None => self.objects.list_in(namespace),
+        };
+        objects.retain(|object| takes(object.meta()));
+        objects
+    }
+}
+
+fn label(namespace: &str, name: &str, value: &str) -> String {
+    format!("{namespace}/{name}={value}")
 }
 
 /// Whether a Service's selector, a plain map, takes an object. An empty one takes nothing.
