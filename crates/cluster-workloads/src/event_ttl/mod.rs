@@ -61,7 +61,10 @@ impl Reconciler for EventTtl {
 pub fn start(context: &Context) {
     let resource = ApiResource::erase::<Event>(&());
     let events = context.informers.of_resource::<Aged>(resource.clone(), Scope::all());
-    Controller::new(NAME, EventTtl { events: events.clone(), resource }, &events, context).with_workers(2).start();
+    Controller::new(NAME, EventTtl { events: events.clone(), resource }, &events, context)
+        // Deletions are in no hurry, and there may be very many at once: they leave the server to others.
+        .with_workers(2)
+        .start();
 }
 
 fn plan(observed: &Observed, now: Timestamp) -> Plan<()> {

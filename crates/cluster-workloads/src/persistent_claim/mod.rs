@@ -85,32 +85,44 @@ pub fn start(context: &Context) {
         true => Vec::new(),
         false => vec![WAITING.to_owned()],
     });
-    let (by_volume, by_class) = (waiting.clone(), waiting);
+    let (for_volume, for_class) = (waiting.clone(), waiting);
     let caches = Caches::new(&claims, &volumes, &classes, &pods);
     Controller::new(NAME, Claims { caches }, &claims, context)
-        .watches(&volumes, move |delta| affected(&by_volume, delta))
-        .watches(&classes, move |delta| if delta.new.is_some() { all_of(&by_class) } else { Vec::new() })
+        .watches(&volumes, move |delta| affected(&for_volume, delta))
+        .watches(&classes, move |delta| of_class(&for_class, delta))
         .watches(&pods, users_end)
-        // One at a time: no volume is promised twice.
+        // One at a time: two claims at once could each see the same free volume. The next is planned when the cache shows whose it is.
         .with_workers(1)
         .start();
 }
 
 const WAITING: &str = "waiting";
 
-fn all_of(waiting: &Index<PersistentVolumeClaim>) -> Vec<Key> {
-    waiting.get(WAITING).iter().map(|claim| Key::of(&**claim)).collect()
+fn those(
+    waiting: &Index<PersistentVolumeClaim>,
+    is_meant: impl Fn(&PersistentVolumeClaim) -> bool,
+) -> impl Iterator<Item = Key> {
+    let waiting = waiting.get(WAITING).into_iter().filter(move |claim| is_meant(claim));
+    waiting.map(|claim| Key::of(&*claim))
 }
 
-/// The claim that a volume is for; if it is for none, all that wait.
+/// The claims that wait for a class of this name, or for the default one, which this may be.
+fn of_class(waiting: &Index<PersistentVolumeClaim>, delta: &Delta<'_, StorageClass>) -> Vec<Key> {
+    let Some(name) = delta.new.and_then(|class| class.metadata.name.as_deref()) else { return Vec::new() };
+    let asks = |claim: &PersistentVolumeClaim| claim.spec.as_ref().and_then(|spec| spec.storage_class_name.clone());
+    those(waiting, |claim| asks(claim).is_none_or(|class| class == name)).collect()
+}
+
+/// The claim that a volume is for; if it is for none, those that wait and name it, or that it suits.
 fn affected(waiting: &Index<PersistentVolumeClaim>, delta: &Delta<'_, PersistentVolume>) -> Vec<Key> {
     let of = |volume: &Arc<PersistentVolume>| {
         let reference = storage::claim_ref(volume)?;
         Some(Key::new(reference.namespace.as_deref()?, reference.name.as_deref()?))
     };
     let mut keys: Vec<Key> = delta.both().filter_map(of).collect();
-    if delta.new.is_some_and(|volume| storage::claim_ref(volume).is_none()) {
-        keys.extend(all_of(waiting));
+    if let Some(free) = delta.new.filter(|volume| storage::claim_ref(volume).is_none()) {
+        let names = |claim: &PersistentVolumeClaim| storage::volume_name(claim) == free.metadata.name.as_deref();
+        keys.extend(those(waiting, |claim| names(claim) || storage::suits(claim, free)));
     }
     keys
 }

@@ -6,7 +6,8 @@
 //! becomes free or a node changes; Pods of higher priority go first, then older ones. Nothing is preempted.
 //!
 //! What is in use stands in the [`ledger`]: gathering a Pod that fits *claims* its room there, before the cache shows the Pod as bound, so two
-//! Pods are never given the same room. A Pod's claims ([`claims`]) are bound before it is. Pods that ask for another scheduler, or are gated, are left alone.
+//! Pods are never given the same room. A Pod's claims ([`claims`]) are bound before it is; if that takes too long its room is free again, and it is
+//! told so (`SchedulerError`). Pods that ask for another scheduler, or are gated, are left alone.
 
 mod claims;
 mod fit;
@@ -19,7 +20,7 @@ mod resources;
 use std::sync::Arc;
 
 use base_controller::writers::Write;
-use base_controller::{Context, Controller, Delta, Index, Key, Plan, Reconciler, Scope};
+use base_controller::{Context, Controller, Delta, Index, Informer, Key, Plan, Reconciler, Scope};
 use base_rt::Timestamp;
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
@@ -73,15 +74,21 @@ pub fn start(context: &Context) {
         classes: context.informers.get::<StorageClass>(Scope::all()),
     };
     let (of_claims, of_volumes, of_classes) = (claims.claims.clone(), claims.volumes.clone(), claims.classes.clone());
-    let (by_room, by_node, by_volume, by_class) = (waiting.clone(), waiting.clone(), waiting.clone(), waiting);
-    let caches = Caches { pods: pods.clone(), nodes: nodes.clone(), ledger, claims };
-    Controller::new(NAME, Scheduler { caches }, &pods, context)
-        .watches(&pods, move |delta| if frees_room(delta) { in_order(&by_room) } else { Vec::new() })
+    let (by_room, by_node, of_claim) = (waiting.clone(), waiting.clone(), by_claim.clone());
+    let by_volume = ByClaims { waiting: waiting.clone(), by_claim: by_claim.clone(), claims: claims.claims.clone() };
+    let by_class = ByClaims { waiting, by_claim, claims: claims.claims.clone() };
+    let freeing = ledger.clone();
+    let caches = Caches { pods: pods.clone(), nodes: nodes.clone(), ledger, claims, clock: context.clock };
+    Controller::of_those(NAME, Scheduler { caches }, &pods, context, is_waiting)
+        // The ledger has heard of it before: who leaves a room may have been bound, or about to be.
+        .watches(&pods, move |_| if freeing.has_freed() { in_order(&by_room) } else { Vec::new() })
         .watches(&nodes, move |delta| if is_other_node(delta) { in_order(&by_node) } else { Vec::new() })
-        .watches(&of_claims, move |delta| users(&by_claim, delta))
-        .watches(&of_volumes, move |delta| if is_other_volume(delta) { in_order(&by_volume) } else { Vec::new() })
-        .watches(&of_classes, move |delta| if delta.new.is_some() { in_order(&by_class) } else { Vec::new() })
-        // One at a time: what comes first gets the room.
+        .watches(&of_claims, move |delta| {
+            delta.latest().map(|claim| users(&of_claim, &Key::of(&**claim))).unwrap_or_default()
+        })
+        .watches(&of_volumes, move |delta| by_volume.concerned_by_volume(delta))
+        .watches(&of_classes, move |delta| by_class.concerned_by_class(delta))
+        // One at a time: who goes first gets the room. Two at once could each see room for one and both take it.
         .with_workers(1)
         .start();
 }
@@ -98,7 +105,10 @@ fn is_waiting(pod: &Pod) -> bool {
 
 /// The waiting Pods, those that go first first.
 fn in_order(waiting: &Index<Pod>) -> Vec<Key> {
-    let mut pods = waiting.get(WAITING);
+    in_order_of(waiting.get(WAITING))
+}
+
+fn in_order_of(mut pods: Vec<Arc<Pod>>) -> Vec<Key> {
     let rank = |pod: &Pod| {
         let priority = pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or_default();
         (std::cmp::Reverse(priority), pod.metadata.creation_timestamp.as_ref().map(|time| time.0), Key::of(pod))
@@ -108,21 +118,49 @@ fn in_order(waiting: &Index<Pod>) -> Vec<Key> {
 }
 
 /// The waiting Pods that use a claim.
-fn users(by_claim: &Index<Pod>, delta: &Delta<'_, PersistentVolumeClaim>) -> Vec<Key> {
-    let Some(claim) = delta.latest().map(|claim| Key::of(&**claim)) else { return Vec::new() };
+fn users(by_claim: &Index<Pod>, claim: &Key) -> Vec<Key> {
     let users = by_claim.get(&storage::claim_key(claim.namespace(), claim.name()));
     users.iter().filter(|pod| is_waiting(pod)).map(|pod| Key::of(&**pod)).collect()
 }
 
-/// Whether there is a volume that was not there, or is free again.
-fn is_other_volume(delta: &Delta<'_, PersistentVolume>) -> bool {
-    delta.new.is_some_and(|volume| delta.old.is_none_or(|old| old.spec != volume.spec))
+/// Finds waiting Pods by their claims.
+struct ByClaims {
+    waiting: Index<Pod>,
+    by_claim: Index<Pod>,
+    claims: Informer<PersistentVolumeClaim>,
 }
 
-/// Whether a bound Pod has ended.
-fn frees_room(delta: &Delta<'_, Pod>) -> bool {
-    let holds_room = |pod: &Arc<Pod>| pods::node_name(pod).is_some() && !pods::is_finished(pod);
-    delta.old.is_some_and(holds_room) && !delta.new.is_some_and(holds_room)
+impl ByClaims {
+    /// Who may go on because a volume came or changed: users of the claims that it was or is for, and, if it is free, whose claims it may suit.
+    fn concerned_by_volume(&self, delta: &Delta<'_, PersistentVolume>) -> Vec<Key> {
+        let Some(volume) = delta.new.filter(|new| delta.old.is_none_or(|old| old.spec != new.spec)) else {
+            return Vec::new();
+        };
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let references = delta.both().filter_map(|volume| storage::claim_ref(volume));
+        let claims = references.map(|reference| Key::new(text(&reference.namespace), text(&reference.name)));
+        let mut concerned: Vec<Key> = claims.flat_map(|claim| users(&self.by_claim, &claim)).collect();
+        if storage::claim_ref(volume).is_none() {
+            concerned.extend(self.with_unbound(|claim| storage::suits(claim, volume)));
+        }
+        concerned
+    }
+
+    /// Who may go on because a class came or changed.
+    fn concerned_by_class(&self, delta: &Delta<'_, StorageClass>) -> Vec<Key> {
+        let Some(name) = delta.new.and_then(|class| class.metadata.name.as_deref()) else { return Vec::new() };
+        self.with_unbound(|claim| storage::class_of(claim) == name)
+    }
+
+    /// The waiting Pods with an unbound claim as it is meant, those that go first first.
+    fn with_unbound(&self, is_meant: impl Fn(&PersistentVolumeClaim) -> bool) -> Vec<Key> {
+        let waits = |pod: &Pod| {
+            let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+            let claims = storage::claims_of(pod).filter_map(|name| self.claims.get(&Key::new(namespace, name)));
+            claims.filter(|claim| !storage::is_bound(claim)).any(|claim| is_meant(&claim))
+        };
+        in_order_of(self.waiting.get(WAITING).into_iter().filter(|pod| waits(pod)).collect())
+    }
 }
 
 /// Whether a node changed in a way that may make room. (It tells that it is alive all the time.)

@@ -2,6 +2,7 @@
 
 use base_controller::{Change, Plan, PlanEvent};
 use base_rt::Timestamp;
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
@@ -9,13 +10,27 @@ use super::observe::Observed;
 use super::resources;
 use crate::objects::pods;
 
+/// What is said of a Pod whose claims have not been bound in time.
+const NOT_BOUND: &str = "running PreBind plugin \"VolumeBinding\": binding volumes: context deadline exceeded";
+
 /// Binds the Pod, or has its claims bound first, or sets its condition.
 pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan<()> {
     let mut plan = Plan::default();
-    match (&observed.verdict.node, &observed.to_tell) {
-        (Some(_), Some(to_tell)) => plan.changes.extend(to_tell.iter().cloned()),
+    let until = |at: Timestamp| at.duration_since(now).max(SignedDuration::ZERO).unsigned_abs();
+    match (&observed.verdict.node, &observed.waits) {
+        (Some(_), Some((to_tell, hold))) => {
+            plan.again = Some(until(hold.until));
+            if hold.is_over {
+                refuse(&mut plan, &observed.pod, ("SchedulerError", NOT_BOUND), now);
+            } else {
+                plan.changes.extend(to_tell.iter().cloned());
+            }
+        }
         (Some(node), None) => plan.changes.push(bind(&observed.pod, node)),
-        (None, _) => refuse(&mut plan, &observed.pod, observed.verdict.message(), now),
+        (None, _) => {
+            plan.again = observed.free_at.map(until);
+            refuse(&mut plan, &observed.pod, ("Unschedulable", &observed.verdict.message()), now);
+        }
     }
     plan
 }
@@ -29,14 +44,14 @@ fn bind(pod: &Pod, node: &str) -> Change {
         .or_event(PlanEvent::warning("FailedScheduling", "{error}"))
 }
 
-fn refuse(plan: &mut Plan<()>, pod: &Pod, message: String, now: Timestamp) {
+fn refuse(plan: &mut Plan<()>, pod: &Pod, (reason, message): (&str, &str), now: Timestamp) {
     let current = pods::condition(pod, pods::POD_SCHEDULED);
-    let is_told = current
-        .is_some_and(|current| current.status == "False" && current.message.as_deref() == Some(message.as_str()));
+    let is_told =
+        current.is_some_and(|current| current.status == "False" && current.message.as_deref() == Some(message));
     if is_told {
         return;
     }
-    let conditions = resources::with_unschedulable(pod, &message, now);
+    let conditions = resources::with_unscheduled(pod, (reason, message), now);
     let told = Change::overlay_fields(pod, json!({"status": {"conditions": conditions}})).to_subresource("status");
     plan.changes.push(told);
     plan.events.push(PlanEvent::warning("FailedScheduling", message));
@@ -47,6 +62,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::super::fit::{Verdict, judge};
+    use super::super::ledger::Hold;
     use super::super::requests::Amounts;
     use super::*;
     use crate::testing::{Row, Rows};
@@ -64,11 +80,38 @@ mod tests {
                 Err(misfit) => verdict.refuse(misfit),
             }
         }
-        plan(&Observed { pod: Arc::clone(&all[0]), verdict, to_tell: None }, row.now)
+        plan(&Observed { pod: Arc::clone(&all[0]), verdict, waits: None, free_at: None }, row.now)
     }
 
     #[test]
     fn rows() {
         Rows::load("src/scheduler/testdata/plan.yaml").check(|row| serde_json::to_value(planned(row)).unwrap());
+    }
+
+    #[test]
+    fn a_pod_whose_claims_are_not_bound_in_time_is_told() {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "n"}});
+        let row = Row::of(vec![pod]);
+        let waiting = |is_over| {
+            let verdict = Verdict { node: Some("n1".to_owned()), ..Verdict::default() };
+            let hold = Hold { is_over, until: row.now.checked_add(SignedDuration::from_secs(60)).unwrap() };
+            plan(&Observed { pod: row.one(), verdict, waits: Some((Vec::new(), hold)), free_at: None }, row.now)
+        };
+        let minute = Some(std::time::Duration::from_secs(60));
+        let patient = waiting(false);
+        assert_eq!((patient.changes.len(), patient.events.len(), patient.again), (0, 0, minute));
+        let over = waiting(true);
+        assert_eq!((over.events[0].message.as_str(), over.again), (NOT_BOUND, minute));
+        let told = &json!(over.changes)[0]["fields"]["status"]["conditions"][0];
+        assert_eq!((&told["status"], &told["reason"]), (&json!("False"), &json!("SchedulerError")));
+    }
+
+    #[test]
+    fn who_finds_no_room_looks_again_when_some_becomes_free() {
+        let row =
+            Row::of(vec![json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "n"}})]);
+        let free_at = row.now.checked_add(SignedDuration::from_secs(5)).ok();
+        let observed = Observed { pod: row.one(), verdict: Verdict::default(), waits: None, free_at };
+        assert_eq!(plan(&observed, row.now).again, Some(std::time::Duration::from_secs(5)));
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn make_binding(pod: &Pod, node: &str) -> Binding {
 }
 
 /// The Pod's conditions with `PodScheduled` false.
-pub(super) fn with_unschedulable(pod: &Pod, message: &str, now: Timestamp) -> Vec<PodCondition> {
+pub(super) fn with_unscheduled(pod: &Pod, (reason, message): (&str, &str), now: Timestamp) -> Vec<PodCondition> {
     let status = pod.status.as_ref();
     let mut conditions = status.and_then(|status| status.conditions.clone()).unwrap_or_default();
     let current = pods::condition(pod, pods::POD_SCHEDULED).filter(|current| current.status == "False");
@@ -33,7 +33,7 @@ pub(super) fn with_unschedulable(pod: &Pod, message: &str, now: Timestamp) -> Ve
     conditions.push(PodCondition {
         type_: pods::POD_SCHEDULED.to_owned(),
         status: "False".to_owned(),
-        reason: Some("Unschedulable".to_owned()),
+        reason: Some(reason.to_owned()),
         message: Some(message.to_owned()),
         last_transition_time: Some(since),
         ..PodCondition::default()
