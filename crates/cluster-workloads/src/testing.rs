@@ -149,6 +149,7 @@ type ApiBody = StreamBody<BoxStream<'static, Result<Frame<Bytes>, Infallible>>>;
 fn list(objects: &[Value], path: &str) -> ApiBody {
     let kind = match path.rsplit('/').next() {
         Some("services") => "Service",
+        Some("pods") => "Pod",
         Some("persistentvolumes") => "PersistentVolume",
         _ => "EndpointSlice",
     };

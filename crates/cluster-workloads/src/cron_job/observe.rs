@@ -60,3 +60,19 @@ fn stem(job: &Job) -> Vec<String> {
     let stem = key.name().rsplit_once('-').map(number);
     stem.map(|stem| Key::new(key.namespace(), stem).to_string()).into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+    #[test]
+    fn a_jobs_name_says_which_cron_job_could_have_made_it() {
+        let of = |name: &str| {
+            let metadata = ObjectMeta { name: Some(name.into()), namespace: Some("n".into()), ..ObjectMeta::default() };
+            stem(&Job { metadata, ..Job::default() })
+        };
+        assert_eq!(of("night-ly-29454360"), ["n/night-ly"]);
+        assert!(of("once").is_empty());
+    }
+}

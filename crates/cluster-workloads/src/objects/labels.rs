@@ -107,6 +107,9 @@ pub(crate) fn map_takes(selector: &BTreeMap<String, String>, meta: &ObjectMeta) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::context_of;
+    use base_controller::Scope;
+    use k8s_openapi::api::core::v1::Pod;
     use serde_json::json;
 
     fn takes(selector: serde_json::Value, labels: serde_json::Value) -> bool {
@@ -133,5 +136,33 @@ mod tests {
         assert!(Matcher::for_all(Some(&LabelSelector::default())).takes(&ObjectMeta::default()), "unless it may");
         assert!(!Matcher::for_all(None).takes(&ObjectMeta::default()));
         assert!(!map_takes(&BTreeMap::new(), &ObjectMeta::default()));
+    }
+
+    #[tokio::test]
+    async fn objects_are_found_by_what_selects_them() {
+        let pod = |namespace: &str, name: &str, app: &str| {
+            let labels = json!({"app": app, "tier": "x"});
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {
+                "namespace": namespace, "name": name, "resourceVersion": "1", "labels": labels,
+            }})
+        };
+        let pods = vec![pod("n", "a", "a"), pod("n", "b", "b"), pod("m", "c", "a")];
+        let (context, _shutdown) = context_of(pods);
+        let pods = context.informers.get::<Pod>(Scope::all());
+        let by_label = ByLabel::new(&pods);
+        pods.synced().await;
+        let names = |pods: Vec<Arc<Pod>>| pods.iter().map(|pod| pod.metadata.name.clone().unwrap()).collect::<String>();
+        let selected = |selector: serde_json::Value| {
+            let selector: LabelSelector = serde_json::from_value(selector).unwrap();
+            names(by_label.selected("n", Some(&selector)))
+        };
+        assert_eq!(selected(json!({"matchLabels": {"app": "a"}})), "a");
+        assert_eq!(selected(json!({"matchLabels": {"app": "a", "tier": "y"}})), "", "all of them are required");
+        assert_eq!(selected(json!({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["a"]}]})), "b");
+        assert_eq!(selected(json!({})), "ab");
+        assert_eq!(names(by_label.selected("n", None)), "");
+        let map = |app: &str| BTreeMap::from([("app".to_owned(), app.to_owned())]);
+        assert_eq!(names(by_label.selected_by_map("m", &map("a"))), "c");
+        assert_eq!(names(by_label.selected_by_map("m", &BTreeMap::new())), "");
     }
 }

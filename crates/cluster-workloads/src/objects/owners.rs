@@ -51,3 +51,39 @@ pub(crate) fn own_and_free<K: Object>(by_controller: &Index<K>, owner: &ObjectMe
 fn orphans_in(meta: &ObjectMeta) -> String {
     format!("orphans/{}", meta.namespace.as_deref().unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::context_of;
+    use base_controller::Scope;
+    use k8s_openapi::api::core::v1::Pod;
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn an_owner_finds_its_own_and_what_it_may_take() {
+        let pod = |name: &str, namespace: &str, app: &str, owner: Option<&str>| {
+            let owner =
+                owner.map(|uid| json!({"apiVersion": "v1", "kind": "K", "name": "k", "uid": uid, "controller": true}));
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {
+                "namespace": namespace, "name": name, "resourceVersion": "1", "labels": {"app": app},
+                "ownerReferences": owner.into_iter().collect::<Vec<_>>(),
+            }})
+        };
+        let (context, _shutdown) = context_of(vec![
+            pod("d", "n", "other", Some("me")),
+            pod("c", "n", "a", Some("another")),
+            pod("b", "n", "a", None),
+            pod("a", "n", "other", None),
+            pod("e", "m", "a", None),
+        ]);
+        let pods = context.informers.get::<Pod>(Scope::all());
+        let index = by_controller(&pods);
+        pods.synced().await;
+        let me = ObjectMeta { namespace: Some("n".into()), uid: Some("me".into()), ..ObjectMeta::default() };
+        let selector = Matcher::new(&serde_json::from_value(json!({"matchLabels": {"app": "a"}})).unwrap());
+        let found = own_and_free(&index, &me, &selector);
+        let names: Vec<_> = found.iter().filter_map(|pod| pod.metadata.name.as_deref()).collect();
+        assert_eq!(names, ["b", "d"]);
+    }
+}
