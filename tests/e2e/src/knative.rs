@@ -13,6 +13,7 @@ use crate::api::text;
 use crate::http::Target;
 use crate::instance::{Instance, ensure};
 use crate::ksvc::{self, Ksvc};
+use crate::kubectl;
 use crate::place::{self, Place};
 use crate::until::until;
 
@@ -71,15 +72,12 @@ fn pack(kwick: &Instance<'_>, binary: &Path, name: &str) -> Result<()> {
 }
 
 fn install(kwick: &Instance<'_>, place: &Place, knative: &Path) -> Result<()> {
-    let apply = |path: &Path| {
-        let kubectl = kwick.kubectl(&["apply", "-f", &path.display().to_string()]);
-        place::output(&mut kubectl.context("this needs kubectl")?).map(drop)
-    };
+    let apply = |path: &Path| kubectl::run(kwick, &["apply", "-f", &path.display().to_string()]).map(drop);
     apply(&knative.join("crds"))?;
     apply(&knative.join("core"))?;
     let available = format!("--timeout={}s", START.as_secs());
     let wait = ["wait", "deployments", "--all", "-n", "knative-serving", "--for=condition=Available", &available];
-    place::output(&mut kwick.kubectl(&wait).context("this needs kubectl")?)?;
+    kubectl::run(kwick, &wait)?;
     // The webhook judges ConfigMaps from when it has its certificate on.
     for (map, data) in [
         ("config-network", json!({"ingress-class": "kwick.ingress.networking.knative.dev"})),

@@ -21,6 +21,7 @@ mod http;
 mod instance;
 mod knative;
 mod ksvc;
+mod kubectl;
 mod leftovers;
 mod place;
 mod readme;

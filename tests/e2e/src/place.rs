@@ -130,3 +130,12 @@ pub(crate) fn text(output: &Output) -> String {
     let both = [&output.stderr, &output.stdout].map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned());
     both.join("\n").trim().to_owned()
 }
+/// Runs a command; what it says has to contain these.
+pub(crate) fn shows(command: &mut Command, expected: &[&str]) -> Result<()> {
+    let said = output(command)?;
+    match expected.iter().find(|part| !said.contains(**part)) {
+        Some(missing) => bail!("{command:?}: {missing:?} is not in {said:?}"),
+        None => Ok(()),
+    }
+}
+

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{LeftOut, sessions};
 use crate::instance::{Instance, ensure};
+use crate::kubectl;
 use crate::place::{self, Place};
 
 const CHART: &str = "tests/e2e/data/chart";
@@ -70,7 +71,7 @@ impl Shop<'_> {
     /// The Secret's key, which the chart finds by a look-up, stays; so does a field that another owns.
     fn upgrade(&self) -> Result<()> {
         let key = self.object("secret")?["data"]["key"].take();
-        self.kubectl(&["annotate", "deployment", "shop", "example.com/mine=yes"])?;
+        kubectl::run(self.kwick, &["annotate", "deployment", "shop", "example.com/mine=yes"])?;
         self.deploy("upgrade", "60s", &["--set", "message=second,replicas=2"])?;
         self.stands_at("second", 2)?;
         ensure(self.object("secret")?["data"]["key"] == key, || "the look-up did not find the Secret".to_owned())?;
@@ -102,10 +103,10 @@ impl Shop<'_> {
     fn uninstall(&self) -> Result<()> {
         self.shows(&["uninstall", "shop", "--wait", "--timeout", "60s"], &["release \"shop\" uninstalled"])?;
         for selector in ["app=shop", "owner=helm"] {
-            let left = self.kubectl(&["get", KINDS, "-l", selector, "-o", "name"])?;
+            let left = kubectl::run(self.kwick, &["get", KINDS, "-l", selector, "-o", "name"])?;
             ensure(left.is_empty(), || format!("it left {left}"))?;
         }
-        self.kubectl(&["get", "crd", "shelves.shop.example.com"]).map(drop)
+        kubectl::run(self.kwick, &["get", "crd", "shelves.shop.example.com"]).map(drop)
     }
 
     /// What the Deployment has of the values, with as many Pods available.
@@ -117,11 +118,10 @@ impl Shop<'_> {
     }
 
     fn object(&self, kind: &str) -> Result<Value> {
-        Ok(serde_json::from_str(&self.kubectl(&["get", kind, "shop", "-o", "json", "--show-managed-fields"])?)?)
-    }
-
-    fn kubectl(&self, args: &[&str]) -> Result<String> {
-        place::output(&mut self.kwick.kubectl(args).context("there is no kubectl")?)
+        Ok(serde_json::from_str(&kubectl::run(
+            self.kwick,
+            &["get", kind, "shop", "-o", "json", "--show-managed-fields"],
+        )?)?)
     }
 
     /// A command that waits until what it writes is ready.
@@ -137,8 +137,6 @@ impl Shop<'_> {
     }
 
     fn shows(&self, args: &[&str], expected: &[&str]) -> Result<()> {
-        let said = place::output(self.kwick.client(self.helm.program).context("there is no Helm")?.args(args))?;
-        let missing = expected.iter().find(|part| !said.contains(**part));
-        ensure(missing.is_none(), || format!("helm {}: {missing:?} is not in {said:?}", args.join(" ")))
+        place::shows(self.kwick.client(self.helm.program).context("there is no Helm")?.args(args), expected)
     }
 }

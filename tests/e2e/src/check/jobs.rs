@@ -3,11 +3,12 @@
 
 use std::process::Output;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::sessions;
 use crate::instance::{Instance, ensure};
+use crate::kubectl;
 use crate::place;
 
 const WAIT: &str = "--timeout=90s";
@@ -19,7 +20,7 @@ pub(super) fn script(kwick: &Instance<'_>) -> Result<String> {
     indexes(kwick)?;
     by_cron_job(kwick)?;
     drain(kwick)?;
-    kubectl(kwick, &["delete", "job,cronjob,deployment,pdb", "--selector=check=jobs", WAIT])?;
+    kubectl::run(kwick, &["delete", "job,cronjob,deployment,pdb", "--selector=check=jobs", WAIT])?;
     Ok("4 Jobs, one from a CronJob, and a drain that waited".to_owned())
 }
 
@@ -43,41 +44,44 @@ fn metadata(name: &str) -> Value {
 
 fn ends(kwick: &Instance<'_>) -> Result<()> {
     let spec = json!({"completions": 3, "parallelism": 2});
-    apply(kwick, &job("done", &spec, &pod("Never", "echo done")))?;
-    apply(kwick, &job("broken", &json!({"backoffLimit": 0}), &pod("Never", "exit 3")))?;
-    apply(kwick, &job("restarted", &json!({"backoffLimit": 1}), &pod("OnFailure", "exit 4")))?;
-    kubectl(kwick, &["wait", "job/done", "--for=condition=Complete", WAIT])?;
-    says(kwick, &["get", "job", "done", "-o", "jsonpath={.status.succeeded} {.status.ready}"], "3 0")?;
-    says(kwick, &["get", "jobs", "done", "--no-headers"], "done   Complete   3/3")?;
-    says(kwick, &["logs", "job/done"], "done")?;
+    kubectl::apply(kwick, &job("done", &spec, &pod("Never", "echo done")))?;
+    kubectl::apply(kwick, &job("broken", &json!({"backoffLimit": 0}), &pod("Never", "exit 3")))?;
+    kubectl::apply(kwick, &job("restarted", &json!({"backoffLimit": 1}), &pod("OnFailure", "exit 4")))?;
+    kubectl::run(kwick, &["wait", "job/done", "--for=condition=Complete", WAIT])?;
+    kubectl::shows(kwick, &["get", "job", "done", "-o", "jsonpath={.status.succeeded} {.status.ready}"], &["3 0"])?;
+    kubectl::shows(kwick, &["get", "jobs", "done", "--no-headers"], &["done   Complete   3/3"])?;
+    kubectl::shows(kwick, &["logs", "job/done"], &["done"])?;
     let reason = "jsonpath={.status.failed} {.status.conditions[?(@.type=='Failed')].reason}";
     for name in ["broken", "restarted"] {
-        kubectl(kwick, &["wait", &format!("job/{name}"), "--for=condition=Failed", WAIT])?;
-        says(kwick, &["get", "job", name, "-o", reason], "1 BackoffLimitExceeded")?;
+        kubectl::run(kwick, &["wait", &format!("job/{name}"), "--for=condition=Failed", WAIT])?;
+        kubectl::shows(kwick, &["get", "job", name, "-o", reason], &["1 BackoffLimitExceeded"])?;
     }
-    says(kwick, &["describe", "job", "broken"], "BackoffLimitExceeded")
+    kubectl::shows(kwick, &["describe", "job", "broken"], &["BackoffLimitExceeded"])
 }
 
 fn indexes(kwick: &Instance<'_>) -> Result<()> {
     let spec = json!({"completions": 3, "parallelism": 3, "completionMode": "Indexed"});
     let line = "echo index $JOB_COMPLETION_INDEX; /busybox hostname";
-    apply(kwick, &job("indexed", &spec, &pod("Never", line)))?;
-    kubectl(kwick, &["wait", "job/indexed", "--for=condition=Complete", WAIT])?;
-    says(kwick, &["get", "job", "indexed", "-o", "jsonpath={.status.completedIndexes}"], "0-2")?;
+    kubectl::apply(kwick, &job("indexed", &spec, &pod("Never", line)))?;
+    kubectl::run(kwick, &["wait", "job/indexed", "--for=condition=Complete", WAIT])?;
+    kubectl::shows(kwick, &["get", "job", "indexed", "-o", "jsonpath={.status.completedIndexes}"], &["0-2"])?;
     let logs = ["logs", "--selector=batch.kubernetes.io/job-name=indexed,batch.kubernetes.io/job-completion-index=1"];
-    says(kwick, &logs, "index 1\nindexed-1")
+    kubectl::shows(kwick, &logs, &["index 1\nindexed-1"])
 }
 
 /// The schedule itself would take a minute.
 fn by_cron_job(kwick: &Instance<'_>) -> Result<()> {
     let template = json!({"spec": {"template": {"spec": pod("Never", "echo tick")}}});
     let spec = json!({"schedule": "@hourly", "timeZone": "Europe/Berlin", "jobTemplate": template});
-    apply(kwick, &json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": metadata("tick"), "spec": spec}))?;
-    kubectl(kwick, &["create", "job", "now", "--from=cronjob/tick"])?;
-    kubectl(kwick, &["wait", "job/now", "--for=condition=Complete", WAIT])?;
-    says(kwick, &["get", "job", "now", "-o", "jsonpath={.metadata.ownerReferences[0].kind}"], "CronJob")?;
+    kubectl::apply(
+        kwick,
+        &json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": metadata("tick"), "spec": spec}),
+    )?;
+    kubectl::run(kwick, &["create", "job", "now", "--from=cronjob/tick"])?;
+    kubectl::run(kwick, &["wait", "job/now", "--for=condition=Complete", WAIT])?;
+    kubectl::shows(kwick, &["get", "job", "now", "-o", "jsonpath={.metadata.ownerReferences[0].kind}"], &["CronJob"])?;
     let succeeded = ["wait", "cronjob/tick", "--for=jsonpath={.status.lastSuccessfulTime}", WAIT];
-    kubectl(kwick, &succeeded).map(drop)
+    kubectl::run(kwick, &succeeded).map(drop)
 }
 
 /// One of two may go; the other may once nobody minds.
@@ -89,17 +93,20 @@ fn drain(kwick: &Instance<'_>) -> Result<()> {
     let budget = json!({"minAvailable": 1, "selector": selector});
     let objects = [("apps/v1", "Deployment", deployment), ("policy/v1", "PodDisruptionBudget", budget)];
     for (version, kind, spec) in objects {
-        apply(kwick, &json!({"apiVersion": version, "kind": kind, "metadata": metadata("guarded"), "spec": spec}))?;
+        kubectl::apply(
+            kwick,
+            &json!({"apiVersion": version, "kind": kind, "metadata": metadata("guarded"), "spec": spec}),
+        )?;
     }
-    kubectl(kwick, &["rollout", "status", "deployment/guarded", WAIT])?;
-    kubectl(kwick, &["wait", "pdb/guarded", "--for=jsonpath={.status.disruptionsAllowed}=1", WAIT])?;
-    let node = kubectl(kwick, &["get", "nodes", "-o", "name"])?;
+    kubectl::run(kwick, &["rollout", "status", "deployment/guarded", WAIT])?;
+    kubectl::run(kwick, &["wait", "pdb/guarded", "--for=jsonpath={.status.disruptionsAllowed}=1", WAIT])?;
+    let node = kubectl::run(kwick, &["get", "nodes", "-o", "name"])?;
     let node = node.trim();
     let outcome = held_back(kwick, node);
     // Others need the node.
-    kubectl(kwick, &["uncordon", node])?;
+    kubectl::run(kwick, &["uncordon", node])?;
     outcome?;
-    kubectl(kwick, &["rollout", "status", "deployment/guarded", WAIT]).map(drop)
+    kubectl::run(kwick, &["rollout", "status", "deployment/guarded", WAIT]).map(drop)
 }
 
 fn held_back(kwick: &Instance<'_>, node: &str) -> Result<()> {
@@ -107,7 +114,7 @@ fn held_back(kwick: &Instance<'_>, node: &str) -> Result<()> {
     let said = place::text(&held);
     let is_held = said.contains("Cannot evict pod as it would violate the pod's disruption budget.");
     ensure(!held.status.success() && is_held, || format!("a drain that should wait: {said}"))?;
-    kubectl(kwick, &["delete", "pdb", "guarded"])?;
+    kubectl::run(kwick, &["delete", "pdb", "guarded"])?;
     let free = drained(kwick, node, "60s")?;
     ensure(free.status.success(), || format!("a drain that nobody minds: {}", place::text(&free)))
 }
@@ -115,23 +122,5 @@ fn held_back(kwick: &Instance<'_>, node: &str) -> Result<()> {
 fn drained(kwick: &Instance<'_>, node: &str, timeout: &str) -> Result<Output> {
     let timeout = format!("--timeout={timeout}");
     let args = ["drain", node, "--pod-selector=app=guarded", "--ignore-daemonsets", &timeout];
-    place::outcome(&mut kwick.kubectl(&args).context("there is no kubectl")?)
-}
-
-fn apply(kwick: &Instance<'_>, object: &Value) -> Result<()> {
-    let file = kwick.folder().with_extension("batch.json");
-    std::fs::write(&file, object.to_string())?;
-    kubectl(kwick, &["apply", "-f", &file.display().to_string()]).map(drop)
-}
-
-fn kubectl(kwick: &Instance<'_>, args: &[&str]) -> Result<String> {
-    place::output(&mut kwick.kubectl(args).context("there is no kubectl")?)
-}
-
-fn says(kwick: &Instance<'_>, args: &[&str], expected: &str) -> Result<()> {
-    let said = kubectl(kwick, args)?;
-    if said.contains(expected) {
-        return Ok(());
-    }
-    bail!("kubectl {}: {expected:?} is not in {said:?}", args.join(" "))
+    place::outcome(&mut kubectl::command(kwick, &args)?)
 }

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::LeftOut;
 use crate::instance::{Instance, ensure};
@@ -111,10 +111,7 @@ fn server_side(user: &User<'_>, service: &str) -> Result<()> {
 }
 
 fn contains(user: &User<'_>, args: &[&str], expected: &[&str]) -> Result<()> {
-    let mut command = user.kubectl(args).context("there is no kubectl")?;
-    let said = place::output(&mut command)?;
-    let missing = expected.iter().find(|part| !said.contains(**part));
-    missing.map_or(Ok(()), |part| bail!("kubectl {}: {part:?} is not in {said:?}", args.join(" ")))
+    place::shows(&mut user.kubectl(args).context("there is no kubectl")?, expected)
 }
 
 fn refused(user: &User<'_>, args: &[&str], expected: &str) -> Result<()> {

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use super::LeftOut;
 use crate::http::{Request, Target};
 use crate::instance::{Instance, ensure};
+use crate::kubectl;
 use crate::place;
 use crate::until::until_true;
 
@@ -61,13 +62,9 @@ pub(super) fn pack_shell(kwick: &Instance<'_>) -> Result<()> {
     place::output(&mut kwick.kwick(&pack)).map(drop)
 }
 
-fn kubectl(kwick: &Instance<'_>, args: &[&str]) -> Result<Command> {
-    kwick.kubectl(args).context("there is no kubectl")
-}
-
 /// Runs kubectl to its end, with an input.
 fn with_input(kwick: &Instance<'_>, args: &[&str], input: &[u8]) -> Result<Output> {
-    let mut command = kubectl(kwick, args)?;
+    let mut command = kubectl::command(kwick, args)?;
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let (mut stdin, input) = (child.stdin.take().context("kubectl has no input")?, input.to_vec());
     // Whoever ends early does not read everything.
@@ -95,7 +92,7 @@ fn exec(kwick: &Instance<'_>) -> Result<()> {
     let missing = with_input(kwick, &["exec", "shell", "--", "nothing"], b"")?;
     let why = place::text(&missing);
     ensure(why.contains("executable file not found in $PATH"), || format!("a missing program: {why}"))?;
-    let mut long = kubectl(kwick, &["exec", "shell", "--", "/busybox", "sleep", "54321"])?.spawn()?;
+    let mut long = kubectl::command(kwick, &["exec", "shell", "--", "/busybox", "sleep", "54321"])?.spawn()?;
     let is_there =
         || Ok(run(kwick, &["exec", "shell", "--", "/busybox", "ps"], b"")?.windows(5).any(|at| at == b"54321"));
     until_true("the program", Duration::from_secs(20), is_there)?;
@@ -118,7 +115,7 @@ fn terminal(kwick: &Instance<'_>) -> Result<()> {
 }
 
 fn program(kwick: &Instance<'_>) -> Result<PathBuf> {
-    Ok(kubectl(kwick, &[])?.get_program().into())
+    Ok(kubectl::command(kwick, &[])?.get_program().into())
 }
 
 fn copy(kwick: &Instance<'_>) -> Result<()> {
@@ -138,7 +135,7 @@ fn attach(kwick: &Instance<'_>) -> Result<()> {
     let words = ["--", "-c", "while true; do echo tick; /busybox sleep 0.1; done"];
     run(kwick, &[&["run", "ticker"], image.as_slice(), &words].concat(), b"")?;
     run(kwick, &["wait", "pod/ticker", "--for=condition=Ready", "--timeout=60s"], b"")?;
-    let mut child = kubectl(kwick, &["attach", "ticker"])?.stdout(Stdio::piped()).spawn()?;
+    let mut child = kubectl::command(kwick, &["attach", "ticker"])?.stdout(Stdio::piped()).spawn()?;
     let stdout = child.stdout.take().context("kubectl has no output")?;
     let first = BufReader::new(stdout).lines().next();
     child.kill()?;
@@ -180,7 +177,7 @@ struct Forwarding {
 impl Forwarding {
     fn start(kwick: &Instance<'_>, args: &[&str]) -> Result<Self> {
         let args = [&["port-forward", "--address=127.0.0.1"], args].concat();
-        let mut child = kubectl(kwick, &args)?.stdout(Stdio::piped()).spawn()?;
+        let mut child = kubectl::command(kwick, &args)?.stdout(Stdio::piped()).spawn()?;
         let mut lines = BufReader::new(child.stdout.take().context("kubectl has no output")?).lines();
         let first = lines.next().context("kubectl ended").and_then(|line| Ok(line?));
         // It says more with every connection.

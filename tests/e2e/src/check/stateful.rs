@@ -3,12 +3,13 @@
 use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::sessions;
 use crate::instance::{Instance, ensure};
+use crate::kubectl;
 use crate::place::{self, Place};
 use crate::until::until_true;
 
@@ -21,7 +22,7 @@ const PROGRAM: &str = "[ -e /data/name ] || hostname > /data/name; sleep 100000 
 pub(super) fn keeps_data(place: &Place) -> Result<String> {
     let kwick = Instance::start_with(place, "stateful", &["--only", "cluster"])?;
     sessions::pack_shell(&kwick)?;
-    apply(&kwick, &web())?;
+    kubectl::apply(&kwick, &web())?;
     comes_up(&kwick)?;
     kept_over_ends(&kwick)?;
     rolled(&kwick)?;
@@ -54,35 +55,17 @@ fn web() -> Value {
     json!({"apiVersion": "v1", "kind": "List", "items": [service, set]})
 }
 
-fn kubectl(kwick: &Instance<'_>, args: &[&str]) -> Result<String> {
-    let mut command = kwick.kubectl(args).context("there is no kubectl")?;
-    place::output(&mut command).with_context(|| format!("kubectl {}", args.join(" ")))
-}
-
-/// Runs kubectl; its output has to contain these.
-fn shows(kwick: &Instance<'_>, args: &[&str], expected: &[&str]) -> Result<()> {
-    let said = kubectl(kwick, args)?;
-    let missing = expected.iter().find(|part| !said.contains(**part));
-    ensure(missing.is_none(), || format!("kubectl {}: {missing:?} is not in {said:?}", args.join(" ")))
-}
-
-fn apply(kwick: &Instance<'_>, object: &Value) -> Result<()> {
-    let file = kwick.folder().with_extension("stateful.json");
-    fs::write(&file, object.to_string())?;
-    kubectl(kwick, &["apply", "-f", &file.display().to_string()]).map(drop)
-}
-
 fn rolled_out(kwick: &Instance<'_>, what: &str) -> Result<()> {
-    kubectl(kwick, &["rollout", "status", what, "--timeout=60s"]).map(drop)
+    kubectl::run(kwick, &["rollout", "status", what, "--timeout=60s"]).map(drop)
 }
 
 fn holds(kwick: &Instance<'_>, pod: &str, file: &str, expected: &str) -> Result<()> {
-    shows(kwick, &["exec", pod, "--", "/busybox", "cat", &format!("/data/{file}")], &[expected])
+    kubectl::shows(kwick, &["exec", pod, "--", "/busybox", "cat", &format!("/data/{file}")], &[expected])
 }
 
 fn comes_up(kwick: &Instance<'_>) -> Result<()> {
     rolled_out(kwick, "statefulset/web")?;
-    let times = kubectl(kwick, &["get", "pods", "-l", "app=web", "-o", "json"])?;
+    let times = kubectl::run(kwick, &["get", "pods", "-l", "app=web", "-o", "json"])?;
     let pods: Value = serde_json::from_str(&times)?;
     let mut before = String::new();
     for pod in pods["items"].as_array().into_iter().flatten() {
@@ -95,26 +78,34 @@ fn comes_up(kwick: &Instance<'_>) -> Result<()> {
             conditions.filter(|condition| condition["type"] == "Ready").map(|ready| &ready["lastTransitionTime"]);
         before = ready.filter_map(Value::as_str).collect();
     }
-    shows(kwick, &["get", "storageclass"], &["standard (default)", "local.kwick.dev", "WaitForFirstConsumer"])?;
-    shows(kwick, &["get", "pvc"], &["data-web-0", "data-web-1", "data-web-2", "Bound", "1Gi", "RWO", "standard"])?;
-    shows(kwick, &["get", "pv"], &["pvc-", "Delete", "Bound", "default/data-web-2"])?;
-    shows(kwick, &["get", "statefulset"], &["web", "3/3"])?;
-    shows(kwick, &["describe", "pvc", "data-web-0"], &["ProvisioningSucceeded", "Used By:", "web-0"])?;
-    let ip = kubectl(kwick, &["get", "pod", "web-2", "-o", "jsonpath={.status.podIP}"])?;
+    kubectl::shows(
+        kwick,
+        &["get", "storageclass"],
+        &["standard (default)", "local.kwick.dev", "WaitForFirstConsumer"],
+    )?;
+    kubectl::shows(
+        kwick,
+        &["get", "pvc"],
+        &["data-web-0", "data-web-1", "data-web-2", "Bound", "1Gi", "RWO", "standard"],
+    )?;
+    kubectl::shows(kwick, &["get", "pv"], &["pvc-", "Delete", "Bound", "default/data-web-2"])?;
+    kubectl::shows(kwick, &["get", "statefulset"], &["web", "3/3"])?;
+    kubectl::shows(kwick, &["describe", "pvc", "data-web-0"], &["ProvisioningSucceeded", "Used By:", "web-0"])?;
+    let ip = kubectl::run(kwick, &["get", "pod", "web-2", "-o", "jsonpath={.status.podIP}"])?;
     let name = "web-2.web.default.svc.cluster.local";
-    shows(kwick, &["exec", "web-0", "--", "/busybox", "nslookup", name], &[&ip])?;
+    kubectl::shows(kwick, &["exec", "web-0", "--", "/busybox", "nslookup", name], &[&ip])?;
     holds(kwick, "web-1", "name", "web-1")
 }
 
 fn kept_over_ends(kwick: &Instance<'_>) -> Result<()> {
     let mark = |pod: &str, text: &str| {
         let write = format!("echo {text} > /data/mark");
-        kubectl(kwick, &["exec", pod, "--", "/bin/sh", "-c", &write]).map(drop)
+        kubectl::run(kwick, &["exec", pod, "--", "/bin/sh", "-c", &write]).map(drop)
     };
     mark("web-1", "over-a-pod")?;
-    kubectl(kwick, &["delete", "pod", "web-1"])?;
+    kubectl::run(kwick, &["delete", "pod", "web-1"])?;
     rolled_out(kwick, "statefulset/web")?;
-    kubectl(kwick, &["wait", "pod/web-1", "--for=condition=Ready", "--timeout=60s"])?;
+    kubectl::run(kwick, &["wait", "pod/web-1", "--for=condition=Ready", "--timeout=60s"])?;
     holds(kwick, "web-1", "mark", "over-a-pod")?;
     mark("web-1", "over-a-kill")?;
     kwick.signal(Signal::SIGKILL)?;
@@ -129,39 +120,43 @@ fn kept_over_ends(kwick: &Instance<'_>) -> Result<()> {
 
 /// The values of the variable by which templates are told apart.
 fn versions(kwick: &Instance<'_>) -> Result<String> {
-    kubectl(kwick, &["get", "pods", "-l", "app=web", "-o", "jsonpath={.items[*].metadata.annotations.version}"])
+    kubectl::run(kwick, &["get", "pods", "-l", "app=web", "-o", "jsonpath={.items[*].metadata.annotations.version}"])
 }
 
 fn rolled(kwick: &Instance<'_>) -> Result<()> {
-    let patch = |patch: Value| kubectl(kwick, &["patch", "statefulset", "web", "-p", &patch.to_string()]);
+    let patch = |patch: Value| kubectl::run(kwick, &["patch", "statefulset", "web", "-p", &patch.to_string()]);
     let partition = |from: u32| json!({"type": "RollingUpdate", "rollingUpdate": {"partition": from}});
     patch(json!({"spec": {
         "updateStrategy": partition(2), "template": {"metadata": {"annotations": {"version": "two"}}},
     }}))?;
-    shows(kwick, &["rollout", "status", "statefulset/web", "--timeout=60s"], &["partitioned roll out complete"])?;
+    kubectl::shows(
+        kwick,
+        &["rollout", "status", "statefulset/web", "--timeout=60s"],
+        &["partitioned roll out complete"],
+    )?;
     ensure(versions(kwick)?.trim() == "two", || "more than web-2 was rolled".to_owned())?;
-    shows(kwick, &["get", "pod", "web-2", "-o", "jsonpath={.metadata.annotations}"], &["two"])?;
+    kubectl::shows(kwick, &["get", "pod", "web-2", "-o", "jsonpath={.metadata.annotations}"], &["two"])?;
     patch(json!({"spec": {"updateStrategy": partition(0)}}))?;
     rolled_out(kwick, "statefulset/web")?;
     ensure(versions(kwick)? == "two two two", || "not every Pod was rolled".to_owned())?;
-    shows(kwick, &["rollout", "history", "statefulset/web"], &["REVISION", "1 ", "2 "])?;
-    kubectl(kwick, &["rollout", "undo", "statefulset/web"])?;
+    kubectl::shows(kwick, &["rollout", "history", "statefulset/web"], &["REVISION", "1 ", "2 "])?;
+    kubectl::run(kwick, &["rollout", "undo", "statefulset/web"])?;
     rolled_out(kwick, "statefulset/web")?;
     ensure(versions(kwick)?.trim().is_empty(), || "the template is not the one before".to_owned())?;
     holds(kwick, "web-1", "mark", "over-an-end")
 }
 
 fn goes_down(kwick: &Instance<'_>) -> Result<()> {
-    kubectl(kwick, &["scale", "statefulset/web", "--replicas=1"])?;
-    let pods = || kubectl(kwick, &["get", "pods", "-l", "app=web", "-o", "name"]);
+    kubectl::run(kwick, &["scale", "statefulset/web", "--replicas=1"])?;
+    let pods = || kubectl::run(kwick, &["get", "pods", "-l", "app=web", "-o", "name"]);
     until_true("one Pod to be left", PATIENCE, || Ok(pods()?.trim() == "pod/web-0"))?;
-    shows(kwick, &["get", "pvc"], &["data-web-0", "data-web-1", "data-web-2"])?;
-    kubectl(kwick, &["scale", "statefulset/web", "--replicas=2"])?;
+    kubectl::shows(kwick, &["get", "pvc"], &["data-web-0", "data-web-1", "data-web-2"])?;
+    kubectl::run(kwick, &["scale", "statefulset/web", "--replicas=2"])?;
     rolled_out(kwick, "statefulset/web")?;
     holds(kwick, "web-1", "mark", "over-an-end")?;
-    kubectl(kwick, &["delete", "statefulset,service", "web"])?;
-    kubectl(kwick, &["delete", "pvc", "--all"])?;
-    until_true("the volumes to go", PATIENCE, || Ok(kubectl(kwick, &["get", "pv", "-o", "name"])?.is_empty()))?;
+    kubectl::run(kwick, &["delete", "statefulset,service", "web"])?;
+    kubectl::run(kwick, &["delete", "pvc", "--all"])?;
+    until_true("the volumes to go", PATIENCE, || Ok(kubectl::run(kwick, &["get", "pv", "-o", "name"])?.is_empty()))?;
     let storage = kwick.folder().join("storage");
     until_true("their content to go", PATIENCE, || Ok(fs::read_dir(&storage)?.next().is_none()))
 }
@@ -171,13 +166,13 @@ fn daemon(kwick: &Instance<'_>) -> Result<()> {
     let set = json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "log"}, "spec": {
         "selector": {"matchLabels": {"app": "log"}}, "template": template,
     }});
-    apply(kwick, &set)?;
-    shows(kwick, &["rollout", "status", "daemonset/log", "--timeout=60s"], &["successfully rolled out"])?;
-    shows(kwick, &["get", "daemonset"], &["log    1         1         1       1            1"])?;
-    kubectl(kwick, &["rollout", "restart", "daemonset/log"])?;
+    kubectl::apply(kwick, &set)?;
+    kubectl::shows(kwick, &["rollout", "status", "daemonset/log", "--timeout=60s"], &["successfully rolled out"])?;
+    kubectl::shows(kwick, &["get", "daemonset"], &["log    1         1         1       1            1"])?;
+    kubectl::run(kwick, &["rollout", "restart", "daemonset/log"])?;
     rolled_out(kwick, "daemonset/log")?;
-    shows(kwick, &["rollout", "history", "daemonset/log"], &["1 ", "2 "])?;
-    kubectl(kwick, &["rollout", "undo", "daemonset/log"])?;
+    kubectl::shows(kwick, &["rollout", "history", "daemonset/log"], &["1 ", "2 "])?;
+    kubectl::run(kwick, &["rollout", "undo", "daemonset/log"])?;
     rolled_out(kwick, "daemonset/log")?;
-    kubectl(kwick, &["delete", "daemonset", "log"]).map(drop)
+    kubectl::run(kwick, &["delete", "daemonset", "log"]).map(drop)
 }
