@@ -97,6 +97,11 @@ impl<'a> Instance<'a> {
         Self::up(self.place, &self.options, &[])
     }
 
+    /// Where things are.
+    pub(crate) fn place(&self) -> &Place {
+        self.place
+    }
+
     /// The sample's binary.
     pub(crate) fn hello(&self) -> PathBuf {
         self.place.binary("hello")

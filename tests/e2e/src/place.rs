@@ -4,10 +4,12 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// Every command's options.
 #[derive(Args, Clone, Debug)]
@@ -111,6 +113,41 @@ impl Drop for Scratch<'_> {
     }
 }
 
+/// A process that ends with this value.
+pub(crate) struct Running(Child);
+
+impl Running {
+    /// Starts it; what it prints is not seen.
+    pub(crate) fn start(command: &mut Command) -> Result<Self> {
+        let started = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        Ok(Self(started.with_context(|| format!("cannot start {command:?}"))?))
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.pid()).context("a process id")?;
+        kill(Pid::from_raw(pid), signal).with_context(|| format!("cannot signal process {pid}"))
+    }
+
+    /// How it ended, once it has.
+    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.0.try_wait()?)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Neither can fail for a child that was not waited for.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Runs a command and gives what it said; fails, with it, when the command does.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output = outcome(command)?;
@@ -118,6 +155,15 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
         bail!("{command:?} ended with {}: {}", output.status, text(&output));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Runs a command; what it says has to contain these.
+pub(crate) fn shows(command: &mut Command, expected: &[&str]) -> Result<()> {
+    let said = output(command)?;
+    match expected.iter().find(|part| !said.contains(**part)) {
+        Some(missing) => bail!("{command:?}: {missing:?} is not in {said:?}"),
+        None => Ok(()),
+    }
 }
 
 /// Runs a command to its end, whichever.
@@ -130,12 +176,3 @@ pub(crate) fn text(output: &Output) -> String {
     let both = [&output.stderr, &output.stdout].map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned());
     both.join("\n").trim().to_owned()
 }
-/// Runs a command; what it says has to contain these.
-pub(crate) fn shows(command: &mut Command, expected: &[&str]) -> Result<()> {
-    let said = output(command)?;
-    match expected.iter().find(|part| !said.contains(**part)) {
-        Some(missing) => bail!("{command:?}: {missing:?} is not in {said:?}"),
-        None => Ok(()),
-    }
-}
-

@@ -1,7 +1,7 @@
 //! `kwick gateway`: the gateway as a process of its own, before a Knative that runs elsewhere.
 //!
 //! It serves the Ingresses of its class (`networking.internal.knative.dev`) as the gateway inside Kwick does, and reaches the activator by
-//! its Service. SIGTERM has it drain: no new connections, then the requests in flight, then the end.
+//! its Service. SIGTERM and SIGINT have it drain as `kwick up` does: no new connections, then the requests in flight, then the end, within bounds.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -16,8 +16,9 @@ use base_net::listen::Listener;
 use base_net::serve::{Server, ServerConfig, ServerHandle};
 use base_net::workers::DataPlane;
 use base_rt::metrics::Scope;
-use base_rt::{Clock, Phase, Shutdown, Tasks};
+use base_rt::{Clock, Shutdown, Tasks};
 use clap::Args;
+use futures::FutureExt as _;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Endpoints, Service};
 use knative_apis::meta::{CLUSTER_DOMAIN, SYSTEM_NAMESPACE};
@@ -28,9 +29,9 @@ use knative_serving::manifests::{GATEWAY, GATEWAY_PORT, METRICS_PORT};
 use knative_serving::{GatewayFacts, Settings};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::serve::INGRESS_CLASS;
+use crate::serve::ending::{self, Signals};
 
 /// Under which it reports Events.
 const COMPONENT: &str = "kwick-gateway";
@@ -92,24 +93,24 @@ impl Gateway {
     }
 
     async fn serve(&self) -> Result<()> {
-        // From here on the signal is noticed, however long the start takes.
-        let mut terminate = signal(SignalKind::terminate()).context("cannot listen to signals")?;
-        let (end, shutdown) = Shutdown::new();
+        // From here on signals are noticed, however long the start takes.
+        let mut signals = Signals::new()?;
+        let (handle, shutdown) = Shutdown::new();
         let tasks = Tasks::new(shutdown);
-        let doors = tokio::select! {
+        let opened = tokio::select! {
             biased;
-            _ = terminate.recv() => return Ok(()),
-            failure = tasks.failure() => return Err(anyhow!(failure)),
-            doors = self.open(&tasks) => doors?,
+            ended = end(&mut signals, &tasks) => Err(ended),
+            doors = self.open(&tasks) => Ok(doors),
         };
-        tokio::select! {
-            biased;
-            _ = terminate.recv() => end.advance(Phase::Lame),
-            failure = tasks.failure() => return Err(anyhow!(failure)),
-        }
-        join_all(doors.servers.iter().map(ServerHandle::drained)).await;
-        end.advance(Phase::Stopped);
-        Ok(())
+        let (doors, ended) = match opened {
+            Ok(Ok(doors)) => (Some(doors), end(&mut signals, &tasks).await),
+            Ok(Err(error)) => (None, Err(error)),
+            Err(ended) => (None, ended),
+        };
+        let servers = doors.iter().flat_map(|doors| &doors.servers);
+        ending::drain(&handle, &tasks, join_all(servers.map(ServerHandle::drained)).map(drop)).await;
+        ending::stop(&handle, &tasks).await;
+        ended
     }
 
     /// Opens the doors once everything behind them is known.
@@ -175,13 +176,20 @@ impl Gateway {
         let domain_internal = self.service.clone();
         let balancer = LoadBalancerIngressStatus { domain_internal, ..LoadBalancerIngressStatus::default() };
         Settings {
-            system_namespace: self.system_namespace.clone(),
             ingress_class: self.ingress_class.clone(),
-            external_port: self.public_addr.port(),
             public_load_balancer: balancer.clone(),
             private_load_balancer: balancer,
             ..Settings::default()
         }
+    }
+}
+
+/// Waits for what ends it: a signal, or a task that failed.
+async fn end(signals: &mut Signals, tasks: &Tasks) -> Result<()> {
+    tokio::select! {
+        biased;
+        _ = signals.next() => Ok(()),
+        failure = tasks.failure() => Err(anyhow!(failure)),
     }
 }
 

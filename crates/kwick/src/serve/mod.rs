@@ -11,6 +11,7 @@ mod addresses;
 mod announce;
 mod api;
 mod cluster;
+pub(crate) mod ending;
 mod images;
 mod knative;
 mod listeners;
@@ -32,10 +33,10 @@ use base_rt::{Clock, Phase, Shutdown, ShutdownHandle, TaskFailure, Tasks};
 use cluster_apiserver::{Entropy, Identity};
 use cluster_sandbox::{Events, Sandbox};
 use futures::FutureExt;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub(crate) use announce::READY;
 use cluster::ClusterParts;
+use ending::{Asked, Signals};
 use images::{Images, OwnImages};
 pub(crate) use knative::INGRESS_CLASS;
 use knative::{DataPath, Knative, KnativeParts};
@@ -53,10 +54,6 @@ use kwick::assembly::{ControlPlane, Level, Process};
 const INSTALLER: &str = "system:kwick";
 /// The threads of the control plane. The data plane has its own.
 const CONTROL_THREADS: usize = 2;
-/// How long requests in flight may take once no new ones are accepted.
-const DRAIN: Duration = Duration::from_secs(15);
-/// How long tasks may take to end.
-const SETTLE: Duration = Duration::from_secs(5);
 /// How long after the start what only the start needed stays in memory: first deployments need much of the same.
 const START_IS_OVER: Duration = Duration::from_secs(10);
 /// How long pods have to end that do not ask for less.
@@ -113,7 +110,7 @@ async fn serve(options: &Options) -> Result<()> {
     let starting = Starting { options, record: &record, sandbox: &sandbox, process: &process };
     let started = tokio::select! {
         biased;
-        end = signals.wait(&process.tasks, &sandbox) => Err(end),
+        end = wait(&mut signals, &process.tasks, &sandbox) => Err(end),
         running = starting.run(events) => Ok(running),
     };
     match started {
@@ -123,7 +120,7 @@ async fn serve(options: &Options) -> Result<()> {
                 own_log::bound(&process.tasks);
             }
             forget_start(&process.tasks);
-            let end = signals.wait(&process.tasks, &sandbox).await;
+            let end = wait(&mut signals, &process.tasks, &sandbox).await;
             stop(end, Some(running), &sandbox, &handle, &process.tasks).await
         }
         // Without a spawner whatever was asked of it fails, and that is what there is to say.
@@ -259,14 +256,12 @@ async fn stop(
     handle: &ShutdownHandle,
     tasks: &Tasks,
 ) -> Result<()> {
-    handle.advance(Phase::Lame);
-    if let Some(knative) = running.as_ref().and_then(|running| running.knative.as_ref()) {
-        let _ = tokio::time::timeout(DRAIN, knative.drained()).await;
-    }
-    handle.advance(Phase::Drained);
-    if tokio::time::timeout(SETTLE, tasks.worked_off()).await.is_err() {
-        tracing::warn!("some controllers have not finished what they have in hand");
-    }
+    let in_flight = async {
+        if let Some(knative) = running.as_ref().and_then(|running| running.knative.as_ref()) {
+            knative.drained().await;
+        }
+    };
+    ending::drain(handle, tasks, in_flight).await;
     if let Some(running) = &running {
         running.control.api.close();
     } else if !matches!(end, End::Down) {
@@ -281,29 +276,19 @@ async fn stop(
             Err(Ended { code: SPAWNER_DIED, message: message.to_owned() }.into())
         }
     };
-    handle.advance(Phase::Stopped);
-    let _ = tokio::time::timeout(SETTLE, tasks.finished()).await;
+    ending::stop(handle, tasks).await;
     outcome
 }
 
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self> {
-        let of = |kind| signal(kind).context("cannot listen to signals");
-        Ok(Self { interrupt: of(SignalKind::interrupt())?, terminate: of(SignalKind::terminate())? })
-    }
-
-    async fn wait(&mut self, tasks: &Tasks, sandbox: &Sandbox) -> End {
-        tokio::select! {
-            biased;
-            _ = self.interrupt.recv() => End::Down,
-            _ = self.terminate.recv() => End::Restart,
-            () = sandbox.gone() => End::SpawnerDied,
-            failure = tasks.failure() => End::Failed(failure),
-        }
+/// What ends it: a signal, the spawner's death, or a task that failed.
+async fn wait(signals: &mut Signals, tasks: &Tasks, sandbox: &Sandbox) -> End {
+    tokio::select! {
+        biased;
+        asked = signals.next() => match asked {
+            Asked::Interrupt => End::Down,
+            Asked::Terminate => End::Restart,
+        },
+        () = sandbox.gone() => End::SpawnerDied,
+        failure = tasks.failure() => End::Failed(failure),
     }
 }

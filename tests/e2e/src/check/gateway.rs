@@ -1,6 +1,4 @@
-//! Where the gateway listens when nobody says: port 80, or 8080 where 80 is taken, chosen once.
-//!
-//! The machine's own ports may be anybody's, so this runs in a network namespace of its own.
+//! Where the gateway listens when nobody says: port 80, or 8080 where 80 is taken, chosen once. And a gateway as a process of its own.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
@@ -8,13 +6,23 @@ use std::process::Command;
 
 use anyhow::{Context, Result, anyhow};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::api::text;
-use crate::instance::ensure;
-use crate::place::{self, Place};
+use crate::http::Target;
+use crate::instance::{Instance, ensure, free_addresses};
+use crate::ksvc::{self, Ksvc};
+use crate::place::{self, Place, Running};
+use crate::until::{until, until_true};
 
-/// The default addresses, with port 80 taken, then free.
+/// The port at which queue-proxy and the activator serve.
+const SERVING_PORT: u16 = 8012;
+/// The request that is in flight takes so long.
+const SLOWLY: &str = "/?ms=2000";
+
+/// The default addresses, with port 80 taken, then free. The machine's own ports may be anybody's, so this runs in a network namespace of
+/// its own.
 pub(super) fn port(place: &Place) -> Result<String> {
     std::thread::scope(|scope| {
         let apart = scope.spawn(|| {
@@ -49,4 +57,53 @@ fn expect_gateway(place: &Place, folder: &Path, expected: &str) -> Result<()> {
     let status: Value = serde_json::from_str(&status?).context("kwick status is not JSON")?;
     let gateway = text(&status, "/addresses/gateway");
     ensure(gateway == expected, || format!("the gateway is at {gateway}"))
+}
+
+/// A gateway as a process of its own: SIGINT and SIGTERM have it answer what it has taken and then end well.
+pub(super) fn drains(kwick: &Instance<'_>) -> Result<String> {
+    let service = Ksvc::hello("drained").scale("min-scale", "1").deploy(&kwick.api)?;
+    let host = ksvc::host(&service)?;
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        drained_by(kwick, &host, signal).with_context(|| format!("ended by {signal}"))?;
+    }
+    kwick.api.delete(&ksvc::path("drained"))?;
+    Ok("SIGINT and SIGTERM end it after the request in flight".to_owned())
+}
+
+fn drained_by(kwick: &Instance<'_>, host: &str, signal: Signal) -> Result<()> {
+    let addresses = free_addresses()?;
+    let mut command = kwick.place().kwick(["gateway", "--kubeconfig"]);
+    command.arg(kwick.folder().join("kubeconfig"));
+    for (option, address) in ["--public-addr", "--private-addr", "--metrics-addr"].into_iter().zip(addresses) {
+        command.arg(option).arg(address.to_string());
+    }
+    let mut gateway = Running::start(&mut command)?;
+    let [public, ..] = addresses.map(Target::plain);
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            // Until it listens nobody is asked.
+            until("the gateway", ksvc::PATIENCE, || public.connect().map(Some))?;
+            ksvc::ask(&public, host, SLOWLY)
+        });
+        let is_asked = || has_connection_to(gateway.pid(), SERVING_PORT);
+        until_true("the request in flight", ksvc::PATIENCE, || Ok(asking.is_finished() || is_asked()?))?;
+        gateway.signal(signal)?;
+        let (status, answer) = asking.join().map_err(|_| anyhow!("the caller ended early"))??;
+        ensure(status == 200, || format!("what was in flight is answered with {status}: {answer}"))
+    })?;
+    let status = until("the end of the gateway", ksvc::PATIENCE, || gateway.ended())?;
+    ensure(status.success(), || format!("it ended with {status}"))
+}
+
+/// Whether a process has a connection to this port of whomever.
+fn has_connection_to(pid: u32, port: u16) -> Result<bool> {
+    let links = std::fs::read_dir(format!("/proc/{pid}/fd")).context("the process has ended")?.flatten();
+    let own: Vec<String> =
+        links.filter_map(|link| Some(std::fs::read_link(link.path()).ok()?.display().to_string())).collect();
+    let table = std::fs::read_to_string(format!("/proc/{pid}/net/tcp")).context("the process has ended")?;
+    let mut connections = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    Ok(connections.any(|fields| {
+        let (Some(remote), Some(inode)) = (fields.get(2), fields.get(9)) else { return false };
+        remote.ends_with(&format!(":{port:04X}")) && own.contains(&format!("socket:[{inode}]"))
+    }))
 }

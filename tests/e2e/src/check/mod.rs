@@ -88,6 +88,7 @@ const SHARED: &[Shared] = &[
     Shared { name: "100 requests at zero", run: scale::burst_at_zero },
     Shared { name: "concurrency target 10 gives 10 pods", run: scale::concurrency },
     Shared { name: "pods deleted under load", run: load::pods_deleted },
+    Shared { name: "a gateway alone answers before it ends", run: gateway::drains },
     Shared { name: "invalid object", run: bad_input::invalid_object },
     Shared { name: "image not found", run: bad_input::image_not_found },
     Shared { name: "crash loop", run: bad_input::crash_loop },

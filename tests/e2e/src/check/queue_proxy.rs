@@ -1,16 +1,15 @@
 //! `kwick queue-proxy` as a process, as nodes start it that do not have it built in.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
 use crate::http::{Request, Target};
 use crate::instance::ensure;
-use crate::place::{Place, output};
+use crate::place::{Place, Running, output};
 use crate::until::{until, until_true};
 
 /// What a Revision's Deployment tells its queue-proxy.
@@ -30,24 +29,6 @@ const ENVIRONMENT: [(&str, &str); 14] = [
     ("USER_PORT", "8080"),
     ("SERVING_READINESS_PROBE", r#"{"tcpSocket":{"port":8080}}"#),
 ];
-
-/// A process that ends with this.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Neither can fail for a child that was not waited for.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Running {
-    fn start(command: &mut Command) -> Result<Self> {
-        let started = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
-        Ok(Self(started.with_context(|| format!("cannot start {command:?}"))?))
-    }
-}
 
 /// In front of the sample it answers, probes and reports; told to end, it says so.
 pub(super) fn process(place: &Place) -> Result<String> {
@@ -76,8 +57,7 @@ fn in_front_of_hello(place: &Place) -> Result<String> {
     ensure(status == 200 && stat.contains("hello-00001-deployment-abc"), || {
         format!("its report is {status} {stat:?}")
     })?;
-    let pid = i32::try_from(queue.0.id()).context("a process id")?;
-    kill(Pid::from_raw(pid), Signal::SIGTERM).context("cannot signal it")?;
+    queue.signal(Signal::SIGTERM)?;
     until_true("the end of readiness", std::time::Duration::from_secs(60), || {
         Ok(ask(8012, "/", &probe)? == (503, "shutting down".to_owned()))
     })?;
