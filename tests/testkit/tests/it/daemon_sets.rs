@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
 use k8s_openapi::api::core::v1::{Event, Node, Pod};
+use kube::api::DeleteParams;
 use serde_json::{Value, json};
 use testkit::objects::object;
 use testkit::{Cluster, FakeNodeConfig, Life, eventually};
@@ -70,12 +71,22 @@ async fn a_set_runs_on_the_node_and_is_rolled() {
         cluster.list::<ControllerRevision>("default").await.into_iter().map(|revision| revision.revision).collect();
     numbers.sort_unstable();
     assert_eq!(numbers, [Some(2), Some(3)]);
-    // A cordon does not concern it, another node does.
+    // A cordon does not concern it: what is gone comes back there. Another node does.
     cluster.merge::<Node>("", "n1", &json!({"spec": {"unschedulable": true}})).await;
+    let old = cluster.list::<Pod>("default").await.remove(0).metadata;
+    cluster.delete::<Pod>("default", old.name.as_deref().unwrap(), &DeleteParams::default()).await;
+    eventually("another Pod is all there is", || async {
+        let pods = cluster.list::<Pod>("default").await;
+        pods.len() == 1 && pods[0].metadata.uid != old.uid
+    })
+    .await;
+    settled(&cluster, 1).await;
     let second = FakeNodeConfig { name: "n2".to_owned(), ..FakeNodeConfig::default() };
     testkit::FakeNode::start(&cluster, second).await;
     settled(&cluster, 2).await;
-    assert_eq!(pods(&cluster).await.into_iter().map(|(_, node)| node).collect::<Vec<_>>().len(), 2);
+    let mut both = pods(&cluster).await;
+    both.sort_unstable();
+    assert_eq!(both, ["n1", "n2"].map(|node| ("b:1".to_owned(), node.to_owned())));
     cluster.stop().await;
 }
 

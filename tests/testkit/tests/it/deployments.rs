@@ -58,6 +58,9 @@ impl Seen {
     }
 
     fn deployment(&mut self, deployment: &Value, names: &mut Names) {
+        if deployment["metadata"]["name"] != NAME {
+            return;
+        }
         let conditions = deployment["status"]["conditions"].as_array().into_iter().flatten().map(|condition| {
             let text = |field: &str| condition[field].as_str().unwrap_or_default();
             json!([text("type"), text("status"), text("reason"), names.plain(text("message"))])
@@ -73,7 +76,11 @@ impl Seen {
     }
 
     fn replica_set(&mut self, set: &Value, names: &mut Names) {
-        let name = names.plain(set["metadata"]["name"].as_str().unwrap());
+        let name = set["metadata"]["name"].as_str().unwrap();
+        if !name.starts_with("d1-") {
+            return;
+        }
+        let name = names.plain(name);
         let numbers = (annotation(set, "revision"), annotation(set, "revision-history"));
         if names.numbers.insert(name.clone(), numbers.clone()).as_ref() != Some(&numbers) {
             self.of_sets.insert(name, numbers);
@@ -189,23 +196,40 @@ async fn a_deployment_takes_the_recorded_steps() {
     };
     cluster.create(&deployment(NAME, 2, "b:1")).await;
     settled(&cluster).await;
-    watched.take(1).await;
+    watched.take(|seen, _| seen.scalings.len() == 1).await;
     for ((step, change), recorded) in STEPS.iter().zip(&recorded) {
         cluster.merge::<Deployment>("default", NAME, &change()).await;
         settled(&cluster).await;
-        let seen = watched.take(recorded.scalings.len()).await;
+        let seen = watched.take(|seen, _| seen.scalings.len() == recorded.scalings.len()).await;
         assert_eq!(&seen, recorded, "{step}");
     }
+    goes_after_its_sets(&cluster).await;
+    // Events come in order: that of something later says that none of the Deployment is to come.
+    cluster.create(&deployment("later", 1, "b:1")).await;
+    let seen = watched.take(|_, event| event.involved_object.name.as_deref() == Some("later")).await;
+    assert_eq!(seen, recorded[STEPS.len()], "{DELETION}");
+    cluster.stop().await;
+}
+
+/// Deleted in the foreground it stays for as long as one of its ReplicaSets does.
+async fn goes_after_its_sets(cluster: &Cluster) {
+    let held = cluster.list::<ReplicaSet>("default").await.remove(0).metadata.name.unwrap();
+    let finalizers = |list: Value| json!({"metadata": {"finalizers": list}});
+    cluster.merge::<ReplicaSet>("default", &held, &finalizers(json!(["example.com/held"]))).await;
     cluster.delete::<Deployment>("default", NAME, &DeleteParams::foreground()).await;
-    eventually("the Deployment is gone, and before it its sets", || async {
-        let is_gone = cluster.get::<Deployment>("default", NAME).await.is_none();
-        assert!(!is_gone || cluster.list::<ReplicaSet>("default").await.is_empty());
-        is_gone
+    eventually("the held ReplicaSet is the last", || async {
+        let sets = cluster.list::<ReplicaSet>("default").await;
+        sets.len() == 1 && sets[0].metadata.deletion_timestamp.is_some()
     })
     .await;
-    let (seen, recorded) = (watched.take(0).await, &recorded[STEPS.len()]);
-    assert_eq!((seen.conditions, seen.revisions), (recorded.conditions.clone(), recorded.revisions.clone()));
-    cluster.stop().await;
+    let waiting = cluster.get::<Deployment>("default", NAME).await.unwrap();
+    assert_eq!(waiting.metadata.finalizers, Some(vec!["foregroundDeletion".to_owned()]));
+    cluster.merge::<ReplicaSet>("default", &held, &finalizers(Value::Null)).await;
+    eventually("the Deployment is gone", || async {
+        cluster.get::<Deployment>("default", NAME).await.is_none()
+            && cluster.list::<ReplicaSet>("default").await.is_empty()
+    })
+    .await;
 }
 
 /// What a test watches.
@@ -217,13 +241,15 @@ struct Watched {
 }
 
 impl Watched {
-    /// What has been seen since the last call, once so many scalings have been told: Events come a little later.
-    async fn take(&mut self, count: usize) -> Seen {
+    /// What has been seen since the last call, once `is_last` of an Event and what was seen with it: Events come a little later.
+    async fn take(&mut self, is_last: impl Fn(&Seen, &Event) -> bool) -> Seen {
         let mut seen = Seen::default();
+        let mut is_over = false;
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        while seen.scalings.len() < count && tokio::time::Instant::now() < deadline {
+        while !is_over && tokio::time::Instant::now() < deadline {
             for event in self.events.take() {
                 seen.event(&json!(*event), &mut self.names);
+                is_over |= is_last(&seen, &event);
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
