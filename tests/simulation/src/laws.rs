@@ -13,6 +13,8 @@ use crate::world::World;
 
 /// How often the moment is looked at.
 const PERIOD: Duration = Duration::from_secs(1);
+/// Owners of Pods that no Service makes.
+const JOBS: (&str, &str) = ("batch/v1", "Job");
 const NETWORKING: &str = "networking.internal.knative.dev/v1alpha1";
 
 /// Looks at the world again and again. Never returns; what is against the laws fails the test.
@@ -74,7 +76,7 @@ pub async fn at_rest(world: &World) {
         assert!(is_ready(&service), "not ready: {service}");
     }
     let mut objects = Vec::new();
-    for (api_version, kind) in KINDS {
+    for (api_version, kind) in KINDS.into_iter().chain([JOBS]) {
         objects.extend(user.list(api_version, kind).await);
     }
     let uid = |object: &Value| object["uid"].as_str().unwrap_or_default().to_owned();

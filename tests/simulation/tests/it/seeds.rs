@@ -15,8 +15,8 @@ const FEW: std::ops::Range<u64> = 100..104;
 const MANY: std::ops::Range<u64> = 104..164;
 /// How often the machine dies in bad weather.
 const DEATHS: usize = 2;
-/// How long everything has to come to rest.
-const SETTLING: Duration = Duration::from_secs(120);
+/// How long everything has to come to rest, and to show that it stays so: longer than what is tried again or collected later takes.
+pub(super) const SETTLING: Duration = Duration::from_secs(120);
 
 /// What a run came to.
 struct End {
