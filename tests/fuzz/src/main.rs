@@ -4,8 +4,8 @@
 //! so that whatever ends it (a panic, an overflow of the stack, memory, a hang) leaves the input to replay:
 //!
 //! ```text
-//! fuzz run [--seconds 5] [--inputs 10000] [--seed 1] [--target NAME]     all targets, one after the other
-//! fuzz replay TARGET FILE                                               one input
+//! fuzz run [--seconds 5 | --inputs 10000] [--seed 1] [--target NAME]     all targets, one after the other
+//! fuzz replay TARGET FILE                                                one input
 //! ```
 //! An input that found something belongs into the corpus once it is repaired. Where to start: [`targets`].
 #![expect(
@@ -23,6 +23,7 @@ mod work;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
@@ -62,15 +63,32 @@ enum Command {
     },
 }
 
-/// When a target has been tried enough: by whichever comes first.
+/// When a target has been tried enough; after 5 seconds unless said otherwise.
 #[derive(Args, Clone, Copy, Debug)]
+#[group(multiple = false)]
 struct Bounds {
-    /// For each target
-    #[arg(long, default_value_t = 5)]
-    seconds: u64,
-    /// For each target. With a seed they are always the same, so what a gate tries does not follow from how fast the machine is
-    #[arg(long, default_value_t = u64::MAX, hide_default_value = true)]
-    inputs: u64,
+    /// So long for each target
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// So many inputs for each target. With a seed they are always the same, so what a gate tries does not follow from how fast the machine is
+    #[arg(long)]
+    inputs: Option<u64>,
+}
+
+/// The same, as one value.
+#[derive(Clone, Copy, Debug)]
+enum Enough {
+    After(Duration),
+    Inputs(u64),
+}
+
+impl From<Bounds> for Enough {
+    fn from(Bounds { seconds, inputs }: Bounds) -> Self {
+        match inputs {
+            Some(count) => Self::Inputs(count),
+            None => Self::After(Duration::from_secs(seconds.unwrap_or(5))),
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -87,13 +105,13 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Run { bounds, seed, target, findings } => {
             let seed = seed.unwrap_or_else(fresh_seed);
-            supervise::all(target.as_deref(), bounds, seed, &findings)
+            supervise::all(target.as_deref(), bounds.into(), seed, &findings)
         }
         Command::Replay { target, file } => {
             let input = std::fs::read(&file).with_context(|| format!("read {}", file.display()))?;
             work::replay(&target, input)
         }
-        Command::Work { bounds, target, seed, current } => work::work(&target, bounds, seed, &current),
+        Command::Work { bounds, target, seed, current } => work::work(&target, bounds.into(), seed, &current),
     }
 }
 
