@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail};
 use crate::build::Profile;
 use crate::{build, sh};
 
-/// How long one run of the driver may take.
-const LIMIT: Duration = Duration::from_secs(40 * 60);
+/// How long one run of the driver may take: a full one kills Kwick five hundred times.
+const LIMIT: Duration = Duration::from_secs(60 * 60);
 /// How long taking down what a run left may take, for each instance.
 const SWEEP_LIMIT: Duration = Duration::from_secs(3 * 60);
 

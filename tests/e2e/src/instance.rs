@@ -190,6 +190,13 @@ impl<'a> Instance<'a> {
         until_true("the end of kwick", END_WITHIN, || Ok(!is_running(pid)))
     }
 
+    /// Kills its spawner; returns when Kwick is gone, too, which cannot go on without.
+    pub(crate) fn kill_spawner(&self) -> Result<()> {
+        let (pid, spawner) = (self.pid()?, self.spawner_pid()?);
+        kill(Pid::from_raw(spawner), Signal::SIGKILL).with_context(|| format!("cannot kill process {spawner}"))?;
+        until_true("the end of kwick", END_WITHIN, || Ok(!is_running(pid)))
+    }
+
     /// Takes it down and deletes its data; fails when that fails.
     pub(crate) fn down(mut self) -> Result<()> {
         self.is_up = false;

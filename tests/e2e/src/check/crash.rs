@@ -1,8 +1,9 @@
-//! kill -9 of Kwick at random moments, under API writes and traffic.
+//! kill -9 of Kwick, and of its spawner, at random moments, under API writes and traffic.
 //!
-//! After each: every write that had been acknowledged is there, the resourceVersion has not gone back, the pods' processes are the
-//! same, services answer. Right before it a Deployment grows: the pod that has just begun to run stays as well. The moments come from a
-//! fixed seed, which the line names.
+//! After each: every write that had been acknowledged is there, the resourceVersion has not gone back, services answer. After Kwick's end
+//! the pods' processes are the same; right before it a Deployment grows, and the pod that has just begun to run stays as well. With the
+//! spawner every pod dies, also those that it is just starting: nothing of them runs, and others do in their place. The moments, and who is
+//! killed, come from a fixed seed, which the line names.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -24,9 +25,13 @@ use crate::until::{pause, until};
 
 const SEED: u64 = 20_261_124;
 const ROUNDS: u64 = 20;
-const ROUNDS_FULL: u64 = 200;
+const ROUNDS_FULL: u64 = 500;
+/// One of so many rounds kills the spawner.
+const SPAWNER_EVERY: u64 = 4;
 /// Kwick lives between 50 and this many milliseconds after it is ready.
 const LIFE_MS: u64 = 700;
+/// The spawner lives up to so many milliseconds after a Deployment has begun to grow.
+const GROWS_MS: u64 = 300;
 /// So many ConfigMaps are written in turn, so that creates, updates and deletes of one name follow each other.
 const NAMES: u64 = 23;
 /// The Deployment that grows, and its pods' label.
@@ -46,7 +51,7 @@ pub(super) fn killed(place: &Place) -> Result<String> {
     let journal = Journal::default();
     let (is_over, answers) = (AtomicBool::new(false), AtomicU64::new(0));
     let rounds = if place.full { ROUNDS_FULL } else { ROUNDS };
-    std::thread::scope(|scope| {
+    let spawners = std::thread::scope(|scope| {
         scope.spawn(|| write(&kwick.api, &journal, &is_over));
         scope.spawn(|| traffic(&kwick, [&steady, &sleepy], &answers, &is_over));
         let done = kill_often(&kwick, &steady, &journal, rounds);
@@ -61,33 +66,64 @@ pub(super) fn killed(place: &Place) -> Result<String> {
     kwick.down()?;
     until("a clean machine", Duration::from_secs(10), || before.expect_nothing_new().map(Some))?;
     let (writes, answers) = (journal.acknowledged(), answers.load(Ordering::SeqCst));
-    Ok(format!("{rounds} times (seed {SEED}), {writes} acknowledged writes kept, {answers} answers, pods adopted"))
+    Ok(format!(
+        "{rounds} times (seed {SEED}), {spawners} of them the spawner; {writes} acknowledged writes kept, {answers} answers, pods adopted"
+    ))
 }
 
-fn kill_often(kwick: &Instance<'_>, steady: &str, journal: &Journal, rounds: u64) -> Result<()> {
+/// How often it was the spawner.
+fn kill_often(kwick: &Instance<'_>, steady: &str, journal: &Journal, rounds: u64) -> Result<u64> {
     let mut random = SEED;
-    let pods = processes::of_service(&kwick.api, "steady")?;
+    let mut spawners = 0;
+    let mut pods = processes::of_service(&kwick.api, "steady")?;
     ensure(pods.values().any(|pod| !pod.is_empty()), || "the pod's process was not found".to_owned())?;
     for round in 1..=rounds {
-        pause(Duration::from_millis(50 + next(&mut random) % (LIFE_MS - 50)))?;
         let context = || format!("after kill {round} (seed {SEED})");
-        let grown = {
-            // A durable write would take the new pod's object to the disk with it.
-            let _quiet = journal.lock();
-            let grown = grow(&kwick.api).context("the Deployment does not grow")?;
-            kwick.signal(Signal::SIGKILL).with_context(context)?;
-            grown
-        };
-        kwick.up_again().with_context(context)?;
-        let now = processes::of_label(&kwick.api, GROWING_PODS).with_context(context)?;
-        ensure(now == grown, || format!("the grown pods' processes were {grown:?} and are {now:?}, {}", context()))?;
+        pause(Duration::from_millis(50 + next(&mut random) % (LIFE_MS - 50)))?;
+        let is_spawner = next(&mut random).is_multiple_of(SPAWNER_EVERY);
+        if is_spawner {
+            spawners += 1;
+            let before = pods.values().flatten().copied().collect();
+            kill_spawner(kwick, before, &mut random).with_context(context)?;
+        } else {
+            kill_kwick(kwick, journal).with_context(context)?;
+        }
         shrink(&kwick.api).context("the Deployment does not shrink")?;
         journal.check(&kwick.api).with_context(context)?;
         until("an answer", ksvc::PATIENCE, || ksvc::greet(&kwick.gateway, steady).map(Some)).with_context(context)?;
         let now = processes::of_service(&kwick.api, "steady").with_context(context)?;
-        ensure(now == pods, || format!("the pods' processes were {pods:?} and are {now:?}, {}", context()))?;
+        ensure(is_spawner || now == pods, || {
+            format!("the pods' processes were {pods:?} and are {now:?}, {}", context())
+        })?;
+        pods = now;
     }
-    Ok(())
+    Ok(spawners)
+}
+
+/// Kills Kwick as soon as the Deployment has grown.
+fn kill_kwick(kwick: &Instance<'_>, journal: &Journal) -> Result<()> {
+    let grown = {
+        // A durable write would take the new pod's object to the disk with it.
+        let _quiet = journal.lock();
+        let grown = grow(&kwick.api).context("the Deployment does not grow")?;
+        kwick.signal(Signal::SIGKILL)?;
+        grown
+    };
+    kwick.up_again()?;
+    let now = processes::of_label(&kwick.api, GROWING_PODS)?;
+    ensure(now == grown, || format!("the grown pods' processes were {grown:?} and are {now:?}"))
+}
+
+/// Kills the spawner while the Deployment grows. Nothing of what ran runs any more, and the Deployment has its pods.
+fn kill_spawner(kwick: &Instance<'_>, mut before: Vec<processes::Process>, random: &mut u64) -> Result<()> {
+    before.extend(running(&kwick.api, 1)?.into_values().flatten());
+    kwick.api.merge(GROWING, &json!({"spec": {"replicas": 2}}))?;
+    pause(Duration::from_millis(next(random) % GROWS_MS))?;
+    kwick.kill_spawner()?;
+    kwick.up_again()?;
+    let left: Vec<_> = before.into_iter().filter(|process| processes::is_there(*process)).collect();
+    ensure(left.is_empty(), || format!("processes outlived their spawner: {left:?}"))?;
+    running(&kwick.api, 2).map(drop)
 }
 
 /// Makes the Deployment and waits for its first pod.

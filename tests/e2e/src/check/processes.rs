@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 
 use crate::api::{Api, text};
-use crate::instance::name;
+use crate::instance::{is_running, name};
 use crate::ksvc;
 
 /// A process: its id and when it began (in clock ticks since boot), which together are never used twice.
@@ -39,6 +39,11 @@ fn of_pod(uid: &str) -> Result<Vec<Process>> {
     }
     found.sort_unstable();
     Ok(found)
+}
+
+/// Whether it still runs.
+pub(super) fn is_there((pid, since): Process) -> bool {
+    i32::try_from(pid).is_ok_and(is_running) && begun(pid) == Some(since)
 }
 
 fn begun(pid: u32) -> Option<u64> {
