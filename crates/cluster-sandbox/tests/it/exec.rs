@@ -8,18 +8,7 @@ use cluster_sandbox::spec::{ExecId, ExecSpec, Input};
 use cluster_sandbox::{Attachment, Event, ExecHandle, ExecIo, RefusalCode, Terminal};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::harness::{Instance, PATIENCE, container, container_id, eventually, refusal, run};
-
-fn exec(container: &str, id: &str, words: &[&str]) -> ExecSpec {
-    ExecSpec {
-        container: container_id(container),
-        id: ExecId::try_new(id).unwrap(),
-        command: words.iter().map(|word| (*word).to_owned()).collect(),
-        with_stdin: false,
-        has_terminal: false,
-        ends_with_client: false,
-    }
-}
+use super::harness::{Instance, PATIENCE, container, container_id, eventually, exec, refusal, run};
 
 /// The ends of its pipes: input if there is one, and output.
 fn pipes(handle: ExecHandle) -> (Option<OwnedFd>, File) {

@@ -4,8 +4,7 @@ use std::fs;
 
 use cluster_sandbox::spec::{MountSource, PodSpec, PodVolume, VolumeKind};
 
-use super::harness::{Instance, container, eventually, pod_id, run, volume_name};
-use super::hostile::{exec, kill, mount};
+use super::harness::{Instance, container, eventually, exec, mount, pod_id, run, volume_name};
 
 /// That another container of the instance can do what it always can.
 async fn others_go_on(instance: &mut Instance, name: &str) {
@@ -25,13 +24,13 @@ fn a_fork_bomb_is_its_own_containers_trouble() {
             instance.start(&bomb).await;
             eventually("the bound", || instance.said(&bomb).contains("refused")).await;
             others_go_on(&mut instance, "b").await;
-            kill(&mut instance, &bomb).await;
+            instance.kill(&bomb).await;
             let mut zombies = container("pod", "zombies", &["hoard-zombies"]);
             zombies.limits.pids = Some(64);
             instance.start(&zombies).await;
             eventually("the bound", || instance.said(&zombies).contains("zombies=")).await;
             others_go_on(&mut instance, "c").await;
-            kill(&mut instance, &zombies).await;
+            instance.kill(&zombies).await;
         },
     );
 }
@@ -55,10 +54,10 @@ fn terminals_and_descriptors_are_bounded_for_each_container() {
             others_go_on(&mut instance, "b").await;
             let calm = container("pod", "calm", &["sleep"]);
             instance.start(&calm).await;
-            let mut joining = exec(&calm, &["/bin/fixture", "self"]);
+            let mut joining = exec("calm", "calm-exec", &["/bin/fixture", "self"]);
             joining.has_terminal = true;
             assert!(instance.sandbox.exec(&joining).await.is_ok(), "others have terminals");
-            let mut joining = exec(&hoarders[0], &["/bin/fixture", "self"]);
+            let mut joining = exec("t", "t-exec", &["/bin/fixture", "self"]);
             joining.has_terminal = true;
             assert!(instance.sandbox.exec(&joining).await.is_err(), "who has them all gets no more");
         },

@@ -5,7 +5,7 @@ use std::fs;
 use cluster_sandbox::RefusalCode;
 use cluster_sandbox::spec::{ContainerSpec, Mount, MountSource, PodFile, PodFiles};
 
-use super::harness::{container, pod_id, refusal, run, volume_name};
+use super::harness::{container, mount, pod_id, refusal, run, volume_name};
 
 const GROUP: u32 = 777;
 const USER: u32 = 4242;
@@ -27,8 +27,7 @@ fn reader(name: &str, groups: &[u32], words: &[&str]) -> ContainerSpec {
 }
 
 fn shown(target: &str) -> Mount {
-    let source = MountSource::Files(volume_name("s"));
-    Mount { target: target.to_owned(), source, sub_path: None, is_read_only: false }
+    mount(target, MountSource::Files(volume_name("s")))
 }
 
 /// What a running container sees.

@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use base_rt::{Clock, Shutdown, Tasks};
 use cluster_sandbox::spec::{
-    ContainerId, ContainerSpec, ContainerState, Exit, InstanceId, LayerName, ListenerName, PodId, PodSpec, VolumeName,
+    ContainerId, ContainerSpec, ContainerState, ExecId, ExecSpec, Exit, InstanceId, LayerName, ListenerName, Mount,
+    MountSource, PodId, PodSpec, VolumeName,
 };
 use cluster_sandbox::{Event, Events, Owner, PodHandle, Sandbox, SandboxError, SpawnerConfig, cleanup, launch};
+
 
 /// The program that is both spawner and what runs in containers.
 pub(crate) const FIXTURE: &str = env!("CARGO_BIN_EXE_sandbox-fixture");
@@ -163,6 +165,12 @@ impl Instance {
         }
     }
 
+    /// Kills a container; that it ends within the patience is the check.
+    pub(crate) async fn kill(&mut self, spec: &ContainerSpec) {
+        self.sandbox.kill(&spec.id).await.unwrap();
+        assert_eq!(self.exit(&spec.id).await.code, 137);
+    }
+
     /// Runs a container to its end; what it said, and how it ended.
     pub(crate) async fn output(&mut self, spec: &ContainerSpec) -> (String, Exit) {
         self.start(spec).await;
@@ -207,6 +215,23 @@ pub(crate) fn volume_name(name: &str) -> VolumeName {
 pub(crate) fn container(pod: &str, name: &str, words: &[&str]) -> ContainerSpec {
     let command = ["/bin/fixture"].iter().chain(words).map(|word| (*word).to_owned()).collect();
     ContainerSpec::new(pod_id(pod), container_id(name), vec![LayerName::try_new("base").unwrap()], command)
+}
+
+/// Something mounted as a whole, to be written.
+pub(crate) fn mount(target: &str, source: MountSource) -> Mount {
+    Mount { target: target.to_owned(), source, sub_path: None, is_read_only: false }
+}
+
+/// A program beside a container's own, without an input.
+pub(crate) fn exec(container: &str, id: &str, words: &[&str]) -> ExecSpec {
+    ExecSpec {
+        container: container_id(container),
+        id: ExecId::try_new(id).unwrap(),
+        command: words.iter().map(|word| (*word).to_owned()).collect(),
+        with_stdin: false,
+        has_terminal: false,
+        ends_with_client: false,
+    }
 }
 
 pub(crate) fn refusal<T: std::fmt::Debug>(outcome: Result<T, SandboxError>) -> (cluster_sandbox::RefusalCode, String) {

@@ -7,38 +7,15 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::time::Duration;
 
-use cluster_sandbox::spec::{
-    ContainerSpec, ExecId, ExecSpec, LayerName, Mount, MountSource, PodSpec, PodVolume, VolumeKind,
-};
+use cluster_sandbox::spec::{ContainerSpec, LayerName, Mount, MountSource, PodSpec, PodVolume, VolumeKind};
 use cluster_sandbox::{ExecIo, NetworkConfig, RefusalCode};
 
-use super::harness::{Instance, PATIENCE, container, eventually, pod_id, refusal, run, volume_name};
-
-pub(crate) fn mount(target: &str, source: MountSource) -> Mount {
-    Mount { target: target.into(), source, sub_path: None, is_read_only: false }
-}
+use super::harness::{PATIENCE, container, eventually, exec, mount, pod_id, refusal, run, volume_name};
 
 /// With the layer `upper` on top, where a test puts what its image holds.
 fn of_upper(mut spec: ContainerSpec) -> ContainerSpec {
     spec.layers.push(LayerName::try_new("upper").unwrap());
     spec
-}
-
-pub(crate) fn exec(container: &ContainerSpec, words: &[&str]) -> ExecSpec {
-    ExecSpec {
-        container: container.id.clone(),
-        id: ExecId::try_new(format!("{}-exec", container.id.as_str())).unwrap(),
-        command: words.iter().map(|word| (*word).to_owned()).collect(),
-        with_stdin: false,
-        has_terminal: false,
-        ends_with_client: false,
-    }
-}
-
-/// Kills a container; that it ends within the patience is the check.
-pub(crate) async fn kill(instance: &mut Instance, spec: &ContainerSpec) {
-    instance.sandbox.kill(&spec.id).await.unwrap();
-    assert_eq!(instance.exit(&spec.id).await.code, 137);
 }
 
 #[test]
@@ -134,37 +111,56 @@ fn a_working_directory_is_in_the_container() {
             instance.isolated_pod("pod").await;
             let mut wanted: Vec<String> = (3..40).map(|number| format!("/fd{number}")).collect();
             wanted.extend((3..40).map(|number| format!("/proc/self/fd/{number}")));
-            wanted.extend([
-                "/proc/self/fd/3/../../..".to_owned(),
-                "/proc/1/cwd".to_owned(),
-                "/tmp/../../..".to_owned(),
-            ]);
+            symlink("/", layer.join("stays")).unwrap();
+            wanted.extend(["/proc/1/cwd", "/stays"].map(str::to_owned));
+            for up in ["/proc/self/fd/3/../../..", "/tmp/../../.."] {
+                let mut spec = of_upper(container("pod", "up", &["list", "."]));
+                spec.working_dir = up.to_owned();
+                assert_eq!(refusal(instance.sandbox.start_container(&spec).await).0, RefusalCode::Invalid, "{up}");
+            }
+            let mut entered = Vec::new();
             for (number, directory) in wanted.into_iter().enumerate() {
                 let mut spec = of_upper(container("pod", &format!("a{number}"), &["list", "."]));
                 spec.working_dir = directory.clone();
-                if instance.sandbox.start_container(&spec).await.is_err() {
+                let started = instance.sandbox.start_container(&spec).await;
+                if started.is_err() {
+                    let (code, message) = refusal(started);
+                    let is_the_reason = message.contains(&format!("the working directory {directory:?}: "));
+                    assert!(code == RefusalCode::Failed && is_the_reason, "{directory}: {message}");
                     continue;
                 }
                 let exit = instance.exit(&spec.id).await;
                 let said = instance.said(&spec);
                 assert!(exit.code == 0 && is_own_root(&said), "{directory}: {said}");
+                entered.push(directory);
             }
+            assert_eq!(entered, ["/stays"], "what leads out leads nowhere, what stays in is entered");
             // A directory that is changed while the container runs, for who comes later.
             let mut spec = of_upper(container("pod", "running", &["sleep"]));
             spec.working_dir = "/tmp/work".into();
             let state = instance.start(&spec).await;
             let root = format!("/proc/{}/root", state.pid);
-            for number in 3..40 {
-                let _ = fs::remove_dir(format!("{root}/tmp/work"));
-                let _ = fs::remove_file(format!("{root}/tmp/work"));
-                symlink(format!("/proc/self/fd/{number}"), format!("{root}/tmp/work")).unwrap();
-                let mut joining = exec(&spec, &["/bin/fixture", "list", "."]);
-                joining.id = ExecId::try_new(format!("e{number}")).unwrap();
-                let Ok(handle) = instance.sandbox.exec(&joining).await else { continue };
-                let ExecIo::Pipes { stdout, .. } = handle.io else { panic!("it has a terminal") };
-                let said = std::io::read_to_string(fs::File::from(stdout)).unwrap();
-                assert!(is_own_root(&said), "descriptor {number}: {said}");
+            fs::remove_dir(format!("{root}/tmp/work")).unwrap();
+            let descriptors = (3..40).map(|number| format!("/proc/self/fd/{number}"));
+            for (number, target) in ["/".to_owned()].into_iter().chain(descriptors).enumerate() {
+                symlink(&target, format!("{root}/tmp/work")).unwrap();
+                let joining = exec("running", &format!("e{number}"), &["/bin/fixture", "list", "."]);
+                match instance.sandbox.exec(&joining).await {
+                    Ok(handle) => {
+                        let ExecIo::Pipes { stdout, .. } = handle.io else { panic!("it has a terminal") };
+                        let said = std::io::read_to_string(fs::File::from(stdout)).unwrap();
+                        assert!(is_own_root(&said), "{target}: {said}");
+                        entered.push(target);
+                    }
+                    refused => {
+                        let (code, message) = refusal(refused);
+                        let is_the_reason = message.starts_with("entering the working directory \"/tmp/work\": ");
+                        assert!(code == RefusalCode::Failed && is_the_reason, "{target}: {message}");
+                    }
+                }
+                fs::remove_file(format!("{root}/tmp/work")).unwrap();
             }
+            assert!(entered.contains(&"/".to_owned()), "who joins enters what stays in: {entered:?}");
         },
     );
 }
@@ -247,25 +243,33 @@ fn a_part_of_a_volume_that_moves_shows_nothing_else() {
             flipping.mounts.push(volume());
             instance.start(&flipping).await;
             eventually("the flipping", || instance.said(&flipping).contains("flipping")).await;
-            let (mut shown, mut refused) = (0, 0);
-            for number in 0..60 {
+            // What keeps still is the one or the other; what does not is one of them each time.
+            let data = instance.config.pods_dir.join("pod/volume-v");
+            fs::create_dir_all(data.join("directory/inside")).unwrap();
+            symlink("/", data.join("link")).unwrap();
+            let mut show = async |number: usize, path: &str| {
                 let mut spec = container("pod", &format!("r{number}"), &["list", "/v"]);
-                spec.mounts.push(Mount { sub_path: Some("name".into()), ..volume() });
-                if instance.sandbox.start_container(&spec).await.is_err() {
-                    refused += 1;
-                    continue;
+                spec.mounts.push(Mount { sub_path: Some(path.into()), ..volume() });
+                let started = instance.sandbox.start_container(&spec).await;
+                if started.is_err() {
+                    return refusal(started).1;
                 }
                 instance.exit(&spec.id).await;
-                assert_eq!(instance.said(&spec), "inside\n");
-                shown += 1;
+                instance.said(&spec)
+            };
+            let (shown, refused) = (show(0, "directory").await, show(1, "link").await);
+            assert_eq!(shown, "inside\n");
+            assert!(refused.starts_with("mounting /v: source: "), "{refused}");
+            for number in 2..60 {
+                let met = show(number, "name").await;
+                assert!(met == shown || met == refused, "{met}");
             }
-            assert!(shown > 0 && refused > 0, "{shown} {refused}: both sides of the coin were met");
             for path in ["..", "name/../..", "../../../../etc"] {
                 let mut spec = container("pod", "up", &["list", "/v"]);
                 spec.mounts.push(Mount { sub_path: Some(path.into()), ..volume() });
                 assert_eq!(refusal(instance.sandbox.start_container(&spec).await).0, RefusalCode::Invalid, "{path}");
             }
-            kill(&mut instance, &flipping).await;
+            instance.kill(&flipping).await;
         },
     );
 }

@@ -1,9 +1,9 @@
 //! What pods take of the disk.
 
 use cluster_sandbox::RefusalCode;
-use cluster_sandbox::spec::{Mount, MountSource, PodNetwork, PodSpec, PodStorage, PodVolume, StorageName, VolumeKind};
+use cluster_sandbox::spec::{MountSource, PodNetwork, PodSpec, PodStorage, PodVolume, StorageName, VolumeKind};
 
-use super::harness::{container, eventually, pod_id, refusal, run, volume_name};
+use super::harness::{container, eventually, mount, pod_id, refusal, run, volume_name};
 
 const MEBIBYTE: u64 = 1 << 20;
 
@@ -35,8 +35,7 @@ fn what_containers_and_volumes_take_is_told() {
             instance.sandbox.use_storage(wanted).await.unwrap();
             let mut spec = container("pod", "c", &["hold", "/own", "/disk/file", "/memory/file", "/kept/file"]);
             for name in ["disk", "memory", "kept"] {
-                let source = MountSource::Volume(volume_name(name));
-                spec.mounts.push(Mount { target: format!("/{name}"), source, sub_path: None, is_read_only: false });
+                spec.mounts.push(mount(&format!("/{name}"), MountSource::Volume(volume_name(name))));
             }
             instance.start(&spec).await;
             eventually("its files", || instance.said(&spec) == "filled\n").await;

@@ -1,9 +1,9 @@
 //! What a container's program is, may see and may do.
 
 use cluster_sandbox::RefusalCode;
-use cluster_sandbox::spec::{CapabilitySet, Rlimit, RlimitKind, Seccomp, UserSpec};
+use cluster_sandbox::spec::{CapabilitySet, MountSource, Rlimit, RlimitKind, Seccomp, UserSpec};
 
-use super::harness::{container, refusal, run};
+use super::harness::{container, mount, refusal, run};
 
 #[test]
 fn root_in_a_container_has_the_default_capabilities_and_a_filter() {
@@ -142,14 +142,8 @@ fn device_nodes_open_nothing() {
             {
                 // 1:1 is the machine's memory.
                 let mut spec = container("pod", &format!("a{number}"), &["open-device", path, "1", "1"]);
-                let mount = |target: &str, source| cluster_sandbox::spec::Mount {
-                    target: target.into(),
-                    source,
-                    sub_path: None,
-                    is_read_only: false,
-                };
-                spec.mounts.push(mount("/data", cluster_sandbox::spec::MountSource::Volume(volume.clone())));
-                spec.mounts.push(mount("/memory", cluster_sandbox::spec::MountSource::Memory { max_bytes: 1 << 20 }));
+                spec.mounts.push(mount("/data", MountSource::Volume(volume.clone())));
+                spec.mounts.push(mount("/memory", MountSource::Memory { max_bytes: 1 << 20 }));
                 let (said, exit) = instance.output(&spec).await;
                 assert!(exit.code == 0 && said.contains("open: error: Permission denied"), "{path}: {said}");
             }
@@ -170,13 +164,7 @@ fn a_read_only_root_has_writable_mounts() {
             let start = |name: &str, path: &str| {
                 let mut spec = container("pod", name, &["write", path, "x"]);
                 spec.security.is_root_read_only = true;
-                let source = cluster_sandbox::spec::MountSource::Memory { max_bytes: 1 << 20 };
-                spec.mounts.push(cluster_sandbox::spec::Mount {
-                    target: "/scratch".into(),
-                    source,
-                    sub_path: None,
-                    is_read_only: false,
-                });
+                spec.mounts.push(mount("/scratch", MountSource::Memory { max_bytes: 1 << 20 }));
                 spec
             };
             let (said, _) = instance.output(&start("a", "/file")).await;

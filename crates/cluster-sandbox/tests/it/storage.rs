@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use cluster_sandbox::RefusalCode;
-use cluster_sandbox::spec::{ContainerSpec, Mount, MountSource, PodStorage, StorageName};
+use cluster_sandbox::spec::{ContainerSpec, MountSource, PodStorage, StorageName};
 
-use super::harness::{Ground, Instance, container, eventually, is_root, pod_id, refusal, run, volume_name};
+use super::harness::{Ground, Instance, container, eventually, is_root, mount, pod_id, refusal, run, volume_name};
 
 const USER: u32 = 4242;
 
@@ -22,8 +22,7 @@ fn wanted(pod: &str, storage: &str, group: Option<u32>) -> PodStorage {
 fn user(pod: &str, words: &[&str]) -> ContainerSpec {
     let mut spec = container(pod, &format!("{pod}-{}", words.len()), words);
     spec.user.uid = Some(USER);
-    let source = MountSource::Volume(volume_name("data"));
-    spec.mounts.push(Mount { target: "/data".to_owned(), source, sub_path: None, is_read_only: false });
+    spec.mounts.push(mount("/data", MountSource::Volume(volume_name("data"))));
     spec
 }
 

@@ -6,11 +6,7 @@ use std::path::PathBuf;
 
 use cluster_sandbox::spec::{ContainerSpec, Mount, MountSource, PodNetwork, PodSpec, PodVolume, VolumeKind};
 
-use super::harness::{Instance, container, pod_id, refusal, run, volume_name};
-
-fn mount(target: &str, source: MountSource) -> Mount {
-    Mount { target: target.into(), source, sub_path: None, is_read_only: false }
-}
+use super::harness::{Instance, container, mount, pod_id, refusal, run, volume_name};
 
 async fn pod(instance: &Instance, volumes: &[(&str, VolumeKind, Option<u32>)]) {
     let mut pod = PodSpec::new(pod_id("pod"));
