@@ -1,101 +1,44 @@
-//! How much of the disk a directory tree takes that somebody else fills.
-//!
-//! As in giving one away ([`crate::ownership`]), one descriptor goes down by name and up by `..`, and who goes up looks whether it is where it
-//! came from. A file of several names counts by its share under each, so nothing has to be remembered of files.
+//! How much of the disk a directory tree takes that somebody else fills. A file of several names counts by its share under each, so nothing has
+//! to be remembered of files.
 
-use std::ffi::CString;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
+use rustix::fs::{AtFlags, FileType, Stat, fstat, statat};
 use rustix::io::Errno;
 
 use crate::sys::time::Moment;
+use crate::walk::{open, walk};
 
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// What `st_blocks` counts in.
 const BLOCK_BYTES: u64 = 512;
 
 /// The bytes that the directory at `path` and everything below it take, and whether that is all of it: what cannot be read, is moved
 /// meanwhile or comes after the deadline is not counted.
 pub(crate) fn disk_usage(path: &Path, deadline: Moment) -> (u64, bool) {
-    let mut count = Count { bytes: 0, deadline };
-    let is_whole = count.walk(path).is_ok();
-    (count.bytes, is_whole)
+    let mut bytes = 0;
+    let is_whole = count(path, deadline, &mut bytes).is_ok();
+    (bytes, is_whole)
 }
 
-struct Count {
-    bytes: u64,
-    deadline: Moment,
+fn count(path: &Path, deadline: Moment, bytes: &mut u64) -> io::Result<()> {
+    let top = match open(path) {
+        Err(Errno::NOENT) => return Ok(()),
+        opened => opened?,
+    };
+    *bytes += taken(&fstat(&top)?);
+    walk(top, deadline, |parent, name| {
+        let found = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let kind = FileType::from_raw_mode(found.st_mode);
+        // Directories have links of their own making.
+        let names = if kind == FileType::Directory { 1 } else { found.st_nlink.max(1) };
+        *bytes += taken(&found) / names;
+        Ok(kind)
+    })
 }
 
-/// A directory on the way down.
-struct Level {
-    is: (u64, u64),
-    /// Directories in it that are still to be counted.
-    left: Vec<CString>,
-}
-
-impl Count {
-    fn walk(&mut self, path: &Path) -> io::Result<()> {
-        let mut here = match openat(CWD, path, DIRECTORY, Mode::empty()) {
-            Err(Errno::NOENT) => return Ok(()),
-            opened => opened?,
-        };
-        let mut levels = vec![self.enter(&here)?];
-        while let Some(level) = levels.last_mut() {
-            if let Some(name) = level.left.pop() {
-                match openat(&here, name.as_c_str(), DIRECTORY, Mode::empty()) {
-                    Ok(below) => here = below,
-                    // It has gone, or is something else by now.
-                    Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
-                    Err(error) => return Err(error.into()),
-                }
-                levels.push(self.enter(&here)?);
-                continue;
-            }
-            levels.pop();
-            if let Some(above) = levels.last() {
-                here = openat(&here, "..", DIRECTORY, Mode::empty())?;
-                if identity(&fstat(&here)?) != above.is {
-                    return Err(io::Error::other("a directory was moved meanwhile"));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Counts a directory and what is in it, but for the content of directories.
-    fn enter(&mut self, directory: &OwnedFd) -> io::Result<Level> {
-        let own = fstat(directory)?;
-        self.bytes += own.st_blocks.unsigned_abs() * BLOCK_BYTES;
-        let mut left = Vec::new();
-        for entry in Dir::read_from(directory)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if name.to_bytes() == b"." || name.to_bytes() == b".." {
-                continue;
-            }
-            if self.deadline.is_past() {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            let found = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Err(Errno::NOENT) => continue,
-                found => found?,
-            };
-            if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
-                left.push(name.to_owned());
-            } else {
-                self.bytes += found.st_blocks.unsigned_abs() * BLOCK_BYTES / found.st_nlink.max(1);
-            }
-        }
-        Ok(Level { is: identity(&own), left })
-    }
-}
-
-fn identity(found: &Stat) -> (u64, u64) {
-    (found.st_dev, found.st_ino)
+fn taken(found: &Stat) -> u64 {
+    found.st_blocks.unsigned_abs() * BLOCK_BYTES
 }
 
 #[cfg(test)]

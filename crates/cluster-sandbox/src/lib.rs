@@ -49,6 +49,7 @@ pub mod spawner;
 pub mod spec;
 #[expect(unsafe_code, reason = "the one module that may: one system call per function, each with its SAFETY text")]
 mod sys;
+mod walk;
 mod wire;
 
 pub use client::{

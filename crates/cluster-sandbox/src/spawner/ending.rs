@@ -19,7 +19,7 @@ use crate::cgroup::remove_instance;
 use crate::network::pod::PodLink;
 use crate::spec::{PodId, PodSpec};
 use crate::sys::time::Moment;
-use crate::wire::Answer;
+use crate::wire::{Answer, Refusal, RefusalCode};
 
 /// An end that has begun.
 #[derive(Debug)]
@@ -66,6 +66,14 @@ impl Spawner {
                 self.cancel_jobs();
                 self.stop_all_containers();
             }
+        }
+    }
+
+    /// Refuses what would begin while everything ends.
+    pub(super) fn require_open(&self) -> Result<(), Refusal> {
+        match self.ending {
+            Some(_) => Err(Refusal::new(RefusalCode::Busy, "the spawner is ending")),
+            None => Ok(()),
         }
     }
 

@@ -1,5 +1,5 @@
-//! Work that takes long, done by children so that the spawner never waits: unpacking layers, removing trees, giving them to groups, measuring
-//! pods.
+//! Work that takes long, done by children so that the spawner never waits: unpacking layers, removing trees, making storages and giving them
+//! to groups, measuring pods.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -18,7 +18,7 @@ use rustix::thread::UnshareFlags;
 use super::answers::{Outcome, Reply, Said, refuse, refuse_failed};
 use super::measuring::Measuring;
 use super::server::{Process, Spawner};
-use super::storage::Giving;
+use super::storage::{Preparing, Removing};
 use crate::container::tree::Tree;
 use crate::removal::remove_tree;
 use crate::spec::{Check, LayerName, UnpackSpec};
@@ -48,7 +48,8 @@ struct Job {
 #[derive(Debug)]
 pub(super) enum Work {
     Unpack(Unpack),
-    Give(Box<Giving>),
+    Prepare(Box<Preparing>),
+    RemoveStorage(Removing),
     Measure(Box<Measuring>),
     Remove,
 }
@@ -73,20 +74,9 @@ impl Jobs {
         self.discarded.len() >= HEAP
     }
 
-    /// The storages that are being given to groups.
-    pub(super) fn givings(&self) -> impl Iterator<Item = &Giving> {
-        self.running.iter().filter_map(|job| match &job.work {
-            Work::Give(giving) => Some(&**giving),
-            Work::Unpack(_) | Work::Measure(_) | Work::Remove => None,
-        })
-    }
-
-    /// The measurements that are being made.
-    pub(super) fn measurings(&self) -> impl Iterator<Item = &Measuring> {
-        self.running.iter().filter_map(|job| match &job.work {
-            Work::Measure(measuring) => Some(&**measuring),
-            Work::Unpack(_) | Work::Give(_) | Work::Remove => None,
-        })
+    /// What is being done.
+    pub(super) fn works(&self) -> impl Iterator<Item = &Work> {
+        self.running.iter().map(|job| &job.work)
     }
 
     /// Whether any tree waits to be removed.
@@ -99,13 +89,14 @@ impl Spawner {
     /// Unpacks a layer, unless it is there. The answer follows.
     pub(super) fn unpack(&mut self, spec: UnpackSpec, reply: Reply) -> Result<(), Refusal> {
         spec.check().map_err(refuse)?;
+        self.require_open()?;
         if self.layers_dir()?.contains(spec.chain_id) {
             self.answer(reply, Ok(Said::plain(Answer::Done)));
             return Ok(());
         }
         let running = self.jobs.running.iter_mut().filter_map(|job| match &mut job.work {
             Work::Unpack(unpack) => Some(unpack),
-            Work::Give(_) | Work::Measure(_) | Work::Remove => None,
+            Work::Prepare(_) | Work::RemoveStorage(_) | Work::Measure(_) | Work::Remove => None,
         });
         let same = running.chain(self.jobs.waiting.iter_mut()).find(|unpack| unpack.spec == spec);
         if let Some(unpack) = same {
@@ -157,13 +148,12 @@ impl Spawner {
         if let Err(failure) = self.start_job(Work::Remove, || sweep(&layers).map(|()| String::new())) {
             tracing::warn!(reason = failure.1.message, "unfinished layers were not removed");
         }
-        let unwanted = super::logs::leftovers(&self.config.logs_dir).and_then(|mut found| {
-            found.extend(super::storage::leftovers(&self.config.storage_dir)?);
-            Ok(found)
-        });
-        match unwanted {
-            Ok(found) => found.into_iter().for_each(|path| self.discard(path)),
-            Err(error) => tracing::warn!(%error, "unwanted logs and storages were not looked for"),
+        // No storage's own name begins with a dot.
+        for (directory, start) in [(self.config.logs_dir.clone(), DEAD), (self.config.storage_dir.clone(), ".")] {
+            match leftovers(&directory, start) {
+                Ok(found) => found.into_iter().for_each(|path| self.discard(path)),
+                Err(error) => tracing::warn!(path = %directory.display(), %error, "leftovers were not looked for"),
+            }
         }
     }
 
@@ -252,25 +242,38 @@ impl Spawner {
         let job = self.jobs.running.swap_remove(at);
         let mut text = String::new();
         let _ = job.said.take(SAID_MAX_BYTES).read_to_string(&mut text);
-        let is_done = status.exit_status() == Some(0);
+        let outcome = match status.exit_status() {
+            Some(0) => Ok(text),
+            _ if text.is_empty() => Err(format!("its process ended unexpectedly ({status:?})")),
+            _ => Err(text),
+        };
         match job.work {
-            Work::Unpack(unpack) => {
-                let text = if text.is_empty() { format!("the unpacker ended unexpectedly ({status:?})") } else { text };
-                let name = unpack.spec.chain_id;
-                for reply in unpack.replies {
-                    let outcome = match is_done {
-                        true => Ok(Said::plain(Answer::Done)),
-                        false => Err(Refusal::new(RefusalCode::Failed, format!("unpacking layer {name}: {text}"))),
-                    };
-                    self.answer(reply, outcome);
+            Work::Unpack(unpack) => self.unpacked(unpack, outcome),
+            Work::Prepare(preparing) => self.storage_prepared(*preparing, outcome),
+            Work::RemoveStorage(removing) => self.storage_removed(removing, outcome),
+            Work::Measure(measuring) => self.measured(*measuring, outcome),
+            Work::Remove => {
+                if let Err(reason) = outcome {
+                    tracing::warn!(reason, "a tree could not be removed");
                 }
             }
-            Work::Give(giving) => self.storage_given(*giving, if is_done { Ok(()) } else { Err(text) }),
-            Work::Measure(measuring) => self.measured(*measuring, if is_done { Ok(text) } else { Err(text) }),
-            Work::Remove if !is_done => tracing::warn!(reason = text, "a tree could not be removed"),
-            Work::Remove => {}
         }
         self.run_jobs();
+    }
+
+    fn unpacked(&mut self, unpack: Unpack, outcome: Result<String, String>) {
+        let outcome =
+            outcome.map_err(|text| self.failed_job(format!("unpacking layer {}: {text}", unpack.spec.chain_id)));
+        for reply in unpack.replies {
+            self.answer(reply, outcome.clone().map(|_| Said::plain(Answer::Done)));
+        }
+    }
+
+    /// What to say of work that has come to nothing.
+    pub(super) fn failed_job(&self, message: String) -> Refusal {
+        // Then it was cancelled.
+        let refused = self.require_open();
+        refused.err().unwrap_or_else(|| Refusal::new(RefusalCode::Failed, message))
     }
 
     /// Whether anything is still being done or waiting to be.
@@ -278,13 +281,13 @@ impl Spawner {
         !self.jobs.running.is_empty() || !self.jobs.discarded.is_empty()
     }
 
-    /// Gives up unpacking and measuring: the spawner ends.
+    /// Gives up what nothing depends on: the spawner ends.
     pub(super) fn cancel_jobs(&mut self) {
         for unpack in std::mem::take(&mut self.jobs.waiting) {
-            let refusal = Refusal::new(RefusalCode::Busy, "the spawner is ending");
-            unpack.replies.into_iter().for_each(|reply| self.answer(reply, Err(refusal.clone())));
+            self.unpacked(unpack, Err(String::new()));
         }
-        for job in self.jobs.running.iter().filter(|job| matches!(job.work, Work::Unpack(_) | Work::Measure(_))) {
+        let is_vain = |work: &Work| matches!(work, Work::Unpack(_) | Work::Prepare(_) | Work::Measure(_));
+        for job in self.jobs.running.iter().filter(|job| is_vain(&job.work)) {
             let _ = rustix::process::kill_process(job.pid, Signal::KILL);
         }
     }
@@ -337,6 +340,13 @@ fn unpack_layer(spec: &UnpackSpec, blobs: (&Path, u32), layers: &Path) -> Result
     let report = unpacked.map_err(|error| base_rt::error_chain(&error))?;
     tracing::info!(layer = %spec.chain_id, ?report, "a layer was unpacked");
     Ok(())
+}
+
+/// What an earlier spawner did not come to complete or to remove, by how the names of such things begin.
+fn leftovers(directory: &Path, start: &str) -> std::io::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory)?.collect::<std::io::Result<Vec<_>>>()?;
+    let is_left = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(start);
+    Ok(entries.into_iter().filter(is_left).map(|entry| entry.path()).collect())
 }
 
 /// Removes what an earlier spawner began and did not finish.

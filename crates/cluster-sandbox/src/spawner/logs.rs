@@ -2,8 +2,7 @@
 //!
 //! A container's log outlives it, and its pod here, because who runs pods may still show it. It is removed when that one says so.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -54,11 +53,4 @@ fn take_away(logs_dir: &Path, path: &Path, aside: &str) -> Result<bool, Errno> {
         }
     }
     Ok(false)
-}
-
-/// What an earlier spawner took away and did not come to remove.
-pub(super) fn leftovers(directory: &Path) -> io::Result<Vec<std::path::PathBuf>> {
-    let entries = fs::read_dir(directory)?.collect::<io::Result<Vec<_>>>()?;
-    let is_dead = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(DEAD);
-    Ok(entries.into_iter().filter(is_dead).map(|entry| entry.path()).collect())
 }

@@ -30,8 +30,9 @@ pub(super) struct Measuring {
 impl Spawner {
     /// Measures what a pod's containers and volumes take of the disk. The answer follows.
     pub(super) fn measure(&mut self, id: &PodId, reply: Reply) -> Result<(), Refusal> {
+        self.require_open()?;
         let pod = self.pods.get(id).ok_or_else(|| no_pod(id))?;
-        if self.jobs.measurings().count() >= MEASURING_MAX {
+        if self.jobs.works().filter(|work| matches!(work, Work::Measure(_))).count() >= MEASURING_MAX {
             return Err(Refusal::new(RefusalCode::Busy, format!("{MEASURING_MAX} pods are being measured")));
         }
         let on_disk = pod.spec.volumes.iter().filter(|volume| volume.kind == VolumeKind::Disk);
@@ -50,7 +51,7 @@ impl Spawner {
         let outcome = outcome.and_then(|text| read(&text, containers, volumes).ok_or(text));
         let outcome: Outcome = match outcome {
             Ok(usage) => Ok(Said::plain(Answer::DiskUsage(usage))),
-            Err(text) => Err(Refusal::new(RefusalCode::Failed, format!("measuring a pod: {text}"))),
+            Err(text) => Err(self.failed_job(format!("measuring a pod: {text}"))),
         };
         self.answer(reply, outcome);
     }

@@ -56,9 +56,7 @@ const MEMORY_MODE: u32 = 0o1777;
 impl Spawner {
     pub(super) fn create_pod(&mut self, spec: PodSpec) -> Outcome {
         spec.check().map_err(refuse)?;
-        if self.ending.is_some() {
-            return Err(Refusal::new(RefusalCode::Busy, "the spawner is ending"));
-        }
+        self.require_open()?;
         if self.pods.contains_key(&spec.id) {
             return Err(Refusal::new(RefusalCode::Exists, format!("pod {} exists", spec.id)));
         }

@@ -224,7 +224,7 @@ impl Spawner {
             Request::CreatePod(spec) => self.create_pod(*spec).map(Some),
             Request::WriteFiles(files) => self.write_files(&files).map(Some),
             Request::UseStorage(wanted) => self.use_storage(*wanted, reply),
-            Request::RemoveStorage { storage } => self.remove_storage(&storage).map(Some),
+            Request::RemoveStorage { storage } => self.remove_storage(&storage, reply),
             Request::Sockets { pod, count } => self.more_sockets(&pod, count).map(Some),
             Request::RemovePod { pod } => self.remove_pod(&pod, Some(reply)).map(|()| None),
             Request::Listen(spec) => self.listen(*spec).map(Some),

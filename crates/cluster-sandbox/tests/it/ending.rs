@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use cluster_sandbox::spec::{PodListener, PodNetwork, PodSpec, PodVolume, Protocol, VolumeKind};
+use cluster_sandbox::spec::{
+    PodListener, PodNetwork, PodSpec, PodStorage, PodVolume, Protocol, StorageName, UnpackSpec, VolumeKind,
+};
 use cluster_sandbox::{NetworkConfig, RefusalCode, cleanup, launch};
 
 use super::harness::{
@@ -87,13 +89,28 @@ fn nothing_new_begins_while_everything_ends() {
             instance.start(&container("pod", "deaf", &["sleep"])).await;
             // Requests of one task are carried out in their order: these two find the end begun, however slow the machine is.
             let (pod, late) = (PodSpec::new(pod_id("late")), container("pod", "b", &["sleep"]));
-            let (down, pod, late) = tokio::join!(
+            let digest = base_image::Digest::of(b"none");
+            let layer =
+                UnpackSpec { blob: "none".into(), digest, size: 4, diff_id: digest, chain_id: digest, below: vec![] };
+            let storage = PodStorage {
+                pod: pod_id("pod"),
+                name: volume_name("v"),
+                storage: StorageName::try_new("late").unwrap(),
+                group: None,
+                is_group_enforced: false,
+            };
+            let measured = pod_id("pod");
+            let (down, pod, late, layer, storage, measured) = tokio::join!(
                 instance.sandbox.down(Duration::from_millis(500)),
                 instance.sandbox.create_pod(&pod),
                 instance.sandbox.start_container(&late),
+                instance.sandbox.unpack(&layer),
+                instance.sandbox.use_storage(storage),
+                instance.sandbox.disk_usage(&measured),
             );
             down.unwrap();
-            assert_eq!((refusal(pod).0, refusal(late).0), (RefusalCode::Busy, RefusalCode::Busy));
+            let codes = [refusal(pod), refusal(late), refusal(layer), refusal(storage), refusal(measured)];
+            assert!(codes.iter().all(|(code, _)| *code == RefusalCode::Busy), "{codes:?}");
         },
     );
 }

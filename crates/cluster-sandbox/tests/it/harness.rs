@@ -14,6 +14,7 @@ use cluster_sandbox::spec::{
 };
 use cluster_sandbox::{Event, Events, Owner, PodHandle, Sandbox, SandboxError, SpawnerConfig, cleanup, launch};
 
+use rustix::process::{Pid, Signal, kill_process};
 
 /// The program that is both spawner and what runs in containers.
 pub(crate) const FIXTURE: &str = env!("CARGO_BIN_EXE_sandbox-fixture");
@@ -147,6 +148,12 @@ impl Instance {
         self.sandbox.create_pod(&spec).await.unwrap()
     }
 
+    /// Stops the spawner as a process, so that what it is asked meanwhile comes to it at once, until it is told to go on.
+    pub(crate) fn stop(&self) -> Stopped {
+        let spawner = Pid::from_raw(self.sandbox.facts().pid).unwrap();
+        Stopped::new(spawner)
+    }
+
     pub(crate) async fn start(&self, spec: &ContainerSpec) -> ContainerState {
         let started = self.sandbox.start_container(spec).await;
         started.unwrap_or_else(|error| panic!("{}", base_rt::error_chain(&error)))
@@ -192,6 +199,23 @@ impl Instance {
             .filter_map(|line| line.split_once('='))
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect()
+    }
+}
+
+/// A process that is stopped.
+pub(crate) struct Stopped(Pid);
+
+impl Stopped {
+    pub(crate) fn new(process: Pid) -> Self {
+        kill_process(process, Signal::STOP).unwrap();
+        Self(process)
+    }
+}
+
+/// It goes on.
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        kill_process(self.0, Signal::CONT).unwrap();
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::time::Duration;
 
 use cluster_sandbox::RefusalCode;
 use cluster_sandbox::spec::{ContainerSpec, MountSource, PodStorage, StorageName};
@@ -87,4 +88,71 @@ fn a_storage_outlives_its_spawner_and_what_is_half_done_does_not() {
             ground.end().await;
         }
     });
+}
+
+/// Storages that are there, and belong to no group yet.
+fn old_storages(instance: &Instance, names: &[&str]) {
+    names.iter().for_each(|name| fs::create_dir(instance.config.storage_dir.join(name)).unwrap());
+}
+
+#[test]
+fn what_happens_while_a_storage_is_given_is_minded() {
+    run(
+        |_| {},
+        async |instance| {
+            instance.isolated_pod("pod").await;
+            old_storages(&instance, &["one", "two"]);
+            let stopped = instance.stop();
+            let (one, two, ()) = tokio::join!(
+                instance.sandbox.use_storage(wanted("pod", "one", Some(777))),
+                instance.sandbox.use_storage(wanted("pod", "two", Some(777))),
+                async { drop(stopped) },
+            );
+            let other = [one, two].into_iter().filter(Result::is_err).map(refusal);
+            let other: Vec<_> = other.map(|(code, _)| code).collect();
+            assert_eq!(other, [RefusalCode::Exists], "only one of them is the pod's volume of that name");
+        },
+    );
+}
+
+#[test]
+fn giving_a_storage_ends_with_the_spawner() {
+    run(
+        |_| {},
+        async |instance| {
+            instance.isolated_pod("pod").await;
+            old_storages(&instance, &["one"]);
+            let stopped = instance.stop();
+            let (given, down, ()) = tokio::join!(
+                instance.sandbox.use_storage(wanted("pod", "one", Some(777))),
+                instance.sandbox.down(Duration::ZERO),
+                async { drop(stopped) },
+            );
+            down.unwrap();
+            assert_eq!(refusal(given), (RefusalCode::Busy, "the spawner is ending".to_owned()));
+        },
+    );
+}
+
+#[test]
+fn two_pods_may_ask_for_the_same_new_storage_at_once() {
+    run(
+        |_| {},
+        async |mut instance| {
+            for name in ["one", "two"] {
+                instance.isolated_pod(name).await;
+            }
+            let stopped = instance.stop();
+            let (one, two, ()) = tokio::join!(
+                instance.sandbox.use_storage(wanted("one", "kept", Some(777))),
+                instance.sandbox.use_storage(wanted("two", "kept", Some(777))),
+                async { drop(stopped) },
+            );
+            one.and(two).unwrap();
+            assert_eq!(instance.output(&user("one", &["write", "/data/file", "x"])).await.1.code, 0);
+            assert_eq!(instance.output(&user("two", &["read", "/data/file"])).await.0, "/data/file=x\n");
+            let left = fs::read_dir(&instance.config.storage_dir).unwrap().count();
+            assert_eq!(left, 1, "nothing is left of the one that came second");
+        },
+    );
 }
