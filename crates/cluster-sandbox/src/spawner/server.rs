@@ -340,6 +340,10 @@ impl Spawner {
 
     /// Nobody has connected yet, and who would have done it is gone.
     fn lose_starter(&mut self) {
+        // It may have ended together with a first word of the client.
+        if self.starter.is_none() {
+            return;
+        }
         tracing::info!("who started this spawner has ended without connecting");
         self.forget_starter();
         self.orphan_at = Some(Moment::now());

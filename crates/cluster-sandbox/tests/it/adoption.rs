@@ -2,13 +2,17 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use cluster_sandbox::launch;
 use cluster_sandbox::spec::{ContainerPhase, ListenSpec, Place, Protocol};
 
-use super::harness::{FIXTURE, Instance, PATIENCE, container, eventually, listener_name, pod_id, run};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, socket_with};
+use rustix::process::Pid;
+
+use super::harness::{FIXTURE, Instance, PATIENCE, Stopped, container, eventually, listener_name, pod_id, run};
 
 #[test]
 fn pods_listeners_and_logs_survive_their_client() {
@@ -119,6 +123,52 @@ fn a_spawner_whose_starter_ends_before_it_connects_ends_too() {
             eventually("the end of the second spawner", || !launch::is_running(&config)).await;
             let said = std::fs::read_to_string(&config.log_file).unwrap();
             assert!(said.contains("has ended without connecting"), "{said}");
+        },
+    );
+}
+
+/// A packet to the spawner, and the one that it answers with.
+fn asked(socket: &OwnedFd, id: u64, request: &str) -> String {
+    send(socket, id, request);
+    let mut answer = vec![0; 64 << 10];
+    let (_, count) = rustix::net::recv(socket, answer.as_mut_slice(), RecvFlags::empty()).unwrap();
+    String::from_utf8_lossy(&answer[..count]).into_owned()
+}
+
+fn send(socket: &OwnedFd, id: u64, request: &str) {
+    let packet = format!("J{{\"id\":{id},\"request\":{request}}}");
+    rustix::net::send(socket, packet.as_bytes(), SendFlags::empty()).unwrap();
+}
+
+#[test]
+fn a_starter_may_end_while_the_client_says_its_first_word() {
+    run(
+        |_| {},
+        async |instance| {
+            let config = instance.config.clone();
+            instance.sandbox.down(Duration::ZERO).await.unwrap();
+            drop(instance);
+            eventually("the end of the first spawner", || !launch::is_running(&config)).await;
+            let text = serde_json::to_string(&config).unwrap();
+            let mut starter = Command::new(FIXTURE);
+            let mut starter = starter.args(["start-spawner-and-stay", &text]).stdout(Stdio::piped()).spawn().unwrap();
+            let mut line = String::new();
+            BufReader::new(starter.stdout.take().unwrap()).read_line(&mut line).unwrap();
+            let spawner = Pid::from_raw(line.trim().parse().unwrap()).unwrap();
+            let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+            rustix::net::connect(&socket, &SocketAddrUnix::new(config.socket_path()).unwrap()).unwrap();
+            let answer = asked(&socket, 1, "\"Pods\"");
+            assert!(answer.contains("must be hello"), "it is connected, and not greeted: {answer}");
+            // The spawner finds both at once, the word first.
+            let stopped = Stopped::new(spawner);
+            send(&socket, 2, r#"{"Hello":{"oldest":1,"newest":1}}"#);
+            starter.kill().unwrap();
+            starter.wait().unwrap();
+            drop(stopped);
+            let instance = Instance::connect(config.clone()).await;
+            assert!(!instance.sandbox.facts().is_ending);
+            let said = std::fs::read_to_string(&config.log_file).unwrap();
+            assert!(!said.contains("has ended without connecting"), "{said}");
         },
     );
 }
