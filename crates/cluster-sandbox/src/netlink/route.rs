@@ -15,9 +15,9 @@ const NEWADDR: u16 = 20;
 const DELADDR: u16 = 21;
 const GETADDR: u16 = 22;
 const NEWROUTE: u16 = 24;
+const DELROUTE: u16 = 25;
 const GETROUTE: u16 = 26;
 const NEWNEIGH: u16 = 28;
-const DELNEIGH: u16 = 29;
 
 const LINK_FIXED_BYTES: usize = 16;
 const ADDRESS_FIXED_BYTES: usize = 8;
@@ -26,19 +26,11 @@ const NEIGHBOUR_FIXED_BYTES: usize = 12;
 
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
-const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
-const IFLA_INFO_SLAVE_KIND: u16 = 4;
-const IFLA_INFO_SLAVE_DATA: u16 = 5;
-const IFLA_BRPORT_LEARNING: u16 = 8;
-const IFLA_BRPORT_UNICAST_FLOOD: u16 = 9;
-const IFLA_BRPORT_MCAST_FLOOD: u16 = 27;
-const IFLA_BRPORT_BCAST_FLOOD: u16 = 30;
-const IFLA_BRPORT_ISOLATED: u16 = 33;
 const VETH_INFO_PEER: u16 = 1;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -49,18 +41,17 @@ const NDA_DST: u16 = 1;
 const NDA_LLADDR: u16 = 2;
 
 const AF_INET: u8 = 2;
-const AF_BRIDGE: u8 = 7;
 const IFF_UP: u32 = 1;
 const TABLE_MAIN: u8 = 254;
 const TABLE_LOCAL: u8 = 255;
 const PROTOCOL_STATIC: u8 = 4;
 const SCOPE_UNIVERSE: u8 = 0;
+const SCOPE_LINK: u8 = 253;
 const SCOPE_HOST: u8 = 254;
 const TYPE_UNICAST: u8 = 1;
 const TYPE_LOCAL: u8 = 2;
-const NUD_NOARP: u16 = 0x40;
+const TYPE_UNREACHABLE: u8 = 7;
 const NUD_PERMANENT: u16 = 0x80;
-const NTF_MASTER: u8 = 0x04;
 const RTNH_F_ONLINK: u32 = 4;
 
 /// An address on an Ethernet.
@@ -89,21 +80,12 @@ pub(crate) struct End<'text> {
     pub(crate) alias: Option<&'text str>,
 }
 
-/// A veth pair: `here`, up, in this namespace (and on the bridge `master`), and `there` inside the namespace `peer_namespace`.
+/// A veth pair: `here`, up, in this namespace, and `there` inside the namespace `peer_namespace`.
 ///
 /// The far end is born inside its namespace, which costs a fifth of moving it. It must not be set up in this same message.
-pub(crate) fn new_veth(
-    here: End<'_>,
-    there: End<'_>,
-    peer_namespace: BorrowedFd<'_>,
-    master: Option<LinkIndex>,
-) -> Message {
-    let mut message = Message::new(NEWLINK, CREATE | EXCL, &link_fixed(0, IFF_UP, IFF_UP));
-    message = described(message, here);
-    if let Some(master) = master {
-        message = message.with_u32(IFLA_MASTER, master);
-    }
-    message.nest(IFLA_LINKINFO, &[], |info| {
+pub(crate) fn new_veth(here: End<'_>, there: End<'_>, peer_namespace: BorrowedFd<'_>) -> Message {
+    let message = Message::new(NEWLINK, CREATE | EXCL, &link_fixed(0, IFF_UP, IFF_UP));
+    described(message, here).nest(IFLA_LINKINFO, &[], |info| {
         info.with_text(IFLA_INFO_KIND, "veth").nest(IFLA_INFO_DATA, &[], |data| {
             data.nest(VETH_INFO_PEER, &link_fixed(0, 0, 0), |peer| {
                 described(peer, there).with_u32(IFLA_NET_NS_FD, peer_namespace.as_raw_fd().cast_unsigned())
@@ -112,41 +94,12 @@ pub(crate) fn new_veth(
     })
 }
 
-/// A bridge, up.
-pub(crate) fn new_bridge(end: End<'_>) -> Message {
-    let message = Message::new(NEWLINK, CREATE | EXCL, &link_fixed(0, IFF_UP, IFF_UP));
-    described(message, end).nest(IFLA_LINKINFO, &[], |info| info.with_text(IFLA_INFO_KIND, "bridge"))
-}
-
 fn described(message: Message, end: End<'_>) -> Message {
     let message = message.with_text(IFLA_IFNAME, end.name).with(IFLA_ADDRESS, end.mac);
     match end.alias {
         Some(alias) => message.with(IFLA_IFALIAS, alias.as_bytes()),
         None => message,
     }
-}
-
-/// Shuts a port of a bridge to all other ports that are shut so, and to frames that are not for the port's own MAC: whoever is behind it
-/// reaches the bridge itself only, and nobody is believed to be behind it but who [`new_station`] says.
-pub(crate) fn isolate_port(port: LinkIndex) -> Message {
-    Message::new(NEWLINK, 0, &link_fixed(port, 0, 0)).nest(IFLA_LINKINFO, &[], |info| {
-        info.with_text(IFLA_INFO_SLAVE_KIND, "bridge").nest(IFLA_INFO_SLAVE_DATA, &[], |data| {
-            let off =
-                [IFLA_BRPORT_LEARNING, IFLA_BRPORT_UNICAST_FLOOD, IFLA_BRPORT_MCAST_FLOOD, IFLA_BRPORT_BCAST_FLOOD];
-            let data = off.into_iter().fold(data, |data, kind| data.with(kind, [0]));
-            data.with(IFLA_BRPORT_ISOLATED, [1])
-        })
-    })
-}
-
-/// Says which MAC is behind a port of a bridge, for ever.
-pub(crate) fn new_station(port: LinkIndex, mac: Mac) -> Message {
-    let mut fixed = [0; NEIGHBOUR_FIXED_BYTES];
-    fixed[0] = AF_BRIDGE;
-    fixed[4..8].copy_from_slice(&port.to_ne_bytes());
-    fixed[8..10].copy_from_slice(&NUD_NOARP.to_ne_bytes());
-    fixed[10] = NTF_MASTER;
-    Message::new(NEWNEIGH, CREATE | REPLACE, &fixed).with(NDA_LLADDR, mac)
 }
 
 /// Sets a link up.
@@ -178,45 +131,55 @@ pub(crate) fn delete_address(index: LinkIndex, ip: Ipv4Addr, prefix: u8) -> Mess
 pub(crate) enum Via {
     /// Over a link to a gateway that is on it, whatever other routes say.
     Gateway(LinkIndex, Ipv4Addr),
+    /// To who is on a link.
+    Link(LinkIndex),
     /// They are for this namespace itself.
     Local,
+    /// Nowhere: who sends them is told so.
+    Nowhere,
 }
 
-/// A route to `destination` (first address and prefix length; 0.0.0.0/0 is the default).
-pub(crate) fn new_route((ip, prefix): (Ipv4Addr, u8), via: Via) -> Message {
+/// A route to `destination` (first address and prefix length; 0.0.0.0/0 is the default). Only one to who is on a link takes the place of
+/// another.
+pub(crate) fn new_route(destination: (Ipv4Addr, u8), via: Via) -> Message {
+    let flags = if matches!(via, Via::Link(_)) { REPLACE } else { EXCL };
+    route(NEWROUTE, CREATE | flags, destination, via)
+}
+
+/// Forgets a route.
+pub(crate) fn delete_route(destination: (Ipv4Addr, u8), via: Via) -> Message {
+    route(DELROUTE, 0, destination, via)
+}
+
+fn route(kind: u16, flags: u16, (ip, prefix): (Ipv4Addr, u8), via: Via) -> Message {
     let (table, scope, route_type) = match via {
         Via::Gateway(..) => (TABLE_MAIN, SCOPE_UNIVERSE, TYPE_UNICAST),
+        Via::Link(_) => (TABLE_MAIN, SCOPE_LINK, TYPE_UNICAST),
         Via::Local => (TABLE_LOCAL, SCOPE_HOST, TYPE_LOCAL),
+        Via::Nowhere => (TABLE_MAIN, SCOPE_UNIVERSE, TYPE_UNREACHABLE),
     };
-    let flags = if matches!(via, Via::Gateway(..)) { RTNH_F_ONLINK } else { 0 };
+    let on_link = if matches!(via, Via::Gateway(..)) { RTNH_F_ONLINK } else { 0 };
     let mut fixed = [AF_INET, prefix, 0, 0, table, PROTOCOL_STATIC, scope, route_type, 0, 0, 0, 0];
-    fixed[8..].copy_from_slice(&flags.to_ne_bytes());
-    let mut message = Message::new(NEWROUTE, CREATE | EXCL, &fixed);
+    fixed[8..].copy_from_slice(&on_link.to_ne_bytes());
+    let mut message = Message::new(kind, flags, &fixed);
     if prefix > 0 {
         message = message.with(RTA_DST, ip.octets());
     }
     match via {
         Via::Gateway(link, gateway) => message.with_u32(RTA_OIF, link).with(RTA_GATEWAY, gateway.octets()),
+        Via::Link(link) => message.with_u32(RTA_OIF, link),
         Via::Local => message.with_u32(RTA_OIF, LOOPBACK),
+        Via::Nowhere => message,
     }
 }
 
 /// A neighbour that is never asked for by ARP.
 pub(crate) fn new_neighbour(link: LinkIndex, ip: Ipv4Addr, mac: Mac) -> Message {
-    neighbour(NEWNEIGH, CREATE | REPLACE, link, ip).with(NDA_LLADDR, mac)
-}
-
-/// Forgets a neighbour.
-pub(crate) fn delete_neighbour(link: LinkIndex, ip: Ipv4Addr) -> Message {
-    neighbour(DELNEIGH, 0, link, ip)
-}
-
-fn neighbour(kind: u16, flags: u16, link: LinkIndex, ip: Ipv4Addr) -> Message {
     let mut fixed = [0; NEIGHBOUR_FIXED_BYTES];
     fixed[0] = AF_INET;
     fixed[4..8].copy_from_slice(&link.to_ne_bytes());
     fixed[8..10].copy_from_slice(&NUD_PERMANENT.to_ne_bytes());
-    Message::new(kind, flags, &fixed).with(NDA_DST, ip.octets())
+    Message::new(NEWNEIGH, CREATE | REPLACE, &fixed).with(NDA_DST, ip.octets()).with(NDA_LLADDR, mac)
 }
 
 /// A link as the kernel describes it.

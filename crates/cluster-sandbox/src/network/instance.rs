@@ -14,15 +14,13 @@ use crate::netlink::Socket;
 use crate::netlink::route::{self, End, LOOPBACK, LinkIndex, Via};
 use crate::spec::{InstanceId, NetworkFacts, Ranges};
 
-/// The instance's network: its namespace, its link to the host, its bridge.
+/// The instance's network: its namespace, and its link to the host.
 #[derive(Debug)]
 pub(crate) struct InstanceNetwork {
     /// The namespace I.
     pub(crate) namespace: OwnedFd,
     /// Configures I.
     pub(crate) socket: Socket,
-    /// The bridge, as I numbers it.
-    pub(crate) bridge: LinkIndex,
     facts: NetworkFacts,
     host: Socket,
     host_link: LinkIndex,
@@ -37,7 +35,6 @@ pub(crate) struct Wanted<'a> {
     pub(crate) has_egress: bool,
 }
 
-const BRIDGE: &str = "kb0";
 const UPLINK: &str = "host0";
 /// How often a choice of names and ranges may turn out to be taken between looking and making.
 const ATTEMPTS: u32 = 8;
@@ -86,28 +83,25 @@ impl InstanceNetwork {
             Err(error) => return Err((error, host)),
         };
         let configured = configure_host(&mut host, host_link, chosen)
-            .and_then(|()| inside.configure(chosen, home))
-            .and_then(|bridge| confirm(&mut host, host_link).map(|()| bridge))
-            .map(|bridge| (bridge, egress.install((link, &note), chosen, notices)));
-        let (bridge, ()) = match configured {
-            Ok(configured) => configured,
-            Err(error) => {
-                // Best effort: the error that led here is the one to tell.
-                let _ = host.change(vec![route::delete_link(host_link)]);
-                return Err((error, host));
-            }
-        };
+            .and_then(|()| inside.configure(chosen))
+            .and_then(|()| confirm(&mut host, host_link));
+        if let Err(error) = configured {
+            // Best effort: the error that led here is the one to tell.
+            let _ = host.change(vec![route::delete_link(host_link)]);
+            return Err((error, host));
+        }
+        egress.install((link, &note), chosen, notices);
         let (host_ip, instance_ip) = ranges::link_ends(chosen);
         let facts = NetworkFacts {
             ranges: chosen,
             link: link.to_owned(),
             host_ip,
             instance_ip,
-            bridge_ip: ranges::bridge_ip(chosen),
+            bridge_ip: ranges::gateway(chosen),
             has_egress: egress.is_open(),
             is_host_shielded: egress.is_host_shielded(),
         };
-        Ok(Self { namespace: inside.namespace, socket: inside.socket, bridge, facts, host, host_link, egress })
+        Ok(Self { namespace: inside.namespace, socket: inside.socket, facts, host, host_link, egress })
     }
 
     /// What others may know of it.
@@ -153,20 +147,18 @@ impl Inside {
         Ok(Self { namespace, socket })
     }
 
-    /// Returns the bridge.
-    fn configure(&mut self, chosen: Ranges, home: &Home) -> Result<LinkIndex, NetworkError> {
+    fn configure(&mut self, chosen: Ranges) -> Result<(), NetworkError> {
         let (host_ip, instance_ip) = ranges::link_ends(chosen);
-        let gateway = ranges::bridge_ip(chosen);
-        let bridge = End { name: BRIDGE, mac: mac_of(gateway), alias: None };
-        self.change("making the bridge", vec![route::set_up(LOOPBACK), route::new_bridge(bridge)])?;
-        let bridge = self.find(BRIDGE)?;
+        self.change("setting the loopback up", vec![route::set_up(LOOPBACK)])?;
         let uplink = self.find(UPLINK)?;
         self.change(
             "configuring the instance's network",
             vec![
                 route::set_up(uplink),
                 route::new_address(uplink, instance_ip, chosen.link.1),
-                route::new_address(bridge, gateway, chosen.pods.1),
+                route::new_address(LOOPBACK, ranges::gateway(chosen), 32),
+                // Pods have routes of their own. What is for nobody would go back to the host, which would send it here again.
+                route::new_route(chosen.pods, Via::Nowhere),
                 route::new_route(chosen.services, Via::Local),
                 route::new_route((Ipv4Addr::UNSPECIFIED, 0), Via::Gateway(uplink, host_ip)),
                 route::new_neighbour(uplink, host_ip, mac_of(host_ip)),
@@ -174,11 +166,7 @@ impl Inside {
         )?;
         // The carrier of both ends, see `find_link`.
         self.find(UPLINK)?;
-        self.find(BRIDGE)?;
-        home.visit(self.namespace.as_fd(), || sysctl::set(&format!("ipv4/conf/{BRIDGE}/send_redirects"), "0"))
-            .and_then(|outcome| outcome)
-            .map_err(NetworkError::system("configuring the bridge"))?;
-        Ok(bridge)
+        Ok(())
     }
 
     fn find(&mut self, name: &str) -> Result<LinkIndex, NetworkError> {
@@ -199,10 +187,9 @@ fn set_sysctls() -> io::Result<()> {
     sysctl::set("ipv4/conf/default/send_redirects", "0")?;
     // The unprivileged client binds passed sockets to low ports of service addresses.
     sysctl::set("ipv4/ip_unprivileged_port_start", "0")?;
-    // Else traffic between pods would pass the firewall's connection tracking.
-    for table in ["iptables", "ip6tables", "arptables"] {
-        sysctl::set_if_present(&format!("bridge/bridge-nf-call-{table}"), "0")?;
-    }
+    // Strict; the greater of the two counts. Links take it over when they are made.
+    sysctl::set("ipv4/conf/all/rp_filter", "1")?;
+    sysctl::set("ipv4/conf/default/rp_filter", "1")?;
     Ok(())
 }
 
@@ -216,7 +203,7 @@ fn join(
 ) -> Result<LinkIndex, NetworkError> {
     let here = End { name: link, mac: mac_of(host_ip), alias: Some(alias) };
     let there = End { name: UPLINK, mac: mac_of(instance_ip), alias: None };
-    let message = route::new_veth(here, there, inside.namespace.as_fd(), None);
+    let message = route::new_veth(here, there, inside.namespace.as_fd());
     host.change(vec![message]).map_err(NetworkError::system(format!("making the link {link}")))?;
     let found = route::find_link(host, link).map_err(NetworkError::system(format!("finding the link {link}")))?;
     Ok(found.index)

@@ -1,16 +1,21 @@
 //! The instance's network, pods' networks in it, and sockets made in either.
 //!
 //! ```text
-//!  host            instance namespace I                      pod namespace P
-//!  kwXXXXXXXX ──── host0    kb0 (bridge) ──── p1 ─────────── eth0
-//!  169.254.a.1/30  .2/30    pods' first address, gateway     10.x.y.z, default route to kb0
-//!                           lo: service range, `local`       lo
+//!  host            instance namespace I                        pod namespace P
+//!  kwXXXXXXXX ──── host0   p1 ───────────────────────────────── eth0
+//!  169.254.a.1/30  .2/30   route to 10.x.y.z                    10.x.y.z, default route to the gateway
+//!                          lo: service range and gateway,       lo
+//!                              `local`
 //! ```
 //! Every instance has one namespace I, joined to the host by one link, so that nothing of one disturbs another or the host: host routes for
-//! the pod and the service range lead into I. What is set, and why, was measured: a fresh veth pair needs one RTM_GETLINK on each end, or
-//! first packets are lost; pods' MACs follow from their addresses and neighbours are permanent, so there is no ARP and nothing stale when
-//! an address is used again. Ports of the bridge are shut to each other and believe no sender: a pod reaches the others through I's routes,
-//! and can neither answer for a neighbour nor draw its packets. A pod's network is taken down by closing what pins its namespace, never by deleting a link while someone waits.
+//! the pod and the service range lead into I. The gateway is the pods' first address. What is set, and why, was measured: a fresh veth pair needs
+//! one RTM_GETLINK on each end, or first packets are lost; pods' MACs follow from their addresses and neighbours are permanent, so there is no
+//! ARP and nothing stale when an address is used again.
+//!
+//! A pod is alone on its link, and reaches everybody through I's routes. I believes no sender: a packet whose answer would not go out by the
+//! link that it came in by is dropped (strict reverse path filtering). So a pod can neither draw its neighbours' packets nor send as one of them.
+//!
+//! A pod's network is taken down by closing what pins its namespace, never by deleting a link while someone waits.
 
 pub(crate) mod egress;
 pub(crate) mod home;
@@ -69,7 +74,7 @@ pub(crate) fn mac_of(ip: Ipv4Addr) -> Mac {
     [0x0a, 0x58, a, b, c, d]
 }
 
-/// The MAC of the bridge's end of a pod's link.
+/// The MAC of I's end of a pod's link.
 pub(crate) fn port_mac_of(ip: Ipv4Addr) -> Mac {
     let [a, b, c, d] = ip.octets();
     [0x0e, 0x58, a, b, c, d]

@@ -79,27 +79,25 @@ pub(crate) fn make_sockets(wanted: WantedSockets<'_>, ip: Ipv4Addr) -> io::Resul
     Ok(made)
 }
 
-/// A pod's link to the bridge.
+/// A pod's link to the instance.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PodLink {
-    /// The bridge's end, as I numbers it.
+    /// The instance's end, as I numbers it.
     pub(crate) index: LinkIndex,
     /// The pod's address.
     pub(crate) ip: Ipv4Addr,
 }
 
 impl InstanceNetwork {
-    /// Joins a pod to the bridge under the address `ip`. `number` makes the link's name unique.
+    /// Joins a pod to the instance under the address `ip`. `number` makes the link's name unique.
     pub(crate) fn join(&mut self, pod: &mut PodNamespaces, ip: Ipv4Addr, number: u32) -> Result<PodLink, NetworkError> {
-        let ranges = self.facts().ranges;
-        let gateway = ranges::bridge_ip(ranges);
-        let bridge = self.bridge;
+        let gateway = ranges::gateway(self.facts().ranges);
         let name = format!("p{number}");
         let here = End { name: &name, mac: port_mac_of(ip), alias: None };
         let there = End { name: "eth0", mac: mac_of(ip), alias: None };
         let net = pod.namespaces.net.as_fd();
         self.socket
-            .change(vec![route::new_veth(here, there, net, Some(bridge)), route::new_neighbour(bridge, ip, mac_of(ip))])
+            .change(vec![route::new_veth(here, there, net)])
             .map_err(NetworkError::system("making a pod's link"))?;
         let failed = NetworkError::system("configuring a pod's network");
         let eth0 =
@@ -111,7 +109,7 @@ impl InstanceNetwork {
                 route::set_up(eth0),
                 route::new_address(eth0, ip, 32),
                 route::new_route((Ipv4Addr::UNSPECIFIED, 0), Via::Gateway(eth0, gateway)),
-                route::new_neighbour(eth0, gateway, mac_of(gateway)),
+                route::new_neighbour(eth0, gateway, port_mac_of(ip)),
             ])
             .map_err(failed)?;
         // Both ends' carriers, see `find_link`.
@@ -119,15 +117,15 @@ impl InstanceNetwork {
         let index =
             route::find_link(&mut self.socket, &name).map_err(NetworkError::system("confirming a pod's link"))?.index;
         self.socket
-            .change(vec![route::isolate_port(index), route::new_station(index, mac_of(ip))])
-            .map_err(NetworkError::system("shutting a pod's link to its neighbours"))?;
+            .change(vec![route::new_neighbour(index, ip, mac_of(ip)), route::new_route((ip, 32), Via::Link(index))])
+            .map_err(NetworkError::system("making a pod's route"))?;
         Ok(PodLink { index, ip })
     }
 
     /// Forgets a pod whose namespace is being closed. Its link goes with the namespace.
     pub(crate) fn part(&mut self, link: PodLink) {
-        if let Err(error) = self.socket.change(vec![route::delete_neighbour(self.bridge, link.ip)]) {
-            tracing::debug!(ip = %link.ip, %error, "a pod's neighbour entry was not there");
+        if let Err(error) = self.socket.change(vec![route::delete_route((link.ip, 32), Via::Link(link.index))]) {
+            tracing::debug!(ip = %link.ip, %error, "a pod's route was not there");
         }
     }
 
@@ -150,7 +148,7 @@ pub(crate) struct Addresses {
 }
 
 impl Addresses {
-    /// All addresses of the pod range but its first (the network's), second (the bridge's) and last (broadcast).
+    /// All addresses of the pod range but its first (the network's), second (the gateway) and last (broadcast).
     pub(crate) fn new(ranges: Ranges) -> Self {
         Self { range: ranges.pods, used: BTreeSet::new(), next: FIRST_HOST }
     }

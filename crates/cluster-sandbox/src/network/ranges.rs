@@ -48,8 +48,8 @@ pub(crate) fn link_ends(ranges: Ranges) -> (Ipv4Addr, Ipv4Addr) {
     (Ipv4Addr::from_bits(first + 1), Ipv4Addr::from_bits(first + 2))
 }
 
-/// The bridge's address: the first one of the pod range.
-pub(crate) fn bridge_ip(ranges: Ranges) -> Ipv4Addr {
+/// The pods' gateway: the first address of their range.
+pub(crate) fn gateway(ranges: Ranges) -> Ipv4Addr {
     Ipv4Addr::from_bits(ranges.pods.0.to_bits() + 1)
 }
 

@@ -21,7 +21,7 @@ pub enum Protocol {
 pub enum Place {
     /// The machine's own.
     Host,
-    /// The instance's network: service addresses, the bridge's.
+    /// The instance's network: service addresses, the pods' gateway.
     Instance,
     /// A pod's. They end with it.
     Pod(PodId),

@@ -63,7 +63,7 @@ impl PodSpec {
 /// Where a pod's address lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PodNetwork {
-    /// A network namespace of its own, on the instance's bridge.
+    /// A network namespace of its own, with a link to the instance's.
     Own,
     /// An address held in the instance's network itself, for pods whose containers are roles of the client's process. It can run nothing.
     Instance,

@@ -40,7 +40,7 @@ pub struct NetworkFacts {
     pub host_ip: Ipv4Addr,
     /// The instance's address on that link.
     pub instance_ip: Ipv4Addr,
-    /// The bridge's address: the pods' gateway, and the place for DNS and the API.
+    /// The pods' gateway, and the place for DNS and the API. (It was a bridge's once, which is how spawners of other versions call it.)
     pub bridge_ip: Ipv4Addr,
     /// Whether pods reach the outside through the host.
     pub has_egress: bool,
@@ -51,7 +51,7 @@ pub struct NetworkFacts {
 /// Address ranges of an instance, each as its first address and prefix length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ranges {
-    /// Pods, and the bridge as its first host.
+    /// Pods, and their gateway as its first host.
     pub pods: (Ipv4Addr, u8),
     /// Service addresses.
     pub services: (Ipv4Addr, u8),

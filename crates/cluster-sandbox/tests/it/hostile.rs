@@ -1,16 +1,18 @@
 //! Containers that try to leave, to act on the machine, or to look into others.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::time::Duration;
 
-use cluster_sandbox::spec::{ContainerSpec, LayerName, Mount, MountSource, PodSpec, PodVolume, VolumeKind};
+use cluster_sandbox::spec::{
+    ContainerSpec, LayerName, Mount, MountSource, PodListener, PodSpec, PodVolume, Protocol, VolumeKind,
+};
 use cluster_sandbox::{ExecIo, NetworkConfig, RefusalCode};
 
-use super::harness::{PATIENCE, container, eventually, exec, mount, pod_id, refusal, run, volume_name};
+use super::harness::{PATIENCE, container, eventually, exec, listener_name, mount, pod_id, refusal, run, volume_name};
 
 /// With the layer `upper` on top, where a test puts what its image holds.
 fn of_upper(mut spec: ContainerSpec) -> ContainerSpec {
@@ -323,6 +325,43 @@ fn a_neighbours_address_cannot_be_taken() {
             let asked = tokio::time::timeout(PATIENCE, instance.output(&asking)).await.unwrap();
             assert_eq!(asked.1.code, 99, "nobody listens there");
             instance.sandbox.down(Duration::ZERO).await.unwrap();
+        },
+    );
+}
+
+#[test]
+fn nobody_sends_in_anothers_name() {
+    run(
+        |config| config.network = Some(NetworkConfig::default()),
+        async |mut instance| {
+            let mut spec = PodSpec::new(pod_id("target"));
+            spec.listeners = vec![PodListener { name: listener_name("l"), port: 53, protocol: Protocol::Udp }];
+            let mut target = instance.sandbox.create_pod(&spec).await.unwrap();
+            let neighbour = instance.sandbox.create_pod(&PodSpec::new(pod_id("neighbour"))).await.unwrap();
+            let forger = instance.sandbox.create_pod(&PodSpec::new(pod_id("forger"))).await.unwrap();
+            let facts = instance.sandbox.facts().network.clone().unwrap();
+            let service = Ipv4Addr::from_bits(facts.ranges.services.0.to_bits() + 10);
+            let nobody = Ipv4Addr::from_bits(facts.ranges.pods.0.to_bits() + 999);
+            let outside = Ipv4Addr::new(192, 0, 2, 1);
+            let own = forger.state.ip.unwrap();
+            let others = [neighbour.state.ip.unwrap(), target.state.ip.unwrap(), facts.bridge_ip, facts.host_ip];
+            let heard = UdpSocket::from(target.listeners.remove(0));
+            heard.set_nonblocking(false).unwrap();
+            heard.set_read_timeout(Some(PATIENCE)).unwrap();
+            let hear = || {
+                let mut text = [0; 100];
+                let (count, sender) = heard.recv_from(&mut text).unwrap();
+                (String::from_utf8_lossy(&text[..count]).into_owned(), sender.ip())
+            };
+            // In its own name it may send as it likes.
+            let senders = others.into_iter().chain([service, nobody, outside, own]).map(|ip| ip.to_string());
+            let senders: Vec<String> = senders.collect();
+            let to = format!("{}:53", target.state.ip.unwrap());
+            let words: Vec<&str> = ["forge", &to].into_iter().chain(senders.iter().map(String::as_str)).collect();
+            let (said, exit) = instance.output(&container("forger", "a", &words)).await;
+            assert_eq!(exit.code, 0, "{said}");
+            assert_eq!(hear(), (own.to_string(), own.into()));
+            assert_eq!(hear(), ("itself".to_owned(), own.into()));
         },
     );
 }
