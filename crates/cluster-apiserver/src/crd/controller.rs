@@ -86,11 +86,11 @@ async fn settle(core: &Core, resource: &Resource, known: &mut Known, stored: &St
     let others = known.iter().filter(|(key, other)| **key != stored.key && other.group == group);
     let others = others.map(|(_, other)| other.accepted.clone());
     let others: Vec<Names> = core.registry.builtin_names(&group).chain(others).collect();
-    if status::desired(&crd, &others, core.clock.now()) != crd {
+    let now = status::desired(&crd, &others, core.clock.now());
+    if now != crd {
         let mut set = |old: &Value| Ok(Next::Changed(status::desired(old, &others, core.clock.now())));
         write(core, resource, &crd, "status", &mut set).await?;
     }
-    let now = status::desired(&crd, &others, core.clock.now());
     let is_accepted = super::has_condition(&now, "NamesAccepted");
     let accepted = Names::accepted(&now);
     let revision = core.store.get(&resource.table, &stored.key).map(|stored| stored.revision).unwrap_or_default();

@@ -20,7 +20,7 @@ use crate::admit::webhook::client_config;
 use crate::core::Core;
 use crate::hooks::{Call, ClientConfig};
 use crate::metrics::ConversionLabels;
-use crate::registry::{Behaviour, Resource};
+use crate::registry::{Behaviour, Catalogue, Resource};
 use crate::status::{Result, StatusError};
 use crate::store::{Labels, Stored};
 use crate::value::{as_object, bool_at, list_at, str_at, strings_at};
@@ -110,7 +110,7 @@ pub(crate) async fn shown(core: &Core, resource: &Resource, objects: Vec<Arc<Sto
     let others: Vec<Arc<Stored>> = objects.iter().filter_map(is_other).collect();
     let mut done = Vec::with_capacity(others.len());
     for batch in batches(&others) {
-        let typed = batch.iter().map(|stored| typed(conversion, resource, stored));
+        let typed = batch.iter().map(|stored| typed(&catalogue, conversion, resource, stored));
         let converted = by_webhook(core, conversion, typed.collect::<Result<_>>()?, resource).await?;
         done.extend(batch.iter().zip(converted).map(|(stored, object)| restored(stored, object, custom.shape)));
     }
@@ -163,11 +163,23 @@ fn batches(objects: &[Arc<Stored>]) -> impl Iterator<Item = &[Arc<Stored>]> {
     })
 }
 
-fn typed(conversion: &Conversion, resource: &Resource, stored: &Stored) -> Result<Value> {
+/// A stored object as the version in which it is kept shows it.
+fn typed(catalogue: &Catalogue, conversion: &Conversion, resource: &Resource, stored: &Stored) -> Result<Value> {
     let mut object: Value = serde_json::from_slice(&stored.body)
         .map_err(|error| StatusError::internal(&format!("{} {}: {error}", resource.table, stored.key)))?;
+    let version = conversion.version_of(stored);
+    let kept = catalogue.storage(resource).filter(|storage| storage.version == version);
+    let kept = kept.or_else(|| {
+        let resources = &catalogue.version(&conversion.group, version)?.resources;
+        resources.iter().find(|other| other.table == resource.table)
+    });
+    if let Some(Behaviour::Custom(kept)) = kept.map(|kept| &kept.behaviour)
+        && kept.shape != stored.shape
+    {
+        kept.shape_up(&mut object);
+    }
     let fields = as_object(&mut object);
-    let api_version = format!("{}/{}", conversion.group, conversion.version_of(stored));
+    let api_version = format!("{}/{version}", conversion.group);
     fields.insert("apiVersion".to_owned(), api_version.into());
     fields.insert("kind".to_owned(), resource.kind.as_str().into());
     Ok(object)
@@ -187,7 +199,7 @@ fn restored(stored: &Stored, mut object: Value, shape: u64) -> Arc<Stored> {
     })
 }
 
-/// Objects of one other version, converted by one review and pruned.
+/// Objects of one other version, converted by one review and brought into their new version's shape.
 async fn by_webhook(core: &Core, conversion: &Conversion, objects: Vec<Value>, to: &Resource) -> Result<Vec<Value>> {
     let started = Instant::now();
     let from = objects.first().map(|object| str_at(object, &["apiVersion"]).to_owned()).unwrap_or_default();
@@ -206,7 +218,7 @@ async fn by_webhook(core: &Core, conversion: &Conversion, objects: Vec<Value>, t
     })?;
     if let Behaviour::Custom(custom) = &to.behaviour {
         for object in &mut converted {
-            custom.schema.prune(object, &mut Vec::new());
+            custom.shape_up(object);
         }
     }
     Ok(converted)

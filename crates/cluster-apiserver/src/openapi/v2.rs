@@ -131,7 +131,7 @@ fn operation(operation: &mut Value) {
 /// Says what the second version can say of a schema.
 fn simplify(schema: &mut Value) {
     let is_int_or_string = str_at(schema, &["format"]) == "int-or-string";
-    let is_quantity = schema.get("oneOf").is_some();
+    let is_quantity = schema.get("oneOf").is_some() && schema.get("type").is_none();
     let Some(fields) = schema.as_object_mut() else { return };
     if let Some(reference) = fields.get("allOf").and_then(|all| all.pointer("/0/$ref")).cloned() {
         fields.insert("$ref".to_owned(), reference);
@@ -185,6 +185,8 @@ mod tests {
             json!({"description": "d"})
         );
         assert_eq!(simple(json!({"oneOf": [{"type": "string"}, {"type": "number"}]})), json!({"type": "string"}));
+        let one_of = json!({"type": "object", "oneOf": [{"required": ["a"]}], "properties": {"a": {"type": "string"}}});
+        assert_eq!(simple(one_of), json!({"type": "object", "properties": {"a": {"type": "string"}}}));
         assert_eq!(
             simple(
                 json!({"type": "array", "items": {"x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}]}})

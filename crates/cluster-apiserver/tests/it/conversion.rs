@@ -117,6 +117,32 @@ async fn every_version_shows_what_the_webhook_makes_of_it() {
 }
 
 #[tokio::test]
+async fn a_conversion_begins_and_ends_with_defaults() {
+    let server = server().await;
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    establish(&raw, &server).await;
+    assert_eq!(raw.post(V2, &new("a", 7)).await.status, 201);
+    let mut versions = crd(&Value::Null)["spec"]["versions"].clone();
+    let spec = "/schema/openAPIV3Schema/properties/spec/properties";
+    for (at, name) in [(0, "unit"), (1, "scale")] {
+        let properties = versions[at].pointer_mut(spec).expect("properties");
+        properties[name] = json!({"type": "string", "default": "d"});
+    }
+    let changed = raw.merge(&format!("{CRDS}/points.g.io"), &json!({"spec": {"versions": versions}})).await;
+    assert_eq!(changed.status, 200, "{}", changed.message());
+    eventually("v1 has its default", || async {
+        raw.get(&format!("{V1}/a")).await.json()["spec"] == json!({"at": "7,0", "unit": "d"})
+    })
+    .await;
+    let (_, asked) = server.take().pop().expect("a review");
+    assert_eq!(asked["objects"][0]["spec"]["scale"], "d", "what is kept was kept before it had a default");
+    let made = raw.post(V1, &old("b", "1,2")).await;
+    assert_eq!(made.json()["spec"], json!({"at": "1,2", "unit": "d"}), "{}", made.message());
+    assert_eq!(raw.get(&format!("{V2}/b")).await.json()["spec"], json!({"x": 1, "y": 2, "scale": "d"}));
+}
+
+#[tokio::test]
 async fn a_watch_converts_what_happens() {
     let server = server().await;
     let harness = Harness::start().await;
