@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::element::Element;
 use super::schema::{Form, List, Place, Scalar};
 use super::set::FieldSet;
+use crate::value::go_type;
 
 /// The fields that an object has: its leaves, the items of its lists, the keys of its maps.
 pub(crate) fn fields_of(place: Place<'_>, value: &Value) -> FieldSet {
@@ -128,18 +129,6 @@ fn name_of(scalar: Scalar) -> &'static str {
         Scalar::Text => "string",
         Scalar::Bool => "boolean",
         Scalar::Any => "any scalar",
-    }
-}
-
-/// The type of a value in Go.
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "float64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
     }
 }
 

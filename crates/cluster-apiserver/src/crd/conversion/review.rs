@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::field_error::{FieldPath, aggregate, quote};
 use crate::kinds::metadata;
-use crate::value::{as_object, at, child_mut, str_at};
+use crate::value::{as_object, at, child_mut, go_type, str_at};
 
 /// A version of reviews.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,17 +146,4 @@ fn check_map(field: &str, map: &Value, before: &Value) -> Result<(), String> {
         _ => metadata::validate_annotations(map, &path, &mut errors),
     }
     if errors.is_empty() { Ok(()) } else { Err(aggregate(&errors)) }
-}
-
-/// The type that Go has for a value of JSON.
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Number(number) if number.is_f64() => "float64",
-        Value::Number(_) => "int64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    }
 }
