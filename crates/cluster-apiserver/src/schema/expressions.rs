@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-use super::validate::{Before, old_item};
-use super::{Additional, Schema, Type};
+use super::validate::{Before, OldItems};
+use super::{Schema, Type};
 use crate::cel::{self, CompileError, Fault, Outcome, Program, Scope, Wanted};
 use crate::field_error::{FieldError, FieldPath, FieldReason};
 use crate::value::{bool_at, list_at, str_at};
@@ -82,7 +82,18 @@ pub(super) fn check_expressions(
 ) {
     let mut walk = Walk { left: cel::OBJECT_LIMIT, is_over: false, errors, warnings };
     let before = Before { old, parent: None };
-    walk.node(schema, (schema, true), object, before, &FieldPath::Root);
+    walk.node(schema, true, object, before, &FieldPath::Root);
+}
+
+/// What a rule speaks of.
+#[derive(Clone, Copy)]
+struct Place<'p> {
+    scope: Scope<'p>,
+    /// The type of the value, as errors show it where the value is of no matter.
+    kind: &'static str,
+    value: &'p Value,
+    before: Before<'p>,
+    path: &'p FieldPath<'p>,
 }
 
 struct Walk<'w> {
@@ -93,72 +104,62 @@ struct Walk<'w> {
 }
 
 impl Walk<'_> {
-    /// The rules of `schema` about a value that `own` describes; the two differ in branches of an `allOf`.
-    fn node(&mut self, schema: &Schema, own: (&Schema, bool), value: &Value, before: Before<'_>, path: &FieldPath<'_>) {
+    /// The rules of a schema about a value, and of what is below.
+    fn node(&mut self, schema: &Schema, is_resource: bool, value: &Value, before: Before<'_>, path: &FieldPath<'_>) {
         if !schema.has_expressions || value.is_null() || self.is_over {
             return;
         }
+        let kind = schema.kind.map(Type::name).unwrap_or_default();
         for expression in &schema.expressions {
-            self.rule(expression, own, value, before, path);
+            let place = Place { scope: expression.scope(schema, is_resource), kind, value, before, path };
+            self.rule(expression, place);
             if self.is_over {
                 return;
             }
         }
-        for branch in schema.rules.iter().flat_map(|rules| &rules.all_of) {
-            // What stands in branches is never let through because it was so before.
-            self.node(branch, own, value, Before { parent: None, ..before }, path);
-        }
-        self.children(schema, own.0, value, before, path);
+        self.children(schema, value, before, path);
     }
 
-    fn children(&mut self, schema: &Schema, own: &Schema, value: &Value, before: Before<'_>, path: &FieldPath<'_>) {
+    fn below(&mut self, schema: &Schema, value: &Value, before: Before<'_>, path: &FieldPath<'_>) {
+        self.node(schema, schema.is_embedded_resource, value, before, path);
+    }
+
+    fn children(&mut self, schema: &Schema, value: &Value, before: Before<'_>, path: &FieldPath<'_>) {
         match value {
             Value::Object(fields) => {
                 for (name, value) in fields {
                     let before = before.field(name);
-                    if let (Some(schema), Some(own)) =
-                        (schema.properties.get(name.as_str()), own.properties.get(name.as_str()))
-                    {
-                        self.node(schema, (own, own.is_embedded_resource), value, before, &path.child(name));
-                    } else if let (Additional::Schema(schema), Additional::Schema(own)) =
-                        (&schema.additional, &own.additional)
-                    {
-                        self.node(schema, (own, own.is_embedded_resource), value, before, &path.key(name));
+                    if let Some(schema) = schema.properties.get(name.as_str()) {
+                        self.below(schema, value, before, &path.child(name));
+                    } else if let Some(schema) = schema.additional() {
+                        self.below(schema, value, before, &path.key(name));
                     }
                 }
             }
             Value::Array(items) => {
-                let (Some(schema), Some(item_schema)) = (&schema.items, &own.items) else { return };
+                let Some(item_schema) = &schema.items else { return };
+                let old_items = OldItems::of(schema, before.old);
                 for (index, item) in items.iter().enumerate() {
-                    let before = before.item(old_item(own, item, before.old), value);
-                    let own = (item_schema.as_ref(), item_schema.is_embedded_resource);
-                    self.node(schema, own, item, before, &path.index(index));
+                    let before = before.item(old_items.get(schema, item), value);
+                    self.below(item_schema, item, before, &path.index(index));
                 }
             }
             _ => {}
         }
     }
 
-    fn rule(
-        &mut self,
-        expression: &Expression,
-        (own, is_resource): (&Schema, bool),
-        value: &Value,
-        before: Before<'_>,
-        path: &FieldPath<'_>,
-    ) {
-        let kind = Value::from(own.kind.map(Type::name).unwrap_or_default());
+    fn rule(&mut self, expression: &Expression, place: Place<'_>) {
+        let Place { scope, kind, value, before, path } = place;
         if self.left == 0 {
             self.is_over = true;
-            self.errors.push(FieldError::invalid(path, &kind, NO_BUDGET));
+            self.errors.push(FieldError::invalid(path, kind, NO_BUDGET));
             return;
         }
-        let scope = expression.scope(own, is_resource);
         let compiled = expression.compiled(scope);
         let program = match &compiled.rule {
             Ok(program) => program,
             Err(error) => {
-                self.errors.push(FieldError::invalid(path, &kind, &format!("rule compile error: {error}")));
+                self.errors.push(FieldError::invalid(path, kind, &format!("rule compile error: {error}")));
                 return;
             }
         };
@@ -168,7 +169,7 @@ impl Walk<'_> {
         let shown = expression.shown();
         match program.evaluate(scope, value, before.old, &mut self.left) {
             Ok(Outcome::Truth(true)) => {}
-            Ok(_) => self.failed(expression, compiled, scope, value, before, path),
+            Ok(_) => self.failed(expression, compiled, place),
             Err(Fault::Cost) => {
                 self.is_over = true;
                 let why = if self.left == 0 {
@@ -178,29 +179,22 @@ impl Walk<'_> {
                         "'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call cost exceeds limit for rule: {shown}"
                     )
                 };
-                self.errors.push(FieldError::invalid(path, &kind, &why));
+                self.errors.push(FieldError::invalid(path, kind, &why));
             }
             Err(Fault::Error(error)) if error.starts_with("no such overload") => {
                 let why = format!(
                     "'{error}': call arguments did not match a supported operator, function or macro signature for rule: {shown}"
                 );
-                self.errors.push(FieldError::invalid(path, &kind, &why));
+                self.errors.push(FieldError::invalid(path, kind, &why));
             }
             Err(Fault::Error(error)) => {
-                self.errors.push(FieldError::invalid(path, &kind, &format!("{error} evaluating rule: {shown}")));
+                self.errors.push(FieldError::invalid(path, kind, &format!("{error} evaluating rule: {shown}")));
             }
         }
     }
 
-    fn failed(
-        &mut self,
-        expression: &Expression,
-        compiled: &Compiled,
-        scope: Scope<'_>,
-        value: &Value,
-        before: Before<'_>,
-        path: &FieldPath<'_>,
-    ) {
+    fn failed(&mut self, expression: &Expression, compiled: &Compiled, place: Place<'_>) {
+        let Place { scope, value, before, path, .. } = place;
         let uses_old = compiled.rule.as_ref().is_ok_and(|program| program.uses_old);
         let made = compiled.message.as_ref().and_then(|program| {
             let Ok(Outcome::Text(text)) = program.evaluate(scope, value, before.old, &mut self.left) else {

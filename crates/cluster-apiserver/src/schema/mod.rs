@@ -179,9 +179,7 @@ impl Schema {
             list: ListType::parse(schema),
             rules: Rules::parse(schema).map(Box::new),
         };
-        let rules = parsed.rules.iter().flat_map(|rules| rules.branches());
-        let has_below = rules.chain(parsed.children()).any(|child| child.has_expressions);
-        parsed.has_expressions = has_below || !parsed.expressions.is_empty();
+        parsed.has_expressions = !parsed.expressions.is_empty() || parsed.children().any(|child| child.has_expressions);
         parsed.has_embedded = parsed.is_embedded_resource || parsed.children().any(|child| child.has_embedded);
         parsed
     }
@@ -364,9 +362,5 @@ impl Rules {
             one_of: list("oneOf").map(Schema::parse).collect(),
             not: schema.get("not").map(Schema::parse),
         })
-    }
-
-    fn branches(&self) -> impl Iterator<Item = &Schema> {
-        self.all_of.iter().chain(&self.any_of).chain(&self.one_of).chain(self.not.as_ref())
     }
 }

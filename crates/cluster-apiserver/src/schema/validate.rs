@@ -1,6 +1,6 @@
 //! Validation of a value against a schema, in the words of Kubernetes' OpenAPI validator.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -89,11 +89,28 @@ impl<'v> Before<'v> {
     }
 }
 
-/// The item of an old list that has the key of a new item; only lists that are maps have any.
-pub(super) fn old_item<'v>(schema: &Schema, item: &Value, old: Option<&'v Value>) -> Option<&'v Value> {
-    let ListType::Map(_) = schema.list else { return None };
-    let key = item_key(schema, item);
-    old?.as_array()?.iter().find(|old| item_key(schema, old) == key)
+/// The items of an old list by their keys; only lists that are maps have any.
+pub(super) struct OldItems<'v>(BTreeMap<String, &'v Value>);
+
+impl<'v> OldItems<'v> {
+    pub(super) fn of(schema: &Schema, old: Option<&'v Value>) -> Self {
+        let mut items = BTreeMap::new();
+        if let ListType::Map(_) = schema.list {
+            for item in old.and_then(Value::as_array).into_iter().flatten() {
+                let key = item_key(schema, item).map(|key| key.to_string());
+                items.entry(key.unwrap_or_default()).or_insert(item);
+            }
+        }
+        Self(items)
+    }
+
+    /// The item that has the key of a new one.
+    pub(super) fn get(&self, schema: &Schema, item: &Value) -> Option<&'v Value> {
+        if self.0.is_empty() {
+            return None;
+        }
+        self.0.get(&item_key(schema, item)?.to_string()).copied()
+    }
 }
 
 fn check(schema: &Schema, value: &Value, before: Before<'_>, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {
@@ -128,8 +145,9 @@ fn check_value(schema: &Schema, value: &Value, before: Before<'_>, path: &FieldP
         }
         Value::Array(items) => {
             let Some(item_schema) = &schema.items else { return };
+            let old_items = OldItems::of(schema, before.old);
             for (index, item) in items.iter().enumerate() {
-                let before = before.item(old_item(schema, item, before.old), value);
+                let before = before.item(old_items.get(schema, item), value);
                 check(item_schema, item, before, &path.index(index), errors);
             }
         }
