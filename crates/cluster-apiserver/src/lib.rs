@@ -37,6 +37,7 @@ pub mod names;
 mod negotiate;
 mod openapi;
 pub mod patch;
+mod pattern;
 pub mod pki;
 pub mod proto;
 

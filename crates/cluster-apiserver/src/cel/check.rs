@@ -1,15 +1,18 @@
 //! Whether an expression makes sense, before there is anything to look at: names, fields, and the types that functions take.
 
-use super::Problem;
 use super::ast::{Entry, Expr, Fold, FoldKind, Node};
-use super::library;
+use super::keys;
+use super::library::Patterns;
+use super::problems::Problems;
 use super::signatures;
 use super::types::{Bindings, Ty, field};
 
 /// The variables of an expression; the last of a name is the one.
 pub(super) struct Checker<'s> {
     pub(super) variables: Vec<(Box<str>, Ty<'s>)>,
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: Problems,
+    /// The regular expressions that are written as literals.
+    pub(super) patterns: Patterns,
 }
 
 /// Types that can be named as values.
@@ -23,7 +26,7 @@ pub(super) fn is_type_name(name: &str) -> bool {
 
 impl<'s> Checker<'s> {
     fn wrong(&mut self, at: u32, text: String) -> Ty<'s> {
-        self.problems.push(Problem { at, text });
+        self.problems.add(at, text);
         Ty::Dyn
     }
 
@@ -108,7 +111,7 @@ impl<'s> Checker<'s> {
             if fits {
                 let found = signature.result.filled(&bindings);
                 // Several fit where a type is not known: what comes out is not known either.
-                result = Some(result.map_or(found.clone(), |known| same(&known, &found).unwrap_or(Ty::Dyn)));
+                result = Some(result.map_or(found.clone(), |known| if known.is(&found) { known } else { Ty::Dyn }));
             }
         }
         result.unwrap_or_else(|| {
@@ -121,14 +124,18 @@ impl<'s> Checker<'s> {
         })
     }
 
-    /// A text that will never be what a function needs is told now.
+    /// A text that will never be what a function needs is told now; a regular expression is kept as it is compiled.
     fn check_literal(&mut self, name: &str, args: &[Node]) {
-        let Some(Node { at, expr: Expr::Text(text), .. }) = args.last() else { return };
+        let literal = match name {
+            "matches" => args.last(),
+            "find" | "findAll" | "duration" | "timestamp" => args.first(),
+            _ => None,
+        };
+        let Some(Node { at, expr: Expr::Text(text), .. }) = literal else { return };
         let is_fine = match name {
-            "matches" => library::compile(text).is_ok(),
-            "duration" => library::time::parse_duration(text).is_some(),
+            "duration" => crate::schema::duration(text).is_some(),
             "timestamp" => text.parse::<jiff::Timestamp>().is_ok(),
-            _ => true,
+            _ => self.patterns.keep(text).is_ok() || name != "matches",
         };
         if !is_fine {
             self.wrong(*at, format!("invalid {name} argument"));
@@ -147,7 +154,10 @@ impl<'s> Checker<'s> {
     fn map(&mut self, entries: &[Entry<(Node, Node)>]) -> Ty<'s> {
         let (mut keys, mut values) = (Ty::Dyn, Ty::Dyn);
         for Entry { is_optional, value: (key, value) } in entries {
-            let ty = self.check(key);
+            let ty = match self.check(key) {
+                ty if ty.is_key() => ty,
+                other => self.wrong(key.at, keys::unsupported(other)),
+            };
             keys = self.joined(key.at, keys, &ty);
             let ty = self.element(*is_optional, value);
             values = self.joined(value.at, values, &ty);
@@ -270,11 +280,6 @@ fn optional(ty: Ty<'_>) -> Ty<'_> {
         optional @ Ty::Optional(_) => optional,
         other => Ty::optional(other),
     }
-}
-
-/// The one type that two are, if they are one.
-fn same<'s>(a: &Ty<'s>, b: &Ty<'s>) -> Option<Ty<'s>> {
-    (a.to_string() == b.to_string()).then(|| a.clone())
 }
 
 /// `google.protobuf.Timestamp` and the like, which are names with dots.

@@ -13,7 +13,9 @@ pub(crate) fn min_size(schema: &Schema) -> u64 {
     match schema.kind() {
         Some(Type::Object) => {
             let required = schema.required_fields().filter(|(_, field)| field.default_value().is_none());
-            required.map(|(name, field)| name.len() as u64 + min_size(field) + 4).sum::<u64>() + 2
+            let sizes =
+                required.map(|(name, field)| (name.len() as u64).saturating_add(min_size(field)).saturating_add(4));
+            sizes.fold(2, u64::saturating_add)
         }
         Some(Type::Array | Type::String) => 2,
         Some(Type::Boolean) => 4,
@@ -47,7 +49,7 @@ impl<'s> Estimate<'s> {
             }
             Expr::Select(operand, name) | Expr::OptionalSelect(operand, name) => {
                 let (cost, operand) = self.node(operand);
-                (cost + 1, selected(&operand, name))
+                (cost.saturating_add(1), selected(&operand, name))
             }
             Expr::Fold(fold) => self.fold(fold),
             Expr::List(items) => {
@@ -100,7 +102,7 @@ impl<'s> Estimate<'s> {
 }
 
 fn size_of(schema: &Schema) -> Option<u64> {
-    let of = |item: &Schema, extra: u64| MAX_CARDINALITY / (min_size(item) + extra);
+    let of = |item: &Schema, extra: u64| MAX_CARDINALITY / min_size(item).saturating_add(extra);
     match schema.kind()? {
         Type::Array => schema.max_items().or_else(|| schema.items().map(|items| of(items, 1))),
         Type::Object => schema.max_properties().or_else(|| schema.additional().map(|values| of(values, 6))),

@@ -1,10 +1,12 @@
 //! Evaluation of a checked expression, within a budget.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 
 use super::ast::{Entry, Expr, Fold, FoldKind, Node};
 use super::check::{is_type_name, qualified_name};
-use super::library::{self, Patterns};
+use super::keys::Key;
+use super::library::{self, Patterns, Recent};
 use super::value::{Text, Val};
 
 /// Why there is no value.
@@ -28,7 +30,9 @@ pub(super) type Evaluated<'a> = Result<Val<'a>, Fault>;
 pub(super) struct Evaluation<'a> {
     pub(super) variables: Vec<(&'a str, Val<'a>)>,
     pub(super) budget: Budget,
-    pub(super) patterns: Patterns,
+    /// What the program has compiled.
+    pub(super) patterns: &'a Patterns,
+    pub(super) recent: Recent,
 }
 
 /// What may still be spent. A unit is about what a comparison of two numbers takes.
@@ -64,23 +68,32 @@ impl<'a> Evaluation<'a> {
                 Some(name) => Ok(Val::Type(name)),
                 None => {
                     let operand = self.eval(operand)?;
-                    select(&operand, name)
+                    self.paid(select(&operand, name)?)
                 }
             },
             Expr::Has(operand, name) => Ok(Val::Bool(match self.eval(operand)? {
                 Val::Optional(None) => false,
-                Val::Optional(Some(inner)) => inner.select(name).is_some(),
-                operand => operand.select(name).is_some(),
+                Val::Optional(Some(inner)) => inner.has(name),
+                operand => operand.has(name),
             })),
-            Expr::OptionalSelect(operand, name) => Ok(match self.eval(operand)? {
-                Val::Optional(inner) => flat(inner.and_then(|inner| inner.select(name))),
-                operand => flat(operand.select(name)),
-            }),
-            Expr::Call { name, target, args } => self.call(name, target.as_deref(), args),
+            Expr::OptionalSelect(operand, name) => match self.eval(operand)? {
+                Val::Optional(inner) => self.paid(flat(inner.and_then(|inner| inner.select(name)))),
+                operand => self.paid(flat(operand.select(name))),
+            },
+            Expr::Call { name, target, args } => {
+                let value = self.call(name, target.as_deref(), args)?;
+                self.paid(value)
+            }
             Expr::List(items) => self.list(items),
             Expr::Map(entries) => self.map(entries),
             Expr::Fold(fold) => self.fold(fold),
         }
+    }
+
+    /// A value that may have had to be decoded.
+    fn paid(&self, value: Val<'a>) -> Evaluated<'a> {
+        self.budget.spend(value.decoding())?;
+        Ok(value)
     }
 
     fn variable(&self, name: &'a str) -> Evaluated<'a> {
@@ -155,7 +168,7 @@ impl<'a> Evaluation<'a> {
 
     fn map(&mut self, entries: &'a [Entry<(Node, Node)>]) -> Evaluated<'a> {
         self.budget.spend(30)?;
-        let mut values = Vec::with_capacity(entries.len());
+        let mut values = BTreeMap::new();
         for Entry { is_optional, value: (key, value) } in entries {
             let key = self.eval(key)?;
             let value = match self.eval(value)? {
@@ -168,13 +181,12 @@ impl<'a> Evaluation<'a> {
         Ok(Val::Map(values.into()))
     }
 
-    fn insert(&self, entries: &mut Vec<(Val<'a>, Val<'a>)>, key: Val<'a>, value: Val<'a>) -> Result<(), Fault> {
-        self.budget.spend(1 + entries.len() / 10)?;
-        if entries.iter().any(|(known, _)| known.equals(&key)) {
-            return Fault::error(format!("insert failed: key {} already exists", library::shown(&key)));
+    fn insert(&self, entries: &mut BTreeMap<Key<'a>, Val<'a>>, key: Val<'a>, value: Val<'a>) -> Result<(), Fault> {
+        self.budget.spend(1)?;
+        match entries.insert(Key::made(&key)?, value) {
+            Some(_) => Fault::error(format!("insert failed: key {} already exists", library::shown(&key))),
+            None => Ok(()),
         }
-        entries.push((key, value));
-        Ok(())
     }
 
     fn fold(&mut self, fold: &'a Fold) -> Evaluated<'a> {
@@ -185,7 +197,7 @@ impl<'a> Evaluation<'a> {
             return Ok(if fold.kind == FoldKind::OptMap { Val::some(value) } else { value });
         }
         self.budget.spend(1 + range.size().unwrap_or_default())?;
-        let pairs = match (range.items(), range.entries()) {
+        let pairs: Vec<(Val<'a>, Val<'a>)> = match (range.items(), range.entries()) {
             (Some(items), _) if fold.second.is_some() => {
                 items.into_iter().zip(0..).map(|(item, index)| (Val::Int(index), item)).collect()
             }
@@ -193,6 +205,7 @@ impl<'a> Evaluation<'a> {
             (None, Some(entries)) => entries,
             (None, None) => return Fault::error(format!("no such overload: {} as a range", range.type_name())),
         };
+        self.budget.spend(pairs.iter().map(|(first, second)| first.decoding() + second.decoding()).sum())?;
         match fold.kind {
             FoldKind::All => self.decide(fold, pairs, false),
             FoldKind::Exists => self.decide(fold, pairs, true),
@@ -231,7 +244,7 @@ impl<'a> Evaluation<'a> {
     }
 
     fn collect(&mut self, fold: &'a Fold, pairs: Vec<(Val<'a>, Val<'a>)>) -> Evaluated<'a> {
-        let (mut list, mut map, mut matching) = (Vec::new(), Vec::new(), 0);
+        let (mut list, mut sorted, mut map, mut matching) = (Vec::new(), Vec::new(), BTreeMap::new(), 0);
         for pair in pairs {
             let element = pair.clone();
             let made = self.with(fold, pair, |this| match &fold.filter {
@@ -244,7 +257,7 @@ impl<'a> Evaluation<'a> {
                 FoldKind::ExistsOne => matching += usize::from(is_true),
                 FoldKind::Filter if is_true => list.push(element.0),
                 FoldKind::Filter => {}
-                FoldKind::SortBy => map.push((made, element.0)),
+                FoldKind::SortBy => sorted.push((made, element.0)),
                 FoldKind::TransformMap => self.insert(&mut map, element.0, made)?,
                 FoldKind::TransformMapEntry => {
                     for (key, value) in made.entries().unwrap_or_default() {
@@ -257,10 +270,7 @@ impl<'a> Evaluation<'a> {
         match fold.kind {
             FoldKind::ExistsOne => Ok(Val::Bool(matching == 1)),
             FoldKind::TransformMap | FoldKind::TransformMapEntry => Ok(Val::Map(map.into())),
-            FoldKind::SortBy => {
-                self.budget.spend(map.len() * 4)?;
-                library::lists::sort_by_key(map)
-            }
+            FoldKind::SortBy => library::lists::sort_by_key(&self.budget, sorted),
             _ => Ok(Val::list(list)),
         }
     }
@@ -272,7 +282,7 @@ fn select<'a>(operand: &Val<'a>, name: &str) -> Evaluated<'a> {
     }
     match operand.select(name) {
         Some(value) => Ok(value),
-        None if operand.entries().is_some() => Fault::error(format!("no such key: {name}")),
+        None if operand.is_map() => Fault::error(format!("no such key: {name}")),
         None => Fault::error(format!("no such overload: {}.{name}", operand.type_name())),
     }
 }

@@ -1,6 +1,6 @@
 //! From the text of an expression to its tokens.
 
-use super::Problem;
+use super::problems::Problem;
 
 /// A token, and where it begins, counted in characters.
 #[derive(Clone, Debug, PartialEq)]

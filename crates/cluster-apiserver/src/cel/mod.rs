@@ -11,10 +11,14 @@
 mod ast;
 mod check;
 mod cost;
+mod equal;
 mod eval;
+mod keys;
 mod lex;
 mod library;
+mod nesting;
 mod parse;
+mod problems;
 mod signatures;
 mod types;
 mod value;
@@ -33,7 +37,9 @@ use cost::Estimate;
 pub(crate) use cost::{MAX_CARDINALITY, min_size};
 pub(crate) use eval::Fault;
 use eval::{Budget, Evaluation};
-use library::Patterns;
+use library::{Patterns, Recent};
+use nesting::{MAX_NESTING, nesting};
+use problems::{Problem, Problems};
 use types::Ty;
 use value::Val;
 
@@ -42,12 +48,8 @@ const CALL_LIMIT: u64 = 1_000_000;
 /// What all rules of one object may cost.
 pub(crate) const OBJECT_LIMIT: u64 = 10_000_000;
 
-/// A mistake in an expression, and where it is.
-#[derive(Debug, PartialEq)]
-struct Problem {
-    at: u32,
-    text: String,
-}
+/// An expression may have so many characters.
+const MAX_CHARS: usize = 100_000;
 
 /// What an expression may look at.
 #[derive(Clone, Copy)]
@@ -77,6 +79,7 @@ pub(crate) enum Outcome {
 #[derive(Debug)]
 pub(crate) struct Program {
     node: Node,
+    patterns: Patterns,
     /// Whether it compares with what was.
     pub(crate) uses_old: bool,
 }
@@ -84,20 +87,24 @@ pub(crate) struct Program {
 impl Program {
     /// Parses and checks an expression; the error is what Kubernetes writes after `compilation failed: `, or that its type is wrong.
     pub(crate) fn compile(source: &str, scope: Scope<'_>, wanted: Wanted) -> Result<Self, CompileError> {
-        let node = parse::parse(source).map_err(|problem| CompileError::Syntax(report(source, &[problem])))?;
         let own = Ty::of_resource(scope.schema, scope.is_resource).ok_or(CompileError::NoType)?;
         let old = if scope.has_optional_old { Ty::optional(own.clone()) } else { own.clone() };
-        let variables = vec![("self".into(), own), ("oldSelf".into(), old)];
-        let mut checker = Checker { variables, problems: Vec::new() };
+        Self::checked(source, vec![("self".into(), own), ("oldSelf".into(), old)], wanted)
+    }
+
+    fn checked(source: &str, variables: Vec<(Box<str>, Ty<'_>)>, wanted: Wanted) -> Result<Self, CompileError> {
+        let node = parsed(source)?;
+        let mut checker = Checker { variables, problems: Problems::default(), patterns: Patterns::default() };
         let found = checker.check(&node);
-        if !checker.problems.is_empty() {
-            return Err(CompileError::Syntax(report(source, &checker.problems)));
+        let Checker { problems, patterns, .. } = checker;
+        if !problems.is_empty() {
+            return Err(CompileError::Syntax(problems.report(source)));
         }
         if !matches!((&found, wanted), (Ty::Bool, Wanted::Truth) | (Ty::Text, Wanted::Text)) {
-            return Err(CompileError::Type);
+            return Err(CompileError::Type(found.to_string()));
         }
         let uses_old = node.reads("oldSelf");
-        Ok(Self { node, uses_old })
+        Ok(Self { node, patterns, uses_old })
     }
 
     /// Evaluates it for a value and what that was before; `left` is what may be spent, and is.
@@ -116,9 +123,14 @@ impl Program {
             None if scope.has_optional_old => variables.push(("oldSelf", Val::Optional(None))),
             None => {}
         }
+        self.run(variables, left)
+    }
+
+    fn run<'a>(&'a self, variables: Vec<(&'a str, Val<'a>)>, left: &mut u64) -> Result<Outcome, Fault> {
         let granted = (*left).min(CALL_LIMIT);
         let budget = Budget(Cell::new(granted));
-        let mut evaluation = Evaluation { variables, budget, patterns: Patterns::default() };
+        let (patterns, recent) = (&self.patterns, Recent::default());
+        let mut evaluation = Evaluation { variables, budget, patterns, recent };
         let outcome = evaluation.eval(&self.node);
         *left -= granted - evaluation.budget.0.get();
         match outcome? {
@@ -139,21 +151,22 @@ impl Program {
 pub(crate) enum CompileError {
     /// Mistakes, as CEL reports them.
     Syntax(String),
-    /// It gives something else than it should.
-    Type,
+    /// It gives something else than it should: a value of this type.
+    Type(String),
     /// It stands where there is nothing that expressions may look at.
     NoType,
 }
 
-/// `ERROR: <input>:LINE:COLUMN: TEXT`, the line, and a mark below.
-fn report(source: &str, problems: &[Problem]) -> String {
-    let one = |problem: &Problem| {
-        let at = usize::try_from(problem.at).unwrap_or(usize::MAX);
-        let before: String = source.chars().take(at).collect();
-        let line = before.matches('\n').count();
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count();
-        let text = source.split('\n').nth(line).unwrap_or_default().replace('\t', " ");
-        format!("ERROR: <input>:{}:{}: {}\n | {text}\n | {}^", line + 1, column + 1, problem.text, ".".repeat(column))
-    };
-    problems.iter().map(one).collect::<Vec<_>>().join("\n")
+fn parsed(source: &str) -> Result<Node, CompileError> {
+    let size = source.chars().count();
+    if size > MAX_CHARS {
+        return Err(CompileError::Syntax(problems::too_long(size, MAX_CHARS)));
+    }
+    let refused = |problem: Problem| CompileError::Syntax(Problems::from(problem).report(source));
+    let node = parse::parse(source).map_err(refused)?;
+    if nesting(&node) > MAX_NESTING {
+        let text = format!("type nesting limit exceeded: {MAX_NESTING}");
+        return Err(refused(Problem { at: node.at, text }));
+    }
+    Ok(node)
 }

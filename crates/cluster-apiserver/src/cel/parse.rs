@@ -1,8 +1,8 @@
 //! From tokens to the tree: CEL's grammar, by precedence climbing, with its macros and the optional syntax.
 
-use super::Problem;
 use super::ast::{Entry, Expr, Fold, FoldKind, Node};
 use super::lex::{Kind, Token, is_reserved, tokens};
+use super::problems::Problem;
 
 /// Deeper expressions are refused, because all that is done with them recurses.
 const MAX_DEPTH: u16 = 100;

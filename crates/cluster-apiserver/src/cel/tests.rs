@@ -66,7 +66,10 @@ fn what_fails_while_it_is_evaluated() {
         ("9223372036854775807 + self.n > 0", "integer overflow"),
         ("self.port + 1 == 2", "no such overload: _+_(string, int)"),
         ("quantity('x') == quantity('1')", "unable to parse quantity's suffix"),
-        ("self.s.matches('(' + self.s)", "error parsing regexp: `(héllo world`"),
+        ("self.s.matches('(' + self.s)", "error parsing regexp: missing closing ): `(héllo world`"),
+        ("{dyn(1.5): 1}.size() == 1", "unsupported key type: double"),
+        ("{dyn([1]): 1}.size() == 1", "unsupported key type: list"),
+        ("self.s.lastIndexOf('o', -1) == 1", "index out of range: -1"),
         ("optional.none().value() == 1", "optional.none() dereference"),
         ("duration(self.s) == duration('1s')", "time: invalid duration \"héllo world\""),
         ("[].min() == 1", "min called on empty list"),
@@ -117,7 +120,7 @@ fn what_is_refused_before() {
     ] {
         assert_eq!(compiled(source).map(|_| ()), Err(CompileError::Syntax(wanted.to_owned())), "{source}");
     }
-    assert_eq!(compiled("self.n").map(|_| ()), Err(CompileError::Type));
+    assert_eq!(compiled("self.n").map(|_| ()), Err(CompileError::Type("int".to_owned())));
     let anything = Schema::anything();
     let program = Program::compile("true", scope(&anything), Wanted::Truth);
     assert_eq!(program.map(|_| ()), Err(CompileError::NoType));
@@ -129,6 +132,10 @@ fn nothing_takes_long() {
     let schema = schema();
     let program = Program::compile(loops, scope(&schema), Wanted::Truth).expect("compiled");
     assert!(program.worst_case(scope(&schema)) > 1_000_000_000, "{}", program.worst_case(scope(&schema)));
+    let dear = (0..6).fold("true".to_owned(), |body, n| format!("self.items.exists(x{n}, {body})"));
+    let dearest = format!("self.items.filter(x, {dear})[0].name == 'a'");
+    let program_of = |source: &str| Program::compile(source, scope(&schema), Wanted::Truth).expect("compiled");
+    assert_eq!(program_of(&dearest).worst_case(scope(&schema)), u64::MAX);
     let many = json!({"list": (0..100).collect::<Vec<_>>()});
     let mut left = OBJECT_LIMIT;
     assert_eq!(program.evaluate(scope(&schema), &many, None, &mut left), Err(Fault::Cost));
@@ -141,6 +148,81 @@ fn nothing_takes_long() {
     ] {
         assert_eq!(evaluated(grows), Err(Fault::Cost), "{grows}");
     }
+}
+
+#[test]
+fn a_large_expression_is_refused_soon() {
+    let doubling = (0..40).fold("{1: 1}".to_owned(), |inner, _| format!("[{inner}].map(x, {{x: x}})"));
+    let Err(CompileError::Syntax(said)) = compiled(&format!("{doubling} == []")) else { panic!("a map as a key") };
+    assert!(said.starts_with("ERROR: <input>:1:") && said.contains(": unsupported key type: map(int, int)"), "{said}");
+    let nested = format!("[{}1{}]", "[".repeat(40), "]".repeat(40));
+    let deep = (0..8).rev().fold("true".to_owned(), |body, n| {
+        let range = if n == 0 { nested.clone() } else { format!("[{}x{n}{}]", "[".repeat(40), "]".repeat(40)) };
+        format!("{range}.all(x{}, {body})", n + 1)
+    });
+    let Err(CompileError::Syntax(said)) = compiled(&deep) else { panic!("values that nest deep") };
+    assert!(said.contains("type nesting limit exceeded: 200"), "{said}");
+    let wrong = vec!["nope"; 250].join(" || ");
+    let Err(CompileError::Syntax(said)) = compiled(&wrong) else { panic!("many mistakes") };
+    assert_eq!(said.matches("undeclared reference").count(), 100);
+    assert!(said.ends_with("\n150 more errors were truncated"), "{said}");
+    let long = format!("true || {}", " ".repeat(100_000));
+    let why = "ERROR: <input>:-1:0: expression code point size exceeds limit: size: 100008, limit 100000";
+    assert_eq!(compiled(&long).map(|_| ()), Err(CompileError::Syntax(why.to_owned())));
+    let line = format!("nope{}", " ".repeat(20_000));
+    let why = "ERROR: <input>:1:1: undeclared reference to 'nope' (in container '')";
+    assert_eq!(compiled(&line).map(|_| ()), Err(CompileError::Syntax(why.to_owned())), "without the line");
+}
+
+#[test]
+fn what_a_step_costs() {
+    let object = json!({
+        "list": (0..5000).collect::<Vec<_>>(), "s": "x".repeat(1000), "raw": "aGkh".repeat(1000), "n": 1,
+        "names": (0..2000).map(|n| n.to_string()).collect::<Vec<_>>(),
+        "items": (0..2000).map(|n| json!({"name": n.to_string(), "v": n})).collect::<Vec<_>>(),
+        "labels": (0..2000).map(|n| (n.to_string(), json!("v"))).collect::<serde_json::Map<_, _>>(),
+    });
+    let schema = schema();
+    let cost = |source: &str| {
+        let program = Program::compile(source, scope(&schema), Wanted::Truth).expect(source);
+        let mut left = OBJECT_LIMIT;
+        let outcome = program.evaluate(scope(&schema), &object, Some(&object), &mut left);
+        assert_eq!(outcome, Ok(Outcome::Truth(true)), "{source}");
+        OBJECT_LIMIT - left
+    };
+    for (source, most) in [
+        ("self.list[7] == 7", 10),
+        ("self.list.size() == 5000", 10),
+        ("self.list[?9].hasValue() && self.list.first().value() == 0", 20),
+        ("'17' in self.labels", 10),
+        ("has(self.raw)", 10),
+        // What is compared is walked through once, not once for each pair.
+        ("self.items == oldSelf.items", 40_000),
+        ("self.names == oldSelf.names", 20_000),
+        ("self.labels == oldSelf.labels", 20_000),
+        ("(self.items + oldSelf.items).size() == 2000", 10_000),
+    ] {
+        assert!(cost(source) <= most, "{source}: {}", cost(source));
+    }
+    for (source, least) in [
+        ("self.raw.size() == 3000", 300),
+        ("self.list.sort()[0] == 0", 50_000),
+        ("self.list.sortBy(x, -x)[0] == 4999", 60_000),
+        ("sets.contains(self.list, [4999, 4998])", 10_000),
+        ("self.s.matches('(x{10}){10}' + 'x')", 100),
+    ] {
+        assert!(cost(source) >= least, "{source}: {}", cost(source));
+    }
+}
+
+#[test]
+fn patterns_are_compiled_once() {
+    let program =
+        compiled("self.s.matches('^h') && self.s.find('l+') == 'll' && matches(self.s, '^h')").expect("compiled");
+    assert!(program.patterns.get("^h").is_some() && program.patterns.get("l+").is_some());
+    let heavy = r"self.s.matches('\\p{L}{999}')";
+    let program = compiled(heavy).expect("compiled");
+    assert!(program.patterns.get(r"\p{L}{999}").is_none(), "what weighs too much is compiled when it is needed");
 }
 
 #[test]

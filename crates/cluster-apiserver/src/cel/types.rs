@@ -47,6 +47,17 @@ static RESOURCE: LazyLock<Schema> = LazyLock::new(|| {
     Schema::parse(&json!({"type": "object", "properties": {"apiVersion": text, "kind": text, "metadata": metadata}}))
 });
 
+/// The schema of a value that nothing is known of: what is in it is as it stands.
+static ANYTHING: LazyLock<Schema> = LazyLock::new(Schema::anything);
+
+pub(super) fn anything() -> &'static Schema {
+    &ANYTHING
+}
+
+pub(super) fn is_anything(schema: &Schema) -> bool {
+    std::ptr::eq(schema, anything())
+}
+
 /// What a signature leaves open, as it is found.
 pub(super) type Bindings<'s> = [Option<Ty<'s>>; 4];
 
@@ -132,6 +143,23 @@ impl<'s> Ty<'s> {
             (Self::Map(a, b), Self::Map(c, d)) => Some(Self::map(a.join(c)?, b.join(d)?)),
             (Self::Null, other) if other.is_nullable() => Some(other.clone()),
             _ => self.accepts(other, &mut Bindings::default()).then(|| self.clone()),
+        }
+    }
+
+    /// Whether keys of maps may have it.
+    pub(super) fn is_key(&self) -> bool {
+        matches!(self, Self::Dyn | Self::Bool | Self::Int | Self::Uint | Self::Text | Self::Param(_))
+    }
+
+    /// Whether two are one type.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::List(a), Self::List(b)) | (Self::Optional(a), Self::Optional(b)) => a.is(b),
+            (Self::Map(a, b), Self::Map(c, d)) => a.is(c) && b.is(d),
+            (Self::Object(a, _), Self::Object(b, _)) => std::ptr::eq(*a, *b),
+            (Self::Opaque(a), Self::Opaque(b)) => a == b,
+            (Self::Param(a), Self::Param(b)) => a == b,
+            _ => std::mem::discriminant(self) == std::mem::discriminant(other),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Values while an expression is evaluated. Objects and lists of the object that is looked at stay where they are.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::rc::Rc;
@@ -8,8 +9,9 @@ use std::rc::Rc;
 use jiff::Timestamp;
 use serde_json::Value as Json;
 
+use super::keys::Key;
 use super::library::{net, semver::Semver, time};
-use super::types::{CIDR, FORMAT, IP, QUANTITY, SEMVER, URL, field};
+use super::types::{CIDR, FORMAT, IP, QUANTITY, SEMVER, URL, anything, field, is_anything};
 use crate::quantity::Quantity;
 use crate::schema::{ListType, Schema, Type as JsonType};
 
@@ -31,6 +33,12 @@ impl Deref for Text<'_> {
     }
 }
 
+impl AsRef<str> for Text<'_> {
+    fn as_ref(&self) -> &str {
+        self
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) enum Val<'a> {
     Null,
@@ -44,7 +52,7 @@ pub(super) enum Val<'a> {
     Duration(i64),
     Timestamp(Timestamp),
     List(Rc<Vec<Val<'a>>>),
-    Map(Rc<Vec<(Val<'a>, Val<'a>)>>),
+    Map(Rc<BTreeMap<Key<'a>, Val<'a>>>),
     /// An array or an object, with its schema; `true` for a resource.
     Json(&'a Json, &'a Schema, bool),
     Optional(Option<Rc<Val<'a>>>),
@@ -72,14 +80,16 @@ impl<'a> Val<'a> {
             },
             Json::String(text) if schema.kind() == Some(JsonType::String) => Self::formatted(text, schema),
             Json::String(text) => Self::Text(Text::Borrowed(text)),
+            // Where a number or a text is expected and something else is, nothing is known of it.
+            Json::Array(_) | Json::Object(_) if schema.is_int_or_string() => Self::Json(json, anything(), false),
             Json::Array(_) | Json::Object(_) => Self::Json(json, schema, is_resource),
         }
     }
 
     fn formatted(text: &'a str, schema: &Schema) -> Self {
         let value = match schema.format().unwrap_or_default() {
-            "byte" => net::base64(text).map(|bytes| Self::Bytes(bytes.into())),
-            "duration" => time::parse_duration(text).map(Self::Duration),
+            "byte" => crate::schema::base64(text).map(|bytes| Self::Bytes(bytes.into())),
+            "duration" => crate::schema::duration(text).map(Self::Duration),
             "date" => time::parse_date(text).map(Self::Timestamp),
             "date-time" => text.parse().ok().map(Self::Timestamp),
             _ => None,
@@ -99,12 +109,21 @@ impl<'a> Val<'a> {
         Self::Optional(Some(Rc::new(value)))
     }
 
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self, Self::List(_) | Self::Json(Json::Array(_), ..))
+    }
+
+    /// Whether it is a map or an object.
+    pub(super) fn is_map(&self) -> bool {
+        matches!(self, Self::Map(_) | Self::Json(Json::Object(_), ..))
+    }
+
     /// The elements of a list; `None` for what is none.
     pub(super) fn items(&self) -> Option<Vec<Self>> {
         match self {
             Self::List(items) => Some(items.to_vec()),
             Self::Json(Json::Array(items), schema, _) => {
-                let schema = schema.items()?;
+                let schema = items_of(schema)?;
                 Some(items.iter().map(|item| Self::of(item, schema, schema.is_embedded_resource())).collect())
             }
             _ => None,
@@ -114,7 +133,7 @@ impl<'a> Val<'a> {
     /// The keys and values of a map or an object, in the order of their keys.
     pub(super) fn entries(&self) -> Option<Vec<(Self, Self)>> {
         match self {
-            Self::Map(entries) => Some(entries.to_vec()),
+            Self::Map(entries) => Some(entries.iter().map(|(key, value)| (key.value(), value.clone())).collect()),
             Self::Json(Json::Object(fields), ..) => {
                 let key = |name: &'a str| Self::Text(Text::Borrowed(name));
                 Some(fields.keys().filter_map(|name| Some((key(name), self.field_of(name)?))).collect())
@@ -140,7 +159,7 @@ impl<'a> Val<'a> {
         match self {
             Self::List(items) => items.get(index).cloned(),
             Self::Json(Json::Array(items), schema, _) => {
-                let schema = schema.items()?;
+                let schema = items_of(schema)?;
                 items.get(index).map(|item| Self::of(item, schema, schema.is_embedded_resource()))
             }
             _ => None,
@@ -150,28 +169,66 @@ impl<'a> Val<'a> {
     /// A field of an object by its name in expressions, or the value of a map's key.
     pub(super) fn select(&self, name: &str) -> Option<Self> {
         match self {
-            Self::Json(Json::Object(_), schema, is_resource) if schema.additional().is_none() || *is_resource => {
-                let (_, property) = field(schema, *is_resource, name)?;
-                self.field_of(&property)
-            }
-            Self::Json(..) => self.field_of(name),
-            Self::Map(entries) => {
-                let is_it = |key: &Self| matches!(key, Self::Text(text) if text.deref() == name);
-                entries.iter().find(|(key, _)| is_it(key)).map(|(_, value)| value.clone())
-            }
+            Self::Json(..) => self.selected(name).map(of_field),
+            Self::Map(entries) => entries.get(&Key::Text(Text::Shared(name.into()))).cloned(),
             _ => None,
+        }
+    }
+
+    /// Whether [`Val::select`] finds something; nothing is read for that.
+    pub(super) fn has(&self, name: &str) -> bool {
+        match self {
+            Self::Json(..) => self.selected(name).is_some(),
+            Self::Map(entries) => entries.contains_key(&Key::Text(Text::Shared(name.into()))),
+            _ => false,
+        }
+    }
+
+    /// The value of a key, for which a number is as good as another of its value.
+    pub(super) fn value_of(&self, key: &Self) -> Option<Self> {
+        match (self, key) {
+            (Self::Json(..), Self::Text(name)) => self.field_of(name),
+            (Self::Map(entries), key) => entries.get(&Key::sought(key)?).cloned(),
+            _ => None,
+        }
+    }
+
+    /// Whether a key has a value.
+    pub(super) fn has_key(&self, key: &Self) -> bool {
+        match (self, key) {
+            (Self::Json(..), Self::Text(name)) => self.property(name).is_some(),
+            (Self::Map(entries), key) => Key::sought(key).is_some_and(|key| entries.contains_key(&key)),
+            _ => false,
         }
     }
 
     /// A property, or a value of a map, by its name in the object.
     pub(super) fn field_of(&self, name: &str) -> Option<Self> {
+        self.property(name).map(of_field)
+    }
+
+    fn selected(&self, name: &str) -> Option<(&'a Json, &'a Schema)> {
+        match self {
+            Self::Json(Json::Object(_), schema, is_resource)
+                if !is_anything(schema) && (schema.additional().is_none() || *is_resource) =>
+            {
+                let (_, property) = field(schema, *is_resource, name)?;
+                self.property(&property)
+            }
+            _ => self.property(name),
+        }
+    }
+
+    /// A field of an object where it stands, with its schema.
+    fn property(&self, name: &str) -> Option<(&'a Json, &'a Schema)> {
         let Self::Json(Json::Object(fields), schema, is_resource) = self else { return None };
         let value = fields.get(name)?;
         let schema = match schema.property(name).or(schema.additional()) {
             Some(schema) => schema,
+            None if is_anything(schema) => anything(),
             None => field(schema, *is_resource, name)?.0,
         };
-        Some(Self::of(value, schema, schema.is_embedded_resource()))
+        Some((value, schema))
     }
 
     /// The name of its type.
@@ -188,7 +245,7 @@ impl<'a> Val<'a> {
             Self::Timestamp(_) => "google.protobuf.Timestamp",
             Self::List(_) | Self::Json(Json::Array(_), ..) => "list",
             Self::Map(_) => "map",
-            Self::Json(_, schema, _) if schema.additional().is_some() => "map",
+            Self::Json(_, schema, _) if schema.additional().is_some() || is_anything(schema) => "map",
             Self::Json(..) => "object",
             Self::Optional(_) => "optional_type",
             Self::Type(_) => "type",
@@ -210,53 +267,35 @@ impl<'a> Val<'a> {
             Self::Uint(value) => *value == 0,
             Self::Double(value) => *value == 0.0,
             Self::Optional(value) => value.is_none(),
+            Self::Text(text) => text.is_empty(),
             other => other.size() == Some(0),
         }
     }
 
-    /// How many values it consists of, at most `limit`: what it costs to walk through it.
-    pub(super) fn weight(&self, limit: usize) -> usize {
+    /// How many values it consists of, down to a depth and at most `limit`: what it costs to walk through it.
+    pub(super) fn weight(&self, limit: usize, depth: usize) -> usize {
         match self {
             Self::Text(text) => 1 + text.len() / 10,
             Self::Bytes(bytes) => 1 + bytes.len() / 10,
-            Self::Json(json, ..) => json_weight(json, limit),
-            Self::List(items) => weights(items.iter(), limit),
-            Self::Map(entries) => weights(entries.iter().flat_map(|(key, value)| [key, value]), limit),
-            Self::Optional(Some(value)) => 1 + value.weight(limit),
+            Self::Json(json, ..) => json_weight(json, limit, depth),
+            Self::List(items) if depth == 0 => 1 + items.len(),
+            Self::Map(entries) if depth == 0 => 1 + entries.len(),
+            Self::List(items) => sum(limit, items.iter(), |item, limit| item.weight(limit, depth - 1)),
+            Self::Map(entries) => sum(limit, entries.iter(), |(key, value), limit| {
+                let key = if let Key::Text(text) = key { text.len() / 10 } else { 0 };
+                key + 1 + value.weight(limit, depth - 1)
+            }),
+            Self::Optional(Some(value)) => 1 + value.weight(limit, depth),
             _ => 1,
         }
     }
 
-    /// CEL's equality: numbers by value, lists by order (sets do not mind it), maps by keys.
-    pub(super) fn equals(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Null, Self::Null) => true,
-            (Self::Bool(a), Self::Bool(b)) => a == b,
-            (Self::Text(a), Self::Text(b)) => a.deref() == b.deref(),
-            (Self::Bytes(a), Self::Bytes(b)) => a == b,
-            (Self::Type(a), Self::Type(b)) | (Self::Format(a), Self::Format(b)) => a == b,
-            (Self::Optional(a), Self::Optional(b)) => match (a, b) {
-                (Some(a), Some(b)) => a.equals(b),
-                (a, b) => a.is_none() && b.is_none(),
-            },
-            (Self::Ip(a), Self::Ip(b)) => a == b,
-            (Self::Cidr(a), Self::Cidr(b)) => a == b,
-            (Self::Url(a), Self::Url(b)) => a == b,
-            _ => match (self.items(), other.items(), self.entries(), other.entries()) {
-                (Some(a), Some(b), ..) => lists_equal(self, &a, &b),
-                (_, _, Some(a), Some(b)) => {
-                    a.len() == b.len() && a.iter().all(|(key, value)| other.has_entry(&b, key, value))
-                }
-                _ => self.compare(other) == Some(Ordering::Equal),
-            },
-        }
-    }
-
-    /// Whether a key has a value; `entries` are those of this map or object.
-    fn has_entry(&self, entries: &[(Self, Self)], key: &Self, value: &Self) -> bool {
-        match (self, key) {
-            (Self::Json(..), Self::Text(name)) => self.field_of(name).is_some_and(|its| its.equals(value)),
-            _ => entries.iter().any(|(other, its)| key.equals(other) && value.equals(its)),
+    /// What it has cost to decode it.
+    pub(super) fn decoding(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len() / 10,
+            Self::Optional(Some(value)) => value.decoding(),
+            _ => 0,
         }
     }
 
@@ -299,44 +338,34 @@ impl<'a> Val<'a> {
     }
 }
 
-fn lists_equal(left: &Val<'_>, a: &[Val<'_>], b: &[Val<'_>]) -> bool {
-    if left.keyed_list().is_some() {
-        return a.len() == b.len() && a.iter().all(|item| b.iter().any(|other| item.equals(other)));
-    }
-    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.equals(b))
+fn items_of(schema: &Schema) -> Option<&Schema> {
+    schema.items().or_else(|| is_anything(schema).then(anything))
 }
 
-fn weights<'v, 'a: 'v>(values: impl Iterator<Item = &'v Val<'a>>, limit: usize) -> usize {
+fn of_field<'a>((json, schema): (&'a Json, &'a Schema)) -> Val<'a> {
+    Val::of(json, schema, schema.is_embedded_resource())
+}
+
+/// One more than the weights of all, which ends at the limit.
+fn sum<T>(limit: usize, items: impl Iterator<Item = T>, weight: impl Fn(T, usize) -> usize) -> usize {
     let mut total = 1;
-    for value in values {
+    for item in items {
         if total >= limit {
             break;
         }
-        total += value.weight(limit - total);
+        total += weight(item, limit - total);
     }
     total
 }
 
-fn json_weight(json: &Json, limit: usize) -> usize {
-    let mut total = 1;
-    let (mut items, mut fields);
-    let children: &mut dyn Iterator<Item = &Json> = match json {
-        Json::String(text) => return 1 + text.len() / 10,
-        Json::Array(array) => {
-            items = array.iter();
-            &mut items
-        }
-        Json::Object(object) => {
-            fields = object.values();
-            &mut fields
-        }
-        _ => return 1,
-    };
-    for child in children {
-        if total >= limit {
-            break;
-        }
-        total += json_weight(child, limit - total);
+fn json_weight(json: &Json, limit: usize, depth: usize) -> usize {
+    let below = |item: &Json, limit: usize| json_weight(item, limit, depth - 1);
+    match json {
+        Json::String(text) => 1 + text.len() / 10,
+        Json::Array(items) if depth == 0 => 1 + items.len(),
+        Json::Object(fields) if depth == 0 => 1 + fields.len(),
+        Json::Array(items) => sum(limit, items.iter(), below),
+        Json::Object(fields) => sum(limit, fields.iter(), |(name, value), limit| name.len() / 10 + below(value, limit)),
+        _ => 1,
     }
-    total
 }

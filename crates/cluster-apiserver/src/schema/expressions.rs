@@ -55,7 +55,7 @@ impl Expression {
     fn compiled(&self, scope: Scope<'_>) -> &Compiled {
         let why = |error| match error {
             CompileError::Syntax(text) => format!("compilation failed: {text}"),
-            CompileError::Type => "cel expression must evaluate to a bool".to_owned(),
+            CompileError::Type(_) => "cel expression must evaluate to a bool".to_owned(),
             CompileError::NoType => "failed to convert to declType for CEL validation rules".to_owned(),
         };
         self.compiled.get_or_init(|| Compiled {

@@ -21,8 +21,9 @@ use std::sync::OnceLock;
 use regex::Regex;
 use serde_json::Value;
 
+use crate::pattern;
 pub(crate) use expressions::{Expression, field_path};
-pub(crate) use format::holds as has_format;
+pub(crate) use format::{base64, cidr, duration, holds as has_format};
 pub use structural::structural_errors;
 pub use validate::validate;
 
@@ -131,9 +132,6 @@ struct Pattern {
     compiled: OnceLock<Option<Regex>>,
 }
 
-/// A compiled expression may take so many bytes.
-const PATTERN_MAX_BYTES: usize = 1 << 20;
-
 impl Pattern {
     fn new(text: &str) -> Self {
         Self { text: text.into(), compiled: OnceLock::new() }
@@ -141,8 +139,10 @@ impl Pattern {
 
     /// Whether it matches; an expression that does not compile matches everything.
     fn matches(&self, value: &str) -> bool {
-        let compile = || regex::RegexBuilder::new(&self.text).size_limit(PATTERN_MAX_BYTES).build().ok();
-        self.compiled.get_or_init(compile).as_ref().is_none_or(|regex| regex.is_match(value))
+        self.compiled
+            .get_or_init(|| pattern::compile(&self.text).ok())
+            .as_ref()
+            .is_none_or(|regex| regex.is_match(value))
     }
 }
 

@@ -39,7 +39,7 @@ fn to_int(value: &Val<'_>) -> Option<Option<i64>> {
     Some(match value {
         Val::Int(value) => Some(*value),
         Val::Uint(value) => i64::try_from(*value).ok(),
-        Val::Double(value) => whole(*value).and_then(|value| i64::try_from(value).ok()),
+        Val::Double(value) => whole(*value),
         Val::Text(text) => text.parse().ok(),
         Val::Timestamp(at) => Some(at.as_second()),
         Val::Duration(nanos) => Some(*nanos),
@@ -51,14 +51,19 @@ fn to_uint(value: &Val<'_>) -> Option<Option<u64>> {
     Some(match value {
         Val::Uint(value) => Some(*value),
         Val::Int(value) => u64::try_from(*value).ok(),
-        Val::Double(value) => whole(*value).and_then(|value| u64::try_from(value).ok()),
+        Val::Double(value) => truncated(*value).and_then(|value| u64::try_from(value).ok()),
         Val::Text(text) => text.parse().ok(),
         _ => return None,
     })
 }
 
+/// A number without its fraction, if it fits.
+pub(in super::super) fn whole(value: f64) -> Option<i64> {
+    truncated(value).and_then(|value| i64::try_from(value).ok())
+}
+
 #[expect(clippy::cast_possible_truncation, reason = "fractions are dropped, and the size was looked at")]
-fn whole(value: f64) -> Option<i128> {
+fn truncated(value: f64) -> Option<i128> {
     (value.is_finite() && value.abs() < 1e30).then_some(value as i128)
 }
 

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::super::eval::{Evaluated, Evaluation, Fault};
+use super::super::eval::{Budget, Evaluated, Evaluation, Fault};
 use super::super::value::Val;
 
 pub(super) fn call<'a>(evaluation: &mut Evaluation<'a>, name: &str, args: &[Val<'a>]) -> Option<Evaluated<'a>> {
@@ -12,39 +12,62 @@ pub(super) fn call<'a>(evaluation: &mut Evaluation<'a>, name: &str, args: &[Val<
         return Some(paid.map(|()| Val::list((0..count).map(Val::Int).collect())));
     }
     let (list, rest) = args.split_first()?;
+    if let ("first" | "last", []) = (name, rest) {
+        let at = if name == "first" { Some(0) } else { list.size().and_then(|size| size.checked_sub(1)) };
+        return list.is_list().then(|| Ok(optional(at.and_then(|at| list.at(at)))));
+    }
     let items = list.items()?;
-    let pairwise = |other: usize| evaluation.budget.spend(items.len().saturating_mul(other));
+    let budget = &evaluation.budget;
     match (name, rest) {
         ("isSorted", []) => Some(sorted(&items)),
         ("sum", []) => Some(sum(evaluation, &items)),
         ("min", []) => Some(extreme(name, &items, Ordering::Less)),
         ("max", []) => Some(extreme(name, &items, Ordering::Greater)),
-        ("indexOf", [item]) => Some(Ok(index(items.iter().position(|other| other.equals(item))))),
-        ("lastIndexOf", [item]) => Some(Ok(index(items.iter().rposition(|other| other.equals(item))))),
-        ("includes", [item]) => Some(Ok(Val::Bool(items.iter().any(|other| other.equals(item))))),
+        ("indexOf", [item]) => Some(item.place_among(items.iter(), budget).map(index)),
+        ("lastIndexOf", [item]) => {
+            let from_end = item.place_among(items.iter().rev(), budget);
+            Some(from_end.map(|at| index(at.map(|at| items.len() - 1 - at))))
+        }
+        ("includes", [item]) => Some(item.is_among(&items, budget).map(Val::Bool)),
         ("reverse", []) => Some(Ok(Val::list(items.into_iter().rev().collect()))),
-        ("first", []) => Some(Ok(optional(items.into_iter().next()))),
-        ("last", []) => Some(Ok(optional(items.into_iter().next_back()))),
-        ("sort", []) => Some(sort_by_key(items.into_iter().map(|item| (item.clone(), item)).collect())),
+        ("sort", []) => Some(sort_by_key(budget, items.into_iter().map(|item| (item.clone(), item)).collect())),
         ("slice", [Val::Int(from), Val::Int(to)]) => Some(slice(items, *from, *to)),
-        ("distinct", []) => Some(pairwise(items.len()).map(|()| Val::list(distinct(items)))),
+        ("distinct", []) => Some(distinct(budget, items)),
         ("flatten", []) => Some(Ok(Val::list(flatten(items, 1)))),
         ("flatten", [Val::Int(depth)]) => Some(match u32::try_from(*depth) {
             Ok(depth) => Ok(Val::list(flatten(items, depth))),
             Err(_) => Fault::error("level must be non-negative"),
         }),
         ("sets.contains" | "sets.equivalent" | "sets.intersects", [other]) => {
-            let other = other.items()?;
-            let covers = |all: &[Val<'a>], some: &[Val<'a>]| some.iter().all(|item| all.iter().any(|a| a.equals(item)));
-            let outcome = || match name {
-                "sets.contains" => covers(&items, &other),
-                "sets.equivalent" => covers(&items, &other) && covers(&other, &items),
-                _ => items.iter().any(|item| other.iter().any(|b| b.equals(item))),
-            };
-            Some(pairwise(other.len()).map(|()| Val::Bool(outcome())))
+            Some(sets(budget, name, &items, &other.items()?).map(Val::Bool))
         }
         _ => None,
     }
+}
+
+fn sets(budget: &Budget, name: &str, items: &[Val<'_>], other: &[Val<'_>]) -> Result<bool, Fault> {
+    match name {
+        "sets.contains" => covers(budget, items, other),
+        "sets.equivalent" => Ok(covers(budget, items, other)? && covers(budget, other, items)?),
+        _ => {
+            for item in items {
+                if item.is_among(other, budget)? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        }
+    }
+}
+
+/// Whether all of some are among all.
+fn covers(budget: &Budget, all: &[Val<'_>], some: &[Val<'_>]) -> Result<bool, Fault> {
+    for item in some {
+        if !item.is_among(all, budget)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn index<'a>(at: Option<usize>) -> Val<'a> {
@@ -92,7 +115,10 @@ fn extreme<'a>(name: &str, items: &[Val<'a>], wanted: Ordering) -> Evaluated<'a>
 }
 
 /// The values, in the order of their keys.
-pub(in super::super) fn sort_by_key<'a>(mut pairs: Vec<(Val<'a>, Val<'a>)>) -> Evaluated<'a> {
+pub(in super::super) fn sort_by_key<'a>(budget: &Budget, mut pairs: Vec<(Val<'a>, Val<'a>)>) -> Evaluated<'a> {
+    let rounds = usize::try_from(usize::BITS - pairs.len().leading_zeros()).unwrap_or(usize::MAX);
+    let weight = pairs.iter().fold(0, |sum: usize, (key, _)| sum.saturating_add(key.weight(budget.limit(), 0)));
+    budget.spend(weight.saturating_mul(rounds))?;
     let is_ordered = pairs.windows(2).all(|pair| matches!(pair, [(a, _), (b, _)] if a.compare(b).is_some()));
     if !is_ordered {
         return Fault::error("list elements must be comparable");
@@ -116,14 +142,14 @@ fn slice<'a>(items: Vec<Val<'a>>, from: i64, to: i64) -> Evaluated<'a> {
     Ok(Val::list(items.into_iter().skip(start).take(end - start).collect()))
 }
 
-fn distinct(items: Vec<Val<'_>>) -> Vec<Val<'_>> {
+fn distinct<'a>(budget: &Budget, items: Vec<Val<'a>>) -> Evaluated<'a> {
     let mut kept: Vec<Val<'_>> = Vec::new();
     for item in items {
-        if !kept.iter().any(|known| known.equals(&item)) {
+        if !item.is_among(&kept, budget)? {
             kept.push(item);
         }
     }
-    kept
+    Ok(Val::list(kept))
 }
 
 fn flatten(items: Vec<Val<'_>>, depth: u32) -> Vec<Val<'_>> {

@@ -5,10 +5,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use base64::Engine as _;
-
 use super::super::eval::{Evaluated, Evaluation, Fault};
-use super::super::value::Val;
+use super::super::keys::Key;
+use super::super::value::{Text, Val};
 use crate::names;
 use crate::schema::has_format;
 
@@ -27,11 +26,11 @@ impl fmt::Display for Cidr {
 
 impl Cidr {
     fn parse(text: &str) -> Option<Self> {
-        let (ip, bits) = text.split_once('/')?;
-        let ip = parse_ip(ip)?;
-        let most = if ip.is_ipv4() { 32 } else { 128 };
-        let is_plain = bits.bytes().all(|b| b.is_ascii_digit()) && (bits == "0" || !bits.starts_with('0'));
-        let bits = bits.parse().ok().filter(|bits| is_plain && *bits <= most)?;
+        let (ip, bits) = crate::schema::cidr(text)?;
+        let is_plain = parse_ip(text.split('/').next()?).is_some() && text.ends_with(&format!("/{bits}"));
+        if !is_plain {
+            return None;
+        }
         Some(Self { ip, bits })
     }
 
@@ -125,8 +124,8 @@ impl Url {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             names.entry(decoded(name)).or_default().push(Val::text(decoded(value)));
         }
-        let entries = names.into_iter().map(|(name, values)| (Val::text(name), Val::list(values)));
-        Val::Map(Rc::new(entries.collect()))
+        let key = |name: String| Key::Text(Text::Shared(name.into()));
+        Val::Map(Rc::new(names.into_iter().map(|(name, values)| (key(name), Val::list(values))).collect()))
     }
 }
 
@@ -249,9 +248,4 @@ fn wrong_with(format: &str, text: &str) -> Vec<String> {
         "date" => plain("date", "invalid date"),
         _ => plain("date-time", "invalid datetime"),
     }
-}
-
-/// The bytes of a text in base64.
-pub(in super::super) fn base64(text: &str) -> Option<Vec<u8>> {
-    base64::engine::general_purpose::STANDARD.decode(text).ok()
 }

@@ -1,32 +1,26 @@
 //! Operators: arithmetic that does not overflow in silence, comparison, membership, indexing; and values that may be missing.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
-use super::super::eval::{Evaluated, Evaluation, Fault};
-use super::super::value::{Text, Val};
+use super::super::eval::{Budget, Evaluated, Evaluation, Fault};
+use super::super::keys::identity;
+use super::super::value::Val;
 use super::{shown, time};
+use crate::schema::ListType;
 
 pub(super) fn call<'a>(evaluation: &mut Evaluation<'a>, name: &str, args: &[Val<'a>]) -> Option<Evaluated<'a>> {
-    if let ("_==_" | "_!=_" | "_+_", [a, b]) = (name, args)
-        && (a.keyed_list().is_some() || b.keyed_list().is_some())
-    {
-        // Each item is looked for among all others.
-        let pairs = a.size().unwrap_or_default().saturating_mul(b.size().unwrap_or_default());
-        if let Err(fault) = evaluation.budget.spend(pairs) {
-            return Some(Err(fault));
-        }
-    }
     match (name, args) {
         ("!_", [Val::Bool(value)]) => Some(Ok(Val::Bool(!value))),
         ("-_", [Val::Int(value)]) => Some(int(value.checked_neg())),
         ("-_", [Val::Double(value)]) => Some(Ok(Val::Double(-value))),
-        ("_==_", [a, b]) => Some(Ok(Val::Bool(a.equals(b)))),
-        ("_!=_", [a, b]) => Some(Ok(Val::Bool(!a.equals(b)))),
+        ("_==_", [a, b]) => Some(a.equals(b, &evaluation.budget).map(Val::Bool)),
+        ("_!=_", [a, b]) => Some(a.equals(b, &evaluation.budget).map(|are| Val::Bool(!are))),
         ("_<_" | "_<=_" | "_>_" | "_>=_", [a, b]) => compared(name, a, b),
-        ("_+_", [a, b]) => plus(a, b),
+        ("_+_", [a, b]) => plus(&evaluation.budget, a, b),
         ("_-_", [a, b]) => minus(a, b),
         ("_*_" | "_/_" | "_%_", [a, b]) => scaled(name, a, b),
-        ("@in", [item, range]) => Some(Ok(Val::Bool(is_in(item, range)?))),
+        ("@in", [item, range]) => is_in(&evaluation.budget, item, range),
         ("_[_]", [range, index]) => Some(indexed(range, index)),
         ("_[?_]", [range, index]) => Some(Ok(match range {
             Val::Optional(None) => Val::Optional(None),
@@ -68,7 +62,7 @@ fn compared<'a>(name: &str, a: &Val<'a>, b: &Val<'a>) -> Option<Evaluated<'a>> {
     })))
 }
 
-fn plus<'a>(a: &Val<'a>, b: &Val<'a>) -> Option<Evaluated<'a>> {
+fn plus<'a>(budget: &Budget, a: &Val<'a>, b: &Val<'a>) -> Option<Evaluated<'a>> {
     Some(match (a, b) {
         (Val::Int(a), Val::Int(b)) => int(a.checked_add(*b)),
         (Val::Uint(a), Val::Uint(b)) => uint(a.checked_add(*b)),
@@ -78,30 +72,36 @@ fn plus<'a>(a: &Val<'a>, b: &Val<'a>) -> Option<Evaluated<'a>> {
         (Val::Duration(a), Val::Duration(b)) => time::duration(a.checked_add(*b)),
         (Val::Timestamp(at), Val::Duration(by)) | (Val::Duration(by), Val::Timestamp(at)) => time::moved(*at, *by),
         _ => {
-            let (mut items, more) = (a.items()?, b.items()?);
-            for item in more {
-                join(a, &mut items, item);
+            let (items, more) = (a.items()?, b.items()?);
+            match a.keyed_list() {
+                Some(list) => merged(budget, list, items, more),
+                None => Ok(Val::list(items.into_iter().chain(more).collect())),
             }
-            Ok(Val::list(items))
         }
     })
 }
 
 /// A list that is a map by keys gets no second item of one key, a set none twice.
-fn join<'a>(list: &Val<'a>, items: &mut Vec<Val<'a>>, item: Val<'a>) {
-    use crate::schema::ListType;
-    let same = |known: &Val<'a>| match list.keyed_list() {
-        Some(ListType::Set) => known.equals(&item),
-        Some(ListType::Map(keys)) => keys.iter().all(|key| match (known.field_of(key), item.field_of(key)) {
-            (Some(a), Some(b)) => a.equals(&b),
-            (a, b) => a.is_none() && b.is_none(),
-        }),
-        _ => false,
-    };
-    match items.iter_mut().find(|known| same(known)) {
-        Some(known) => *known = item,
-        None => items.push(item),
+fn merged<'a>(budget: &Budget, list: &ListType, mut items: Vec<Val<'a>>, more: Vec<Val<'a>>) -> Evaluated<'a> {
+    let mut known = BTreeMap::new();
+    for (place, item) in items.iter().enumerate() {
+        known.extend(identity(list, item).map(|key| (key, place)));
     }
+    for item in more {
+        let key = identity(list, &item);
+        let place = match &key {
+            Some(key) => known.get(key).copied(),
+            None => item.place_among(items.iter(), budget)?,
+        };
+        match place.and_then(|place| items.get_mut(place)) {
+            Some(present) => *present = item,
+            None => {
+                known.extend(key.map(|key| (key, items.len())));
+                items.push(item);
+            }
+        }
+    }
+    Ok(Val::list(items))
 }
 
 fn minus<'a>(a: &Val<'a>, b: &Val<'a>) -> Option<Evaluated<'a>> {
@@ -132,21 +132,12 @@ fn scaled<'a>(name: &str, a: &Val<'a>, b: &Val<'a>) -> Option<Evaluated<'a>> {
     })
 }
 
-fn is_in(item: &Val<'_>, range: &Val<'_>) -> Option<bool> {
-    if let Some(items) = range.items() {
-        return Some(items.iter().any(|other| item.equals(other)));
+fn is_in<'a>(budget: &Budget, item: &Val<'a>, range: &Val<'a>) -> Option<Evaluated<'a>> {
+    if range.is_map() {
+        return Some(Ok(Val::Bool(range.has_key(item))));
     }
-    match item {
-        Val::Text(name) => range.entries().map(|_| range_has(range, name)),
-        _ => range.entries().map(|entries| entries.iter().any(|(key, _)| key.equals(item))),
-    }
-}
-
-fn range_has(range: &Val<'_>, name: &Text<'_>) -> bool {
-    match range {
-        Val::Json(..) => range.field_of(name).is_some(),
-        _ => range.select(name).is_some(),
-    }
+    let items = range.items()?;
+    Some(item.is_among(&items, budget).map(Val::Bool))
 }
 
 fn indexed<'a>(range: &Val<'a>, index: &Val<'a>) -> Evaluated<'a> {
@@ -159,12 +150,12 @@ fn indexed<'a>(range: &Val<'a>, index: &Val<'a>) -> Evaluated<'a> {
             let found = usize::try_from(*at).ok().and_then(|at| range.at(at));
             found.ok_or_else(|| Fault::Error(format!("index out of bounds: {at}")))
         }
-        (Val::Json(..), Val::Text(name)) => {
-            range.field_of(name).ok_or_else(|| Fault::Error(format!("no such key: {}", &**name)))
-        }
-        (Val::Map(entries), key) => {
-            let found = entries.iter().find(|(known, _)| known.equals(key));
-            found.map(|(_, value)| value.clone()).ok_or_else(|| Fault::Error(format!("no such key: {}", shown(key))))
+        _ if range.is_map() => {
+            let text = |key: &Val<'_>| match key {
+                Val::Text(name) => name.to_string(),
+                key => shown(key),
+            };
+            range.value_of(index).ok_or_else(|| Fault::Error(format!("no such key: {}", text(index))))
         }
         _ => Fault::error("no such overload: _[_]"),
     }

@@ -55,8 +55,11 @@ fn searched<'a>(
 ) -> Evaluated<'a> {
     evaluation.budget.spend((1 + text.len() / 10).saturating_mul(1 + pattern.len() / 4))?;
     let Some(count) = limit(rest, usize::MAX) else { return Fault::error(format!("no such overload: {name}")) };
-    let Evaluation { patterns, budget, .. } = evaluation;
-    let regex = patterns.get(pattern)?;
+    let Evaluation { patterns, recent, budget, .. } = evaluation;
+    let regex = match patterns.get(pattern) {
+        Some(regex) => regex,
+        None => recent.get(pattern, budget)?,
+    };
     Ok(match name {
         "matches" => Val::Bool(regex.is_match(text)),
         "find" => Val::text(regex.find(text).map(|found| found.as_str()).unwrap_or_default()),
@@ -79,26 +82,35 @@ fn char_at<'a>(text: &str, at: i64) -> Evaluated<'a> {
     }
 }
 
+/// Where a part begins: the first place from one on, or the last up to one.
 fn found<'a>(name: &str, text: &str, part: &str, rest: &[Val<'a>]) -> Evaluated<'a> {
     let length = text.chars().count();
+    let is_first = name == "indexOf";
     let from = match rest {
-        [] => None,
-        [Val::Int(from)] => match usize::try_from(*from).ok().filter(|from| *from <= length) {
-            Some(from) => Some(from),
-            None => return Fault::error(format!("index out of range: {from}")),
+        [] if is_first => 0,
+        [] => length.saturating_sub(usize::from(!part.is_empty())),
+        [Val::Int(from)] => match usize::try_from(*from) {
+            Ok(from) => from,
+            Err(_) => return Fault::error(format!("index out of range: {from}")),
         },
         _ => return Fault::error(format!("no such overload: {name}")),
     };
-    let bytes = |chars: usize| text.char_indices().nth(chars).map_or(text.len(), |(at, _)| at);
-    let at = if name == "indexOf" {
-        let from = bytes(from.unwrap_or_default());
-        text.get(from..).and_then(|rest| rest.find(part)).map(|at| at + from)
+    let place = if part.is_empty() {
+        Some(from.min(length))
+    } else if from >= length {
+        None
     } else {
-        let end = from.map_or(text.len(), |from| (bytes(from) + part.len()).min(text.len()));
-        text.get(..end).unwrap_or(text).rfind(part)
+        let bytes = |chars: usize| text.char_indices().nth(chars).map_or(text.len(), |(at, _)| at);
+        let start = bytes(from);
+        let at = if is_first {
+            text.get(start..).and_then(|rest| rest.find(part)).map(|at| at + start)
+        } else {
+            let end = bytes(from.saturating_add(part.chars().count()));
+            text.get(..end).and_then(|text| text.rfind(part))
+        };
+        at.map(|at| text.get(..at).unwrap_or_default().chars().count())
     };
-    let chars = at.map(|at| text.get(..at).unwrap_or_default().chars().count());
-    Ok(Val::Int(chars.and_then(|at| i64::try_from(at).ok()).unwrap_or(-1)))
+    Ok(Val::Int(place.and_then(|at| i64::try_from(at).ok()).unwrap_or(-1)))
 }
 
 fn split<'a>(evaluation: &Evaluation<'a>, text: &str, by: &str, count: usize) -> Evaluated<'a> {

@@ -6,10 +6,9 @@ use jiff::tz::{Offset, TimeZone};
 
 use super::super::eval::{Evaluated, Evaluation, Fault};
 use super::super::value::Val;
+use crate::schema;
 
 const SECOND: i64 = 1_000_000_000;
-const UNITS: [(&str, f64); 8] =
-    [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("μs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 6e10), ("h", 3.6e12)];
 
 pub(super) fn call<'a>(_: &mut Evaluation<'a>, name: &str, args: &[Val<'a>]) -> Option<Evaluated<'a>> {
     match (name, args) {
@@ -72,7 +71,7 @@ pub(super) fn converted<'a>(name: &str, value: &Val<'a>) -> Option<Evaluated<'a>
     Some(match (name, value) {
         ("duration", Val::Duration(_)) | ("timestamp", Val::Timestamp(_)) => Ok(value.clone()),
         ("duration", Val::Int(nanos)) => Ok(Val::Duration(*nanos)),
-        ("duration", Val::Text(text)) => parse_duration(text)
+        ("duration", Val::Text(text)) => schema::duration(text)
             .map(Val::Duration)
             .ok_or_else(|| Fault::Error(format!("time: invalid duration {}", crate::field_error::quote(text)))),
         ("timestamp", Val::Int(seconds)) => {
@@ -101,33 +100,6 @@ pub(super) fn moved<'a>(at: Timestamp, nanos: i64) -> Evaluated<'a> {
 pub(in super::super) fn parse_date(text: &str) -> Option<Timestamp> {
     let date: Date = text.parse().ok()?;
     Some(date.to_zoned(TimeZone::UTC).ok()?.timestamp())
-}
-
-/// `1h30m`, `-1.5s`, `0`, in nanoseconds, as Go reads it.
-#[expect(clippy::cast_possible_truncation, reason = "its size was looked at")]
-pub(in super::super) fn parse_duration(text: &str) -> Option<i64> {
-    let (sign, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (-1.0, rest),
-        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Some(0);
-    }
-    if rest.is_empty() {
-        return None;
-    }
-    let mut total = 0.0;
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (number, after) = rest.split_at(end);
-        let end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
-        let (unit, after) = after.split_at(end);
-        let (_, factor) = UNITS.into_iter().find(|(name, _)| *name == unit)?;
-        total += number.parse::<f64>().ok()? * factor;
-        rest = after;
-    }
-    let nanos = (sign * total).round();
-    (nanos.abs() < 9.2e18).then_some(nanos as i64)
 }
 
 /// The text of a duration in conversions: seconds.

@@ -19,6 +19,7 @@ use crate::{
         pod::{spec::validate_ip, validate_port},
     },
     names,
+    schema::has_format,
     value::{at, i64_at, list_at, semantic_eq, str_at, strings_at},
 };
 
@@ -227,15 +228,7 @@ fn balancer(spec: &Value, kind: &str, path: &FieldPath<'_>, errors: &mut Errors)
 
 /// Checks an address range.
 pub(in crate::kinds) fn validate_cidr(value: &str, path: &FieldPath<'_>, errors: &mut Errors) {
-    let is_range = value.split_once('/').is_some_and(|(ip, bits)| {
-        let max = match ip.parse::<IpAddr>() {
-            Ok(IpAddr::V4(_)) => 32,
-            Ok(IpAddr::V6(_)) => 128,
-            Err(_) => return false,
-        };
-        bits.parse::<u8>().is_ok_and(|bits| bits <= max)
-    });
-    if !is_range {
+    if !has_format("cidr", value) {
         let text = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
         errors.push(FieldError::invalid(path, value, text));
     }

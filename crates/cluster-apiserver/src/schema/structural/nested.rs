@@ -52,10 +52,9 @@ fn junctors(schema: &Value, (skip_any, skip_first): (bool, bool), path: &FieldPa
         branch_of(not, false, &path.child("not"), errors);
     }
     if let Some(pattern) = schema.get("pattern").and_then(Value::as_str)
-        && let Err(error) = regex::Regex::new(pattern)
+        && let Err(error) = crate::pattern::compile(pattern)
     {
-        let last = error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        let why = format!("must be a valid regular expression, but isn't: {last}");
+        let why = format!("must be a valid regular expression, but isn't: {error}");
         errors.push(FieldError::invalid(&path.child("pattern"), pattern, &why));
     }
 }

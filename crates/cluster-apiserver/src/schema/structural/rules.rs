@@ -87,12 +87,12 @@ impl Walk<'_> {
                 self.errors.push(FieldError::invalid(&rule_path, raw, &format!("compilation failed: {text}")));
                 return;
             }
-            Err(CompileError::Type) => {
+            Err(CompileError::Type(_)) => {
                 self.errors.push(FieldError::invalid(&rule_path, raw, "cel expression must evaluate to a bool"));
                 return;
             }
         };
-        let often = place.cardinality.unwrap_or_else(|| MAX_CARDINALITY / (min_size(schema) + 1));
+        let often = place.cardinality.unwrap_or_else(|| MAX_CARDINALITY / min_size(schema).saturating_add(1));
         self.cost("estimated rule cost", program.worst_case(scope).saturating_mul(often), &rule_path);
         if !rule.message_expression.is_empty() {
             let path = path.child("messageExpression");
