@@ -5,7 +5,7 @@ use super::keys;
 use super::library::Patterns;
 use super::problems::Problems;
 use super::signatures;
-use super::types::{Bindings, Ty, field};
+use super::types::{AUTHORIZER, Bindings, RESOURCE_CHECK, Ty, field};
 
 /// The variables of an expression; the last of a name is the one.
 pub(super) struct Checker<'s> {
@@ -77,6 +77,7 @@ impl<'s> Checker<'s> {
     fn select(&mut self, at: u32, operand: &Ty<'s>, name: &str) -> Ty<'s> {
         match operand {
             Ty::Dyn => Ty::Dyn,
+            Ty::Opaque(AUTHORIZER) if name == "requestResource" => Ty::Opaque(RESOURCE_CHECK),
             Ty::Map(_, value) => value.as_ref().clone(),
             Ty::Optional(inner) => optional(self.select(at, inner, name)),
             Ty::Object(schema, is_resource) => {

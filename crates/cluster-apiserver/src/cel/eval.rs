@@ -3,9 +3,11 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
+use super::admission::REQUEST_RESOURCE;
 use super::ast::{Entry, Expr, Fold, FoldKind, Node};
 use super::check::{is_type_name, qualified_name};
 use super::keys::Key;
+use super::library::authz::{Authority, Step};
 use super::library::{self, Patterns, Recent};
 use super::value::{Text, Val};
 
@@ -33,6 +35,8 @@ pub(super) struct Evaluation<'a> {
     /// What the program has compiled.
     pub(super) patterns: &'a Patterns,
     pub(super) recent: Recent,
+    /// Who is asked what somebody may do, if anybody is.
+    pub(super) authority: Option<&'a dyn Authority>,
 }
 
 /// What may still be spent. A unit is about what a comparison of two numbers takes.
@@ -66,10 +70,12 @@ impl<'a> Evaluation<'a> {
             Expr::Ident(name) => self.variable(name),
             Expr::Select(operand, name) => match qualified_name(operand, name) {
                 Some(name) => Ok(Val::Type(name)),
-                None => {
-                    let operand = self.eval(operand)?;
-                    self.paid(select(&operand, name)?)
-                }
+                None => match self.eval(operand)? {
+                    Val::Check(check) if check.of == Step::Whatever && name.as_ref() == "requestResource" => {
+                        self.variable(REQUEST_RESOURCE)
+                    }
+                    operand => self.paid(select(&operand, name)?),
+                },
             },
             Expr::Has(operand, name) => Ok(Val::Bool(match self.eval(operand)? {
                 Val::Optional(None) => false,

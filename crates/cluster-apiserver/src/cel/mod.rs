@@ -8,6 +8,7 @@
 //! lists, regular expressions, URLs, addresses, quantities, versions and formats. A function that is not here is refused when the CRD is
 //! created. Why there is no crate behind it: `docs/adr`.
 
+mod admission;
 mod ast;
 mod check;
 mod cost;
@@ -31,12 +32,14 @@ use std::cell::Cell;
 use serde_json::Value as Json;
 
 use crate::schema::Schema;
+pub(crate) use admission::{CONDITIONS_LIMIT, Facts};
 use ast::Node;
 use check::Checker;
 use cost::Estimate;
 pub(crate) use cost::{MAX_CARDINALITY, min_size};
 pub(crate) use eval::Fault;
 use eval::{Budget, Evaluation};
+pub(crate) use library::authz::Authority;
 use library::{Patterns, Recent};
 use nesting::{MAX_NESTING, nesting};
 use problems::{Problem, Problems};
@@ -123,14 +126,19 @@ impl Program {
             None if scope.has_optional_old => variables.push(("oldSelf", Val::Optional(None))),
             None => {}
         }
-        self.run(variables, left)
+        self.run(variables, None, left)
     }
 
-    fn run<'a>(&'a self, variables: Vec<(&'a str, Val<'a>)>, left: &mut u64) -> Result<Outcome, Fault> {
+    fn run<'a>(
+        &'a self,
+        variables: Vec<(&'a str, Val<'a>)>,
+        authority: Option<&'a dyn Authority>,
+        left: &mut u64,
+    ) -> Result<Outcome, Fault> {
         let granted = (*left).min(CALL_LIMIT);
         let budget = Budget(Cell::new(granted));
         let (patterns, recent) = (&self.patterns, Recent::default());
-        let mut evaluation = Evaluation { variables, budget, patterns, recent };
+        let mut evaluation = Evaluation { variables, budget, patterns, recent, authority };
         let outcome = evaluation.eval(&self.node);
         *left -= granted - evaluation.budget.0.get();
         match outcome? {
@@ -155,6 +163,20 @@ pub(crate) enum CompileError {
     Type(String),
     /// It stands where there is nothing that expressions may look at.
     NoType,
+}
+
+impl CompileError {
+    /// The error as it is told of an expression about a request.
+    pub(crate) fn told(&self, wanted: Wanted) -> String {
+        match self {
+            Self::Syntax(text) => format!("compilation failed: {text}"),
+            Self::Type(found) => {
+                let wanted = if wanted == Wanted::Truth { "bool" } else { "string" };
+                format!("must evaluate to {wanted} but got {found}")
+            }
+            Self::NoType => "failed to retrieve type information".to_owned(),
+        }
+    }
 }
 
 fn parsed(source: &str) -> Result<Node, CompileError> {

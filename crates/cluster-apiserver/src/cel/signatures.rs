@@ -1,6 +1,8 @@
 //! What functions there are, and on which types.
 
-use super::types::{CIDR, FORMAT, IP, QUANTITY, SEMVER, Ty, URL};
+use super::types::{
+    AUTHORIZER, CIDR, DECISION, FORMAT, GROUP_CHECK, IP, PATH_CHECK, QUANTITY, RESOURCE_CHECK, SEMVER, Ty, URL,
+};
 
 /// Name, and its signatures. A name that begins with a dot is called on its first argument.
 const TABLE: &[(&str, &str)] = &[
@@ -169,11 +171,27 @@ const TABLE: &[(&str, &str)] = &[
     ("format.date", " -> Format"),
     ("format.datetime", " -> Format"),
     (".validate", "Format, string -> optional(list(string))"),
+    // What somebody may do.
+    (".path", "Authorizer, string -> PathCheck"),
+    (".group", "Authorizer, string -> GroupCheck"),
+    (".serviceAccount", "Authorizer, string, string -> Authorizer"),
+    (".resource", "GroupCheck, string -> ResourceCheck"),
+    (".subresource", NARROWED),
+    (".namespace", NARROWED),
+    (".name", NARROWED),
+    (".fieldSelector", NARROWED),
+    (".labelSelector", NARROWED),
+    (".check", "PathCheck, string -> Decision; ResourceCheck, string -> Decision"),
+    (".allowed", "Decision -> bool"),
+    (".errored", "Decision -> bool"),
+    (".error", "Decision -> string"),
+    (".reason", "Decision -> string"),
 ];
 
 const ORDER: &str = "bool, bool -> bool; int, int -> bool; int, double -> bool; int, uint -> bool; uint, uint -> bool; uint, int -> bool; \
     uint, double -> bool; double, double -> bool; double, int -> bool; double, uint -> bool; string, string -> bool; \
     bytes, bytes -> bool; duration, duration -> bool; timestamp, timestamp -> bool";
+const NARROWED: &str = "ResourceCheck, string -> ResourceCheck";
 const SIZE: &str = "string -> int; bytes -> int; list(A) -> int; map(A, B) -> int";
 const DATE: &str = "timestamp -> int; timestamp, string -> int";
 const TIME: &str = "timestamp -> int; timestamp, string -> int; duration -> int";
@@ -249,6 +267,11 @@ fn one_type<'s>(text: &str) -> Option<Ty<'s>> {
         "Format" => Ty::Opaque(FORMAT),
         "IP" => Ty::Opaque(IP),
         "CIDR" => Ty::Opaque(CIDR),
+        "Authorizer" => Ty::Opaque(AUTHORIZER),
+        "PathCheck" => Ty::Opaque(PATH_CHECK),
+        "GroupCheck" => Ty::Opaque(GROUP_CHECK),
+        "ResourceCheck" => Ty::Opaque(RESOURCE_CHECK),
+        "Decision" => Ty::Opaque(DECISION),
         _ => return None,
     })
 }

@@ -10,8 +10,12 @@ use jiff::Timestamp;
 use serde_json::Value as Json;
 
 use super::keys::Key;
+use super::library::authz::{Check, Step};
 use super::library::{net, semver::Semver, time};
-use super::types::{CIDR, FORMAT, IP, QUANTITY, SEMVER, URL, anything, field, is_anything};
+use super::types::{
+    AUTHORIZER, CIDR, DECISION, FORMAT, GROUP_CHECK, IP, PATH_CHECK, QUANTITY, RESOURCE_CHECK, SEMVER, URL, anything,
+    field, is_anything,
+};
 use crate::quantity::Quantity;
 use crate::schema::{ListType, Schema, Type as JsonType};
 
@@ -63,6 +67,10 @@ pub(super) enum Val<'a> {
     Ip(IpAddr),
     Cidr(net::Cidr),
     Format(&'static str),
+    /// A question of what somebody may do.
+    Check(Rc<Check>),
+    /// Whether they may.
+    Decision(bool),
 }
 
 impl<'a> Val<'a> {
@@ -255,6 +263,13 @@ impl<'a> Val<'a> {
             Self::Ip(_) => IP,
             Self::Cidr(_) => CIDR,
             Self::Format(_) => FORMAT,
+            Self::Decision(_) => DECISION,
+            Self::Check(check) => match check.of {
+                Step::Whatever => AUTHORIZER,
+                Step::Path => PATH_CHECK,
+                Step::Group => GROUP_CHECK,
+                Step::Resource => RESOURCE_CHECK,
+            },
         }
     }
 

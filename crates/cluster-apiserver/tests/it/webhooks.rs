@@ -474,16 +474,81 @@ async fn a_slow_webhook_holds_up_only_whom_it_concerns() {
 }
 
 #[tokio::test]
+async fn conditions_decide_whether_it_is_asked() {
+    let server = HookServer::start(|path, review| match path {
+        "/label" => patch(review, json!([{"op": "add", "path": "/metadata/labels", "value": {"asked": "1"}}])),
+        _ => allow(review),
+    })
+    .await;
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    let all = |expressions: &[&str]| {
+        let one = |(at, expression)| json!({"name": format!("c{at}"), "expression": expression});
+        json!({"matchConditions": expressions.iter().enumerate().map(one).collect::<Vec<_>>()})
+    };
+    let named = all(&["request.operation == 'CREATE'", "object.data.a == 'b' && !request.name.startsWith('free')"]);
+    configure(&raw, MUTATING, "m", json!([with(hook("m.b.c", &server.client("/label")), named)])).await;
+    // It sees what the one before has made of the object, and what the caller may do.
+    let labelled = all(&[
+        "has(object.metadata.labels) && object.metadata.labels['asked'] == '1'",
+        "authorizer.requestResource.check('create').allowed()",
+        "oldObject == null",
+    ]);
+    configure(&raw, VALIDATING, "v", json!([with(hook("v.b.c", &server.client("/v")), labelled)])).await;
+    let paths = || server.take().into_iter().map(|(path, _)| path).collect::<Vec<_>>();
+    assert_eq!(raw.post(CONFIG_MAPS, &config_map("a")).await.json()["metadata"]["labels"]["asked"], "1");
+    assert_eq!(paths(), ["/label?timeout=10s", "/v?timeout=10s"]);
+    assert_eq!(raw.post(CONFIG_MAPS, &config_map("free")).await.status, 201);
+    assert_eq!(raw.merge(&format!("{CONFIG_MAPS}/free"), &json!({"data": {"x": "y"}})).await.status, 200);
+    assert_eq!(raw.delete(&format!("{CONFIG_MAPS}/free"), &Value::Null).await.status, 200);
+    assert_eq!(paths(), [""; 0]);
+}
+
+#[tokio::test]
+async fn conditions_that_cannot_be_told_are_the_failure_policy_s() {
+    let server = HookServer::start(|_, review| allow(review)).await;
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    let body = |policy: &str, expressions: &[&str]| {
+        let one = |(at, expression)| json!({"name": format!("c{at}"), "expression": expression});
+        let conditions: Vec<Value> = expressions.iter().enumerate().map(one).collect();
+        with(hook("a.b.c", &server.client("/")), json!({"failurePolicy": policy, "matchConditions": conditions}))
+    };
+    let path = format!("{REGISTRATION}/validatingwebhookconfigurations/v");
+    let change = async |hook: Value| {
+        let changed = raw.merge(&path, &json!({"webhooks": [hook]})).await;
+        assert_eq!(changed.status, 200, "{}", changed.message());
+    };
+    configure(&raw, VALIDATING, "v", json!([body("Fail", &["object.nope == 1", "true"])])).await;
+    let refused = raw.post(CONFIG_MAPS, &config_map("a")).await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.message()),
+        (
+            403,
+            "configmaps \"a\" is forbidden: expression 'object.nope == 1' resulted in error: no such key: nope"
+                .to_owned()
+        )
+    );
+    change(body("Fail", &["object.nope == 1", "object.data.nope == ''"])).await;
+    assert!(raw.post(CONFIG_MAPS, &config_map("a")).await.message().contains("is forbidden: [expression 'object.nope"));
+    change(body("Fail", &["object.nope == 1", "false"])).await;
+    assert_eq!(raw.post(CONFIG_MAPS, &config_map("a")).await.status, 201, "one that is false decides");
+    change(body("Ignore", &["object.nope == 1"])).await;
+    assert_eq!(raw.post(CONFIG_MAPS, &config_map("b")).await.status, 201);
+    assert!(server.take().is_empty(), "nobody was asked");
+}
+
+#[tokio::test]
 async fn what_cannot_be_done_is_refused() {
     let harness = Harness::start().await;
     let client = json!({"url": "https://127.0.0.1:1/"});
-    let conditions = json!({"matchConditions": [{"name": "x", "expression": "true"}], "timeoutSeconds": 31});
+    let conditions = json!({"matchConditions": [{"name": "x", "expression": "1"}], "timeoutSeconds": 31});
     let body = json!({"metadata": {"name": "m"}, "webhooks": [with(hook("a.b.c", &client), conditions)]});
     let refused = harness.raw().post(&format!("{REGISTRATION}/mutatingwebhookconfigurations"), &body).await;
     assert_eq!(refused.status, 422);
     for part in [
         "webhooks[0].timeoutSeconds: Invalid value: 31: the timeout value must be between 1 and 30 seconds",
-        "webhooks[0].matchConditions: Forbidden: this server does not evaluate match conditions",
+        "webhooks[0].matchConditions[0].expression: Invalid value: \"1\": must evaluate to bool but got int",
     ] {
         assert!(refused.message().contains(part), "{}", refused.message());
     }

@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
+use super::conditions::Condition;
 use super::review::ReviewVersion;
 use crate::hooks::{ClientConfig, Place};
 use crate::selector::LabelSelector;
@@ -29,6 +30,7 @@ pub(super) struct Hook {
     /// `None` if it cannot be read.
     pub(super) namespaces: Option<LabelSelector>,
     pub(super) objects: Option<LabelSelector>,
+    pub(super) conditions: Vec<Condition>,
     pub(super) may_fail: bool,
     /// Whether it may be asked of what is not carried out.
     pub(super) takes_dry_run: bool,
@@ -95,6 +97,7 @@ impl Hook {
             is_exact: text("matchPolicy") == "Exact",
             namespaces: LabelSelector::of_object(&hook["namespaceSelector"]),
             objects: LabelSelector::of_object(&hook["objectSelector"]),
+            conditions: Condition::all(hook),
             may_fail: text("failurePolicy") == "Ignore",
             takes_dry_run: matches!(text("sideEffects"), "None" | "NoneOnDryRun"),
             timeout: Duration::from_secs(seconds.unwrap_or(TIMEOUT_S)),

@@ -1,14 +1,14 @@
 //! Admission webhooks: what `…WebhookConfiguration` objects want to be asked, over HTTPS, of writes and connections.
 //!
 //! ```text
-//! Question (what is written, by whom) ─► matching: rules, selectors, equivalent versions ─► review ─► hooks::Hooks::call
+//! Question (what is written, by whom) ─► matching: rules, selectors, equivalent versions ─► conditions ─► review ─► hooks::Hooks::call
 //!   mutating:   one after the other, each sees what the one before made of the object; once more, if somebody changed it after them
 //!   validating: all at once; the first refusal in their order counts
 //! ```
 //! Specified by apiserver's `admission/plugin/webhook`. Never asked: about webhook configurations themselves, about questions (reviews of access and
-//! tokens), and by writes of the server itself. Audit annotations go nowhere, because there is no audit log. `matchConditions` are refused when
-//! a configuration is written.
+//! tokens), and by writes of the server itself. Audit annotations go nowhere, because there is no audit log.
 
+mod conditions;
 mod hooks;
 mod matching;
 mod mutate;
@@ -103,10 +103,15 @@ impl Question<'_> {
         let mut versions: BTreeMap<String, (Version, Value, Value)> = BTreeMap::new();
         for hook in hooks.iter() {
             let Some(version) = self.asked_by(hook, object, old)? else { continue };
-            asked.push((hook, version.api_version.clone()));
-            if !versions.contains_key(&version.api_version) {
+            let name = version.api_version.clone();
+            if !versions.contains_key(&name) {
                 let (object, old) = (self.in_version(object, &version).await?, self.in_version(old, &version).await?);
-                versions.insert(version.api_version.clone(), (version, object, old));
+                versions.insert(name.clone(), (version, object, old));
+            }
+            if let Some((version, object, old)) = versions.get(&name)
+                && self.meets(hook, version, object, old)?
+            {
+                asked.push((hook, name));
             }
         }
         let asking = asked.iter().filter_map(|(hook, version)| Some((hook, versions.get(version)?)));

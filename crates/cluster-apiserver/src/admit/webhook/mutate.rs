@@ -78,6 +78,9 @@ impl Question<'_> {
                 continue;
             }
             self.bring_to(&mut current, &version, old).await?;
+            if !self.meets(hook, &version, &current.object, &current.old)? {
+                continue;
+            }
             let started = Instant::now();
             let answer = self.ask(hook, &version, &current.object, &current.old, true).await;
             let patched = answer.and_then(|verdict| self.patched(hook, &version, &current.object, verdict));

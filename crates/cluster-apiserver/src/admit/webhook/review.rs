@@ -56,21 +56,27 @@ impl Question<'_> {
         object: &Value,
         old: &Value,
     ) -> Value {
+        let mut request = self.request(of);
+        for (name, value) in [("uid", &Value::from(uid)), ("object", object), ("oldObject", old)] {
+            request[name] = value.clone();
+        }
+        json!({"kind": "AdmissionReview", "apiVersion": version.api_version(), "request": request})
+    }
+
+    /// What is asked of a webhook, but for the objects.
+    pub(super) fn request(&self, of: &Resource) -> Value {
         let kind = |resource: &Resource| {
             let (group, version, kind) = self.kind_of(resource);
             json!({"group": group, "version": version, "kind": kind})
         };
         let resource = |resource: &Resource| json!({"group": resource.group, "version": resource.version, "resource": resource.plural});
         let mut request = json!({
-            "uid": uid,
             "kind": kind(of),
             "resource": resource(of),
             "requestKind": kind(self.resource),
             "requestResource": resource(self.resource),
             "operation": self.operation,
             "userInfo": user_info(&self.caller.identity),
-            "object": object,
-            "oldObject": old,
             "dryRun": self.is_dry_run,
             "options": self.options,
         });
@@ -83,7 +89,7 @@ impl Question<'_> {
         for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
             request[name] = text.into();
         }
-        json!({"kind": "AdmissionReview", "apiVersion": version.api_version(), "request": request})
+        request
     }
 }
 

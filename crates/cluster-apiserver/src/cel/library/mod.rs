@@ -1,5 +1,6 @@
 //! What functions do, library by library.
 
+pub(super) mod authz;
 pub(super) mod convert;
 pub(super) mod lists;
 pub(super) mod net;
@@ -36,7 +37,8 @@ pub(super) fn call<'a>(
         let weight = args.iter().fold(0, |sum: usize, arg| sum.saturating_add(arg.weight(limit, depth)));
         evaluation.budget.spend(weight)?;
     }
-    let libraries = [operators::call, convert::call, texts::call, lists::call, time::call, net::call, semver::call];
+    let libraries =
+        [operators::call, convert::call, texts::call, lists::call, time::call, net::call, semver::call, authz::call];
     let done = libraries.into_iter().find_map(|library| library(evaluation, name, args));
     done.unwrap_or_else(|| {
         let types: Vec<&str> = args.iter().map(Val::type_name).collect();

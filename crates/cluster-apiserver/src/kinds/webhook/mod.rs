@@ -1,6 +1,7 @@
 //! MutatingWebhookConfiguration and ValidatingWebhookConfiguration: what may be asked of webhooks.
 
 pub(crate) mod client;
+mod conditions;
 
 use std::collections::BTreeSet;
 
@@ -28,6 +29,25 @@ impl Strategy for Webhooks {
     }
 
     fn validate_create(&self, configuration: &Value, errors: &mut Errors) {
+        self.validate(configuration, true, errors);
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value, _subresource: Option<&str>, errors: &mut Errors) {
+        fn conditions(configuration: &Value) -> Vec<&[Value]> {
+            let hooks = list_at(configuration, &["webhooks"]).iter();
+            hooks.map(|hook| list_at(hook, &["matchConditions"])).collect()
+        }
+        // Those that were taken once stay.
+        self.validate(new, conditions(new) != conditions(old), errors);
+    }
+
+    fn allow_unconditional_update(&self) -> bool {
+        false
+    }
+}
+
+impl Webhooks {
+    fn validate(&self, configuration: &Value, has_new_conditions: bool, errors: &mut Errors) {
         let root = FieldPath::Root;
         let list = root.child("webhooks");
         let hooks = list_at(configuration, &["webhooks"]);
@@ -35,6 +55,9 @@ impl Strategy for Webhooks {
         for (index, hook) in hooks.iter().enumerate() {
             let item = list.index(index);
             validate_hook(hook, &item, errors);
+            if has_new_conditions {
+                conditions::validate(list_at(hook, &["matchConditions"]), &item.child("matchConditions"), errors);
+            }
             if self.is_mutating
                 && let Some(policy) = at(hook, &["reinvocationPolicy"]).and_then(Value::as_str)
             {
@@ -47,10 +70,6 @@ impl Strategy for Webhooks {
                 errors.push(FieldError::duplicate(&item.child("name"), name));
             }
         }
-    }
-
-    fn allow_unconditional_update(&self) -> bool {
-        false
     }
 }
 
@@ -82,10 +101,6 @@ fn validate_hook(hook: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
         selector::validate(&hook[name], &path.child(name), errors);
     }
     client::validate(&hook["clientConfig"], &path.child("clientConfig"), errors);
-    if !list_at(hook, &["matchConditions"]).is_empty() {
-        let why = "this server does not evaluate match conditions";
-        errors.push(FieldError::forbidden(&path.child("matchConditions"), why));
-    }
 }
 
 fn validate_hook_name(name: &str, path: &FieldPath<'_>, errors: &mut Errors) {
