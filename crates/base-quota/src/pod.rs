@@ -72,7 +72,7 @@ pub(crate) fn is_best_effort(pod: &Value) -> bool {
         let amounts = [Bound::Requests, Bound::Limits].map(|bound| Amounts::of(at(resources, &[bound.field()])));
         amounts.iter().any(|amounts| WHOLE.iter().any(|name| amounts.get(name).is_some_and(|amount| !amount.is_zero())))
     };
-    if states_whole(pod) {
+    if is_set(pod, &["spec", "resources"]) {
         return !asks(at(pod, &["spec", "resources"]));
     }
     let lists = ["containers", "initContainers"].map(|name| list(pod, &["spec", name]));
@@ -106,5 +106,14 @@ mod tests {
         assert_eq!(taken(&pod, Bound::Limits).to_string(), "memory=3073Mi", "there is no limit of cpu to raise");
         pod["spec"]["resources"] = json!({"requests": {"cpu": "2"}});
         assert_eq!(stated(&pod, Bound::Requests).to_string(), "cpu=2");
+    }
+
+    #[test]
+    fn what_the_pod_says_as_a_whole_tells_whether_it_asks_for_anything() {
+        let container = json!({"resources": {"limits": {"cpu": "1"}}});
+        assert!(!is_best_effort(&json!({"spec": {"containers": [container]}})));
+        assert!(is_best_effort(&json!({"spec": {"containers": [container], "resources": {"limits": {"cpu": "0"}}}})));
+        let pages = json!({"limits": {"hugepages-2Mi": "2Mi"}});
+        assert!(is_best_effort(&json!({"spec": {"containers": [container], "resources": pages}})));
     }
 }

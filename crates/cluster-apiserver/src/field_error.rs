@@ -8,6 +8,7 @@
 //!
 //! Specified by apimachinery's `field.Error` and by the recorded 422 answers of a kube-apiserver.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::Value;
@@ -281,14 +282,10 @@ impl fmt::Display for FieldPath<'_> {
 }
 
 /// The text that a `Status` gives for several errors: one stands alone, several in brackets, equal ones once.
-pub fn aggregate(errors: &[FieldError]) -> String {
-    let mut texts: Vec<String> = Vec::with_capacity(errors.len());
-    for error in errors {
-        let text = error.to_string();
-        if !texts.contains(&text) {
-            texts.push(text);
-        }
-    }
+pub fn aggregate(errors: &[impl fmt::Display]) -> String {
+    let mut told = BTreeSet::new();
+    let mut texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    texts.retain(|text| told.insert(text.clone()));
     match texts.as_slice() {
         [one] => one.clone(),
         many => format!("[{}]", many.join(", ")),

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::Operation;
 use super::lookup::StoreLookup;
+use crate::field_error::aggregate;
 use crate::kinds::Lookup as _;
 use crate::status::Result;
 use crate::value::{at, list_at, str_at};
@@ -36,21 +37,10 @@ pub(crate) fn check(context: &Context<'_>, operation: Operation, object: &Value,
             takers.iter().for_each(|taker| taker.check(item, &mut wrong));
         }
         if !wrong.is_empty() {
-            return Err(resource.forbidden(str_at(object, &["metadata", "name"]), &aggregate(wrong)));
+            return Err(resource.forbidden(str_at(object, &["metadata", "name"]), &aggregate(&wrong)));
         }
     }
     Ok(())
-}
-
-/// Errors as one text, as Go's `NewAggregate` puts them.
-fn aggregate(errors: Vec<String>) -> String {
-    let mut told: Vec<String> = Vec::new();
-    for error in errors {
-        if !told.contains(&error) {
-            told.push(error);
-        }
-    }
-    if told.len() == 1 { told.concat() } else { format!("[{}]", told.join(", ")) }
 }
 
 /// What has to be within bounds.

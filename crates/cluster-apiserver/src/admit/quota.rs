@@ -1,12 +1,13 @@
 //! What a namespace's ResourceQuotas leave to take.
 //!
 //! What is used follows from the stored objects alone, so nothing has to be kept beside them and nothing is lost in a restart. Whoever writes an
-//! object that counts reserves what it takes until the write is done, so that two cannot both take the last one. `status` of a quota is a
-//! controller's report and not looked at.
+//! object that counts reserves what it takes until the write is done, so that two cannot both take the last one. Writers of one namespace are
+//! counted one after the other, and hold up no other namespace. `status` of a quota is a controller's report and not looked at.
 //!
 //! Specified by apiserver's plug-in `resourcequota`; what objects count for says [`base_quota`].
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base_quota::amounts::Amounts;
@@ -23,10 +24,15 @@ use crate::store::{ObjectKey, Store, TableName};
 use crate::value::{at, str_at};
 use crate::writes::Context;
 
+/// So many namespaces are counted at once, at most.
+const TURNS: usize = 64;
+
 /// Counts what quotas are about.
 pub(crate) struct Quotas {
     store: Store,
     clock: Clock,
+    /// Whoever counts a namespace has the lock that its name falls on.
+    turns: [tokio::sync::Mutex<()>; TURNS],
     reserved: Arc<Mutex<Reserved>>,
 }
 
@@ -55,14 +61,14 @@ fn lock(reserved: &Mutex<Reserved>) -> MutexGuard<'_, Reserved> {
 
 impl Quotas {
     pub(crate) fn new(store: Store, clock: Clock) -> Self {
-        Self { store, clock, reserved: Arc::default() }
+        Self { store, clock, turns: std::array::from_fn(|_| tokio::sync::Mutex::default()), reserved: Arc::default() }
     }
 
     /// Takes what the object counts for; a dry run only looks whether it could.
     ///
     /// # Errors
     /// 403 if a quota does not have it, or cannot tell.
-    pub(crate) fn take(&self, context: &Context<'_>, object: &Value, old: Option<&Value>) -> Result<Reservation> {
+    pub(crate) async fn take(&self, context: &Context<'_>, object: &Value, old: Option<&Value>) -> Result<Reservation> {
         if !is_counted(context, object, old) {
             return Ok(Reservation::default());
         }
@@ -73,38 +79,49 @@ impl Quotas {
         let resource = context.resource;
         let name = str_at(object, &["metadata", "name"]);
         let counted = Counted { group: &resource.group, plural: &resource.plural };
-        let mut reserved = lock(&self.reserved);
         let asking = Asking { counted, object, old, now: self.clock.now() };
         let concerned: Vec<&Value> = quotas.iter().map(Arc::as_ref).filter(|quota| asking.concerns(quota)).collect();
         asking.check_stated(&concerned).map_err(|why| resource.forbidden(name, &why))?;
-        let present = self.present(context, &reserved, &concerned);
+        let _turn = self.turn(context.namespace).await;
+        let present = self.present(context, &concerned);
         for quota in concerned {
             asking.check(quota, &present).map_err(|why| resource.forbidden(name, &why))?;
         }
         if context.is_dry_run {
             return Ok(Reservation::default());
         }
+        let mut reserved = lock(&self.reserved);
         reserved.last += 1;
         let number = reserved.last;
         reserved.objects.insert(number, (resource.table.clone(), context.key(name), Arc::new(object.clone())));
         Ok(Reservation(Some((Arc::clone(&self.reserved), number))))
     }
 
+    async fn turn(&self, namespace: &str) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        let mut hasher = DefaultHasher::new();
+        namespace.hash(&mut hasher);
+        let index = usize::try_from(hasher.finish() % TURNS as u64).ok()?;
+        Some(self.turns.get(index)?.lock().await)
+    }
+
     /// The stored objects of the resource and those that are about to be, by key.
-    fn present(&self, context: &Context<'_>, reserved: &Reserved, concerned: &[&Value]) -> Present {
+    fn present(&self, context: &Context<'_>, concerned: &[&Value]) -> Present {
         let mut present = Present::new();
         if concerned.is_empty() {
             return present;
         }
         let table = &context.resource.table;
+        // First those that are about to be stored: who is stored meanwhile is seen twice, not missed.
+        let is_here = |of: &TableName, key: &ObjectKey| of == table && key.namespace() == context.namespace;
+        for (of, key, object) in lock(&self.reserved).objects.values() {
+            if is_here(of, key) {
+                present.entry(key.clone()).or_default().push(Arc::clone(object));
+            }
+        }
         for stored in self.store.list(table, &format!("{}/", context.namespace)).objects {
             // What cannot be read counts as one.
             let object = serde_json::from_slice(&stored.body).unwrap_or_default();
             present.entry(stored.key.clone()).or_default().push(Arc::new(object));
-        }
-        let here = reserved.objects.values().filter(|(of, key, _)| of == table && key.namespace() == context.namespace);
-        for (_, key, object) in here {
-            present.entry(key.clone()).or_default().push(Arc::clone(object));
         }
         present
     }

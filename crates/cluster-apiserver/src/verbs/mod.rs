@@ -119,7 +119,7 @@ impl Ask {
             query: &self.query,
             is_admitted: false,
             view: None,
-            conversions: &self.conversions,
+            conversions: Some(&self.conversions),
         }
     }
 

@@ -31,7 +31,11 @@ pub(crate) async fn create(context: &Context<'_>, next: Next) -> Result<Written>
     drop_deletion(&mut object);
     namespace::check_create(&core.store, resource, context.namespace, str_at(&object, &["metadata", "name"]))?;
     resource.default(&mut object);
-    let fields = if is_owned { given } else { context.fields_of_new(&object, given.as_ref()) };
+    let fields = if is_owned {
+        given
+    } else {
+        context.with_conversions(|| Ok(context.fields_of_new(&object, given.as_ref()))).await?
+    };
     let change = Change { old: None, fields: fields.as_ref(), old_fields: None };
     let mut warnings = Vec::new();
     let mut object = context.mutate(object, change, &mut warnings).await?;
@@ -43,7 +47,7 @@ pub(crate) async fn create(context: &Context<'_>, next: Next) -> Result<Written>
     escalation::check(&core.rbac, &context.caller.identity, resource, &object, None)?;
     context.check_depth(&object)?;
     context.validate(&object, change, &mut warnings).await?;
-    let _taken = core.quotas.take(context, &object, None)?;
+    let _taken = core.quotas.take(context, &object, None).await?;
     // An apply to nothing may name any.
     if has_revision && !is_owned {
         return Err(StatusError::new(500, "", "resourceVersion should not be set on objects to be created"));

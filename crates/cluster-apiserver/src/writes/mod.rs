@@ -55,8 +55,8 @@ pub(crate) struct Context<'a> {
     pub(crate) is_admitted: bool,
     /// How webhooks see what is written, if it is not as it is.
     pub(crate) view: Option<&'a dyn View>,
-    /// What has been converted for this write.
-    pub(crate) conversions: &'a Conversions,
+    /// What has been converted for this write; none for those of the server itself, which change nothing that anybody owns in a custom object.
+    pub(crate) conversions: Option<&'a Conversions>,
 }
 
 /// The owner of what the server itself writes.
@@ -93,7 +93,6 @@ impl<'a> Context<'a> {
     /// The context of a write of the server itself.
     pub(crate) fn of_server(core: &'a Core, caller: &'a Caller, resource: &'a Resource, namespace: &'a str) -> Self {
         static NO_QUERY: Query = Query::none();
-        static NO_CONVERSIONS: Conversions = Conversions::none();
         Self {
             core,
             caller,
@@ -105,7 +104,7 @@ impl<'a> Context<'a> {
             query: &NO_QUERY,
             is_admitted: true,
             view: None,
-            conversions: &NO_CONVERSIONS,
+            conversions: None,
         }
     }
 }

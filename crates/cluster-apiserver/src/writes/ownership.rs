@@ -57,29 +57,13 @@ pub(crate) enum Refused {
 #[derive(Debug, Default)]
 pub(crate) struct Conversions(Mutex<Converted>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Converted {
     known: Vec<(Value, String, Value)>,
     missed: Vec<(Value, String)>,
 }
 
-impl Default for Converted {
-    fn default() -> Self {
-        Self::none()
-    }
-}
-
-impl Converted {
-    const fn none() -> Self {
-        Self { known: Vec::new(), missed: Vec::new() }
-    }
-}
-
 impl Conversions {
-    pub(crate) const fn none() -> Self {
-        Self(Mutex::new(Converted::none()))
-    }
-
     fn lock(&self) -> MutexGuard<'_, Converted> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -100,7 +84,7 @@ impl Conversions {
 struct ResourceVersions<'a> {
     resource: &'a Resource,
     catalogue: Arc<Catalogue>,
-    conversions: &'a Conversions,
+    conversions: Option<&'a Conversions>,
 }
 
 impl ResourceVersions<'_> {
@@ -119,7 +103,7 @@ impl Versions for ResourceVersions<'_> {
 
     fn convert(&self, object: &Value, to: &str) -> Value {
         if self.catalogue.conversion(self.resource).is_some() {
-            return self.conversions.get(object, to);
+            return self.conversions.map_or_else(|| object.clone(), |conversions| conversions.get(object, to));
         }
         let from = self.find(str_at(object, &["apiVersion"])).unwrap_or(self.resource);
         self.find(to).map_or_else(|| object.clone(), |to| to.in_version(&from.in_store(object)))
@@ -219,16 +203,17 @@ impl Context<'_> {
     /// # Errors
     /// Its own, or something cannot be converted.
     pub(crate) async fn with_conversions<T>(&self, mut find: impl FnMut() -> Result<T> + Send) -> Result<T> {
+        let Some(conversions) = self.conversions else { return find() };
         loop {
             let found = find();
-            let missed = std::mem::take(&mut self.conversions.lock().missed);
+            let missed = std::mem::take(&mut conversions.lock().missed);
             if missed.is_empty() {
                 return found;
             }
             drop(found);
             for (object, to) in missed {
                 let converted = self.converted(&object, &to).await?;
-                self.conversions.lock().known.push((object, to, converted));
+                conversions.lock().known.push((object, to, converted));
             }
         }
     }

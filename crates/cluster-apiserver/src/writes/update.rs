@@ -65,7 +65,7 @@ pub(crate) async fn update(
         }
         if fate == Fate::Vanishes {
             // Watches see it as it was stored last.
-            let last = resource.load(&stored)?;
+            let last = context.load(&stored).await?;
             match context.commit_deletion(stored.key.clone(), Expected::At(stored.revision), &last).await {
                 Ok(_) => return done(Outcome::Loose(object)),
                 Err(CommitError::Conflict(_) | CommitError::Missing) => continue,
@@ -141,7 +141,7 @@ async fn prepare(
     escalation::check(&core.rbac, &context.caller.identity, resource, &new, Some(old))?;
     context.check_depth(&new)?;
     context.validate(&new, change, &mut warnings).await?;
-    let taken = core.quotas.take(context, &new, Some(old))?;
+    let taken = core.quotas.take(context, &new, Some(old)).await?;
     let fate = match fate(context, old, &new) {
         Fate::Vanishes => Fate::Vanishes,
         _ if !fields.differs && *old == new => Fate::Unchanged,
