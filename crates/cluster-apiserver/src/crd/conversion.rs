@@ -18,13 +18,12 @@ use tokio::time::Instant;
 use super::custom::{TAG_MASK, tag_of};
 use crate::admit::webhook::client_config;
 use crate::core::Core;
-use crate::hooks::{Call, ClientConfig};
+use crate::hooks::{Call, ClientConfig, ReviewVersion};
 use crate::metrics::ConversionLabels;
 use crate::registry::{Behaviour, Catalogue, Resource};
 use crate::status::{Result, StatusError};
 use crate::store::{Labels, Stored};
 use crate::value::{as_object, bool_at, list_at, str_at, strings_at};
-use review::ReviewVersion;
 
 /// How long a conversion may take, as in Kubernetes.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -132,6 +131,9 @@ pub(crate) async fn to_store(
     resource: &Resource,
     object: Value,
 ) -> Result<(Value, Option<Arc<Resource>>)> {
+    if !resource.is_custom() {
+        return Ok((object, None));
+    }
     let catalogue = core.registry.catalogue();
     let Some(storage) = catalogue.storage(resource).filter(|storage| storage.api_version != resource.api_version)
     else {
@@ -143,6 +145,9 @@ pub(crate) async fn to_store(
 
 /// Whether an object is kept in the version that it would be kept in today; if not, a write that changes nothing changes that.
 pub(crate) fn is_kept(core: &Core, resource: &Resource, stored: &Stored) -> bool {
+    if !resource.is_custom() {
+        return true;
+    }
     let catalogue = core.registry.catalogue();
     catalogue.conversion(resource).is_none_or(|conversion| conversion.version_of(stored) == conversion.storage)
 }

@@ -8,12 +8,13 @@
 //! words them, because people look for those words.
 //!
 //! # Bounds
-//! So many calls at once ([`MAX_CALLS`]), others wait within their timeout; so many authorities with connections ([`MAX_AUTHORITIES`]); so many
-//! bytes of an answer, which the caller says.
+//! So many calls at once ([`MAX_CALLS`]), of which one webhook that answers late holds a part ([`MAX_CALLS_EACH`]); others wait within their
+//! timeout. So many authorities with connections ([`MAX_AUTHORITIES`]); so many bytes of an answer, which the caller says.
 
 mod failure;
 mod place;
 mod trust;
+mod version;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -30,15 +31,20 @@ use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{Method, Uri};
 use rustls_pki_types::ServerName;
 use serde_json::Value;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use crate::http::fair::Seats;
 use crate::store::Store;
 pub(crate) use failure::CallError;
 pub(crate) use place::Place;
+pub(crate) use version::ReviewVersion;
 
 /// So many calls at once.
 const MAX_CALLS: usize = 128;
+/// So many of them to one address,
+const MAX_CALLS_EACH: usize = 32;
+/// for which so many may wait.
+const MAX_WAITING_EACH: usize = 1024;
 /// Connections to webhooks of so many authorities are kept.
 const MAX_AUTHORITIES: usize = 32;
 /// So many idle connections to one webhook.
@@ -71,7 +77,7 @@ pub(crate) struct Hooks {
     store: Store,
     tasks: Tasks,
     metrics: PoolMetrics,
-    calls: Semaphore,
+    calls: Seats,
     /// Least recently used first.
     pools: Mutex<Vec<(Arc<[u8]>, Pool)>>,
     resolver: OnceLock<Resolver>,
@@ -83,7 +89,7 @@ impl Hooks {
             store,
             tasks,
             metrics: PoolMetrics::new(&metrics.sub("apiserver_webhooks")),
-            calls: Semaphore::new(MAX_CALLS),
+            calls: Seats::new(MAX_CALLS, MAX_CALLS_EACH, MAX_WAITING_EACH),
             pools: Mutex::default(),
             resolver: OnceLock::new(),
         }
@@ -97,8 +103,9 @@ impl Hooks {
         let url = call.client.place.url(call.timeout);
         let deadline = Instant::now() + call.timeout;
         let answered = async {
-            // Nobody closes the semaphore.
-            let _permit = self.calls.acquire().await;
+            let authority = call.client.place.authority();
+            let seat = self.calls.take(&authority, 1).await;
+            let _seat = seat.map_err(|_| CallError::post(&url, "too many calls wait for this webhook"))?;
             self.exchange(call, &url).await
         };
         match timeout_at(deadline, answered).await {
@@ -153,24 +160,29 @@ impl Hooks {
         resolver.lookup(host, port).await.map_err(|_| format!("dial tcp: lookup {host}: no such host"))
     }
 
-    /// The connections to webhooks of an authority.
+    /// The connections to webhooks of an authority, whose certificates are read with no lock held: a large bundle takes its time.
     fn pool(&self, ca_bundle: &Arc<[u8]>) -> Result<Pool, String> {
+        if let Some(pool) = self.used(ca_bundle, None) {
+            return Ok(pool);
+        }
+        let policy = DialPolicy { timeout: DIAL_TIMEOUT, ..DialPolicy::default() };
+        let connector = Connector::new().with_policy(policy).with_tls(trust::client(ca_bundle)?);
+        let config = PoolConfig { max_idle: MAX_IDLE, idle_timeout: IDLE_TIMEOUT, max_in_flight: MAX_CALLS };
+        let made = Pool::new(connector, config, &self.tasks, &self.metrics);
+        Ok(self.used(ca_bundle, Some(made.clone())).unwrap_or(made))
+    }
+
+    /// The pool of an authority, from now on the one used last; `made` becomes it if there is none.
+    fn used(&self, ca_bundle: &Arc<[u8]>, made: Option<Pool>) -> Option<Pool> {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = match pools.iter().position(|(bundle, _)| bundle == ca_bundle) {
-            Some(index) => pools.remove(index),
-            None => {
-                let policy = DialPolicy { timeout: DIAL_TIMEOUT, ..DialPolicy::default() };
-                let connector = Connector::new().with_policy(policy).with_tls(trust::client(ca_bundle)?);
-                let config = PoolConfig { max_idle: MAX_IDLE, idle_timeout: IDLE_TIMEOUT, max_in_flight: MAX_CALLS };
-                (Arc::clone(ca_bundle), Pool::new(connector, config, &self.tasks, &self.metrics))
-            }
-        };
+        let kept = pools.iter().position(|(bundle, _)| bundle == ca_bundle).map(|index| pools.remove(index));
+        let found = kept.or_else(|| made.map(|made| (Arc::clone(ca_bundle), made)))?;
         if pools.len() >= MAX_AUTHORITIES {
             pools.remove(0);
         }
         let pool = found.1.clone();
         pools.push(found);
-        Ok(pool)
+        Some(pool)
     }
 }
 

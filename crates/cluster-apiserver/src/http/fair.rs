@@ -70,7 +70,6 @@ impl Seats {
             let arrival = state.arrivals;
             state.arrivals += 1;
             let queue = &mut state.users.entry(user.to_owned()).or_default().waiting;
-            // Who has given up waits no more.
             queue.retain(|waiter| !waiter.called.is_closed());
             let (caller, called) = oneshot::channel();
             queue.push_back(Waiter { arrival, seats, called: caller });
@@ -101,29 +100,34 @@ impl Shared {
     fn next(self: &Arc<Self>, state: &mut State) -> Vec<(oneshot::Sender<Taken>, Taken)> {
         let mut ready = Vec::new();
         loop {
-            let turn = |(name, user): (&String, &User)| {
+            let turns = state.users.iter_mut().filter_map(|(name, user)| {
+                // Who has given up waits no more: their turn, if it came, would hold up the others.
+                while user.waiting.pop_front_if(|waiter| waiter.called.is_closed()).is_some() {}
                 let waiter = user.waiting.front()?;
                 let has_room = user.taken + waiter.seats <= self.per_user;
-                has_room.then(|| (user.taken, waiter.arrival, waiter.seats, name.clone()))
-            };
-            let Some((_, _, seats, name)) = state.users.iter().filter_map(turn).min() else { break };
-            let Some(user) = state.users.get_mut(&name).filter(|_| seats <= state.free) else { break };
-            let Some(waiter) = user.waiting.pop_front() else { break };
-            if waiter.called.is_closed() {
-                state.forget_idle(&name);
-                continue;
-            }
-            user.taken += seats;
-            state.free -= seats;
-            ready.push((waiter.called, Taken { shared: Arc::clone(self), user: name, seats }));
+                has_room.then_some((user.taken, waiter.arrival, name, user))
+            });
+            let Some((.., name, user)) = turns.min_by_key(|(taken, arrival, ..)| (*taken, *arrival)) else { break };
+            let Some(waiter) = user.waiting.pop_front_if(|waiter| waiter.seats <= state.free) else { break };
+            user.taken += waiter.seats;
+            state.free -= waiter.seats;
+            let taken = Taken { shared: Arc::clone(self), user: name.clone(), seats: waiter.seats };
+            ready.push((waiter.called, taken));
         }
+        state.users.retain(|_, user| !user.is_idle());
         ready
+    }
+}
+
+impl User {
+    fn is_idle(&self) -> bool {
+        self.taken == 0 && self.waiting.is_empty()
     }
 }
 
 impl State {
     fn forget_idle(&mut self, name: &str) {
-        if self.users.get(name).is_some_and(|user| user.taken == 0 && user.waiting.is_empty()) {
+        if self.users.get(name).is_some_and(User::is_idle) {
             self.users.remove(name);
         }
     }
@@ -136,17 +140,28 @@ fn call(ready: Vec<(oneshot::Sender<Taken>, Taken)>) {
     }
 }
 
-impl Drop for Taken {
-    fn drop(&mut self) {
+impl Taken {
+    /// Gives back all but `seats`.
+    pub(crate) fn keep(&mut self, seats: usize) {
+        self.give(self.seats.saturating_sub(seats));
+    }
+
+    fn give(&mut self, seats: usize) {
+        self.seats -= seats;
         let mut state = self.shared.lock();
-        state.free += self.seats;
+        state.free += seats;
         if let Some(user) = state.users.get_mut(&self.user) {
-            user.taken -= self.seats;
+            user.taken -= seats;
         }
-        state.forget_idle(&self.user);
         let ready = self.shared.next(&mut state);
         drop(state);
         call(ready);
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.give(self.seats);
     }
 }
 
@@ -208,6 +223,36 @@ mod tests {
         assert!(small.as_mut().now_or_never().is_some());
         drop(small);
         assert_eq!(seats.0.lock().free, 4);
+        assert!(seats.0.lock().users.is_empty());
+    }
+
+    #[test]
+    fn seats_that_are_not_needed_are_given_back() {
+        let seats = Seats::new(4, 4, 10);
+        let mut large = now(&seats, "a", 4).unwrap();
+        let mut waiting = Box::pin(seats.take("b", 3));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        large.keep(1);
+        assert!(waiting.as_mut().now_or_never().is_some());
+        large.keep(2);
+        drop(large);
+        drop(waiting);
+        assert_eq!(seats.0.lock().free, 4);
+        assert!(seats.0.lock().users.is_empty());
+    }
+
+    #[test]
+    fn who_has_gone_holds_up_nobody_whoever_is_next() {
+        let seats = Seats::new(2, 2, 10);
+        let (one, two) = (now(&seats, "a", 1).unwrap(), now(&seats, "b", 1).unwrap());
+        let mut gone = Box::pin(seats.take("c", 2));
+        assert!(gone.as_mut().now_or_never().is_none());
+        let mut small = Box::pin(seats.take("d", 1));
+        assert!(small.as_mut().now_or_never().is_none());
+        drop(gone);
+        drop(one);
+        assert!(small.as_mut().now_or_never().is_some(), "c's request for two is not waited for");
+        drop(two);
         assert!(seats.0.lock().users.is_empty());
     }
 

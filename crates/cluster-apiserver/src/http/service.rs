@@ -183,7 +183,7 @@ impl ApiService {
             body,
             _room: room,
             verb,
-            conversions: Conversions::none(),
+            conversions: Conversions::default(),
         };
         if is_stream {
             return streams::answer(&ask, ticket, parts).await;
@@ -231,8 +231,11 @@ impl ApiService {
             return Ok((collect(body).await?, None));
         }
         let arriving = async {
-            let room = self.core.limits.body(&caller.identity, length.unwrap_or(MAX_BODY_BYTES)).await?;
-            Ok((collect(body).await?, Some(room)))
+            let mut room = self.core.limits.body(&caller.identity, length.unwrap_or(MAX_BODY_BYTES)).await?;
+            let body = collect(body).await?;
+            // Who did not say how much would come had room for the most.
+            room.keep(body.len().div_ceil(1024));
+            Ok((body, Some(room)))
         };
         let late = |_| StatusError::new(408, "Timeout", "the body of the request took too long to arrive");
         tokio::time::timeout(BODY_TIMEOUT, arriving).await.map_err(late)?

@@ -42,16 +42,19 @@ struct Eviction<'a> {
 /// Evicts a Pod.
 pub(super) async fn evict(ask: &Ask) -> Result<Answer> {
     let eviction = Eviction::read(ask).await?;
-    for _ in 0..ATTEMPTS {
+    let mut attempts = 0;
+    loop {
         let pod = ask.resource.load(&*eviction.stored()?)?;
         if !is_beyond_budgets(&pod) {
             break;
         }
+        attempts += 1;
         // A pending Pod may come to count.
         let is_over = str_at(&pod, &["status", "phase"]) != "Pending" || is_ending(&pod);
         let options = if is_over { eviction.options.clone() } else { eviction.as_seen(&pod) };
         match eviction.remove(&options).await {
-            Err(conflict) if conflict.code == 409 && eviction.options.resource_version.is_none() => {}
+            Err(conflict)
+                if conflict.code == 409 && eviction.options.resource_version.is_none() && attempts < ATTEMPTS => {}
             done => return done.map(|()| eviction.done()),
         }
     }

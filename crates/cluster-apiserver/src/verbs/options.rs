@@ -40,10 +40,14 @@ impl Selection {
         self.labels.is_everything() && self.fields.is_everything()
     }
 
+    /// Whether an object is where those stand that are asked for.
+    pub(super) fn is_in_place(&self, key: &ObjectKey) -> bool {
+        key.as_str().starts_with(&self.prefix) && self.fields.matches_key(key)
+    }
+
     /// Whether an object is asked for.
     pub(super) fn matches(&self, resource: &Resource, object: &Stored) -> bool {
-        object.key.as_str().starts_with(&self.prefix)
-            && self.fields.matches_key(&object.key)
+        self.is_in_place(&object.key)
             && self.labels.matches(&object.labels)
             && (!self.fields.needs_body() || self.matches_body(resource, object))
     }

@@ -200,6 +200,8 @@ impl Feed {
         if !self.ask.resource.is_custom() {
             return Ok(events);
         }
+        // Nobody converts what this watch is not about.
+        events.retain(|event| self.selection.is_in_place(&event.object.key));
         let objects = self.shown(events.iter().map(|event| Arc::clone(&event.object)).collect()).await?;
         // What was before matters only to whoever sees a part.
         let before = events.iter().filter_map(|event| event.previous.clone());

@@ -167,6 +167,49 @@ async fn a_watch_converts_what_happens() {
 }
 
 #[tokio::test]
+async fn a_watch_asks_nobody_about_what_it_does_not_show() {
+    let server = server().await;
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    establish(&raw, &server).await;
+    raw.post("/api/v1/namespaces", &json!({"metadata": {"name": "elsewhere"}})).await;
+    let request = Request::builder().uri(format!("{V1}?watch=true")).body(Full::default()).expect("request");
+    let mut lines = raw.open(request).await.into_body().into_data_stream();
+    server.take();
+    let made = raw.post("/apis/g.io/v2/namespaces/elsewhere/points", &new("far", 1)).await;
+    assert_eq!(made.status, 201, "{}", made.message());
+    assert_eq!(raw.post(V2, &new("near", 2)).await.status, 201);
+    let chunk = lines.next().await.expect("an event").expect("data");
+    let event: Value = serde_json::from_slice(&chunk).expect("json");
+    assert_eq!(event["object"]["metadata"]["name"], "near");
+    let asked: Vec<Value> = server.take().into_iter().map(|(_, request)| request["objects"].clone()).collect();
+    let named = |review: &Value| review.as_array().expect("objects")[0]["metadata"]["name"].clone();
+    assert_eq!(asked.iter().map(named).collect::<Vec<_>>(), ["near"]);
+}
+
+#[tokio::test]
+async fn the_last_finalizer_goes_in_whatever_version() {
+    let server = server().await;
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    establish(&raw, &server).await;
+    let mut kept = new("a", 3);
+    kept["metadata"]["finalizers"] = json!(["g.io/kept"]);
+    assert_eq!(raw.post(V2, &kept).await.status, 201);
+    assert_eq!(raw.delete(&format!("{V1}/a"), &Value::Null).await.status, 200);
+    server.take();
+    let freed = raw.merge(&format!("{V1}/a"), &json!({"metadata": {"finalizers": null}})).await;
+    assert_eq!((freed.status.as_u16(), &freed.json()["spec"]["at"]), (200, &json!("3,0")), "{}", freed.message());
+    for (_, review) in server.take() {
+        for object in review["objects"].as_array().expect("objects") {
+            let is_new = object["apiVersion"] == "g.io/v2";
+            assert_eq!(object["spec"]["x"].is_number(), is_new, "it is what it says to be: {object}");
+        }
+    }
+    assert_eq!(raw.get(&format!("{V2}/a")).await.status, 404);
+}
+
+#[tokio::test]
 async fn owners_keep_their_fields_in_their_versions() {
     let server = server().await;
     let harness = Harness::start().await;

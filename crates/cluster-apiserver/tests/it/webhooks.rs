@@ -539,6 +539,35 @@ async fn conditions_that_cannot_be_told_are_the_failure_policy_s() {
 }
 
 #[tokio::test]
+async fn a_flood_to_one_webhook_leaves_calls_for_the_others() {
+    const FLOOD: usize = 130;
+    const CALLS_EACH: usize = 32;
+    let slow = HookServer::start(|_, _| Reply::Never).await;
+    let quick = HookServer::start(|_, review| allow(review)).await;
+    let harness = Harness::start().await;
+    let secrets = "/api/v1/namespaces/default/secrets";
+    let rules = json!({"rules": [rule("CREATE", "", "secrets")], "timeoutSeconds": 30});
+    configure(&harness.raw(), VALIDATING, "s", json!([with(hook("s.b.c", &slow.client("/")), rules)])).await;
+    configure(&harness.raw(), VALIDATING, "q", json!([hook("q.b.c", &quick.client("/"))])).await;
+    let held: Vec<_> = (0..FLOOD)
+        .map(|number| {
+            let raw = harness.raw();
+            let secret = json!({"metadata": {"name": format!("s{number}")}});
+            harness.tasks.spawn_transient("test", async move { drop(raw.post(secrets, &secret).await) })
+        })
+        .collect();
+    let mut asked = 0;
+    while asked < CALLS_EACH {
+        asked += slow.take().len();
+        tokio::task::yield_now().await;
+    }
+    let made = harness.raw().post(CONFIG_MAPS, &config_map("a")).await;
+    assert_eq!(made.status, 201, "{}", made.message());
+    assert_eq!(asked + slow.take().len(), CALLS_EACH, "the others of the flood wait for their turn");
+    held.iter().for_each(|task| task.abort());
+}
+
+#[tokio::test]
 async fn what_cannot_be_done_is_refused() {
     let harness = Harness::start().await;
     let client = json!({"url": "https://127.0.0.1:1/"});

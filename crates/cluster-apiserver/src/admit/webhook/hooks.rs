@@ -10,8 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::conditions::Condition;
-use super::review::ReviewVersion;
-use crate::hooks::{ClientConfig, Place};
+use crate::hooks::{ClientConfig, Place, ReviewVersion};
 use crate::selector::LabelSelector;
 use crate::store::{Revision, Store, TableName};
 use crate::value::{i64_at, list_at, str_at, strings_at};

@@ -23,11 +23,12 @@ impl Question<'_> {
     /// # Errors
     /// 404 if it goes by the labels of a namespace that is not there, 500 if a selector cannot be read.
     pub(super) fn asked_by(&self, hook: &Hook, object: &Value, old: &Value) -> Result<Option<Arc<Resource>>> {
+        // Whom the rules do not concern no selector can hold up.
+        let Some(resource) = self.resource_for(hook) else { return Ok(None) };
         let namespaces = self.namespace_matches(hook, object);
         if matches!(namespaces, Ok(false)) || !self.object_matches(hook, object, old)? {
             return Ok(None);
         }
-        let Some(resource) = self.resource_for(hook) else { return Ok(None) };
         namespaces.map(|_| Some(resource))
     }
 

@@ -24,14 +24,15 @@ pub(crate) struct Rounds {
     /// Those that are to be asked again.
     again: BTreeSet<String>,
     has_changed: bool,
-    last: Value,
+    /// The outcome of the first round, if anybody is to be asked again.
+    last: Option<Value>,
 }
 
 impl Rounds {
     /// Begins the second round on what the plug-ins have made of the first one's outcome.
     pub(crate) fn begin_second(&mut self, object: &Value) {
         self.is_second = true;
-        if self.last != *object {
+        if self.last.take().is_some_and(|last| last != *object) {
             self.require();
         }
     }
@@ -51,8 +52,8 @@ impl Rounds {
 struct Current {
     version: Option<Version>,
     object: Value,
-    /// The object before the write, in the same version.
-    old: Value,
+    /// The object before the write in the same version, if that is another one than it was written in.
+    old: Option<Value>,
 }
 
 impl Question<'_> {
@@ -71,18 +72,18 @@ impl Question<'_> {
         if hooks.is_empty() || !self.is_for_webhooks() {
             return Ok(object);
         }
-        let mut current = Current { version: None, object, old: old.clone() };
+        let mut current = Current { version: None, object, old: None };
         for hook in hooks.iter() {
             let Some(version) = self.asked_by(hook, &current.object, old)? else { continue };
             if rounds.is_second && !rounds.again.contains(&hook.id) {
                 continue;
             }
             self.bring_to(&mut current, &version, old).await?;
-            if !self.meets(hook, &version, &current.object, &current.old)? {
+            if !self.meets(hook, &version, &current.object, current.old.as_ref().unwrap_or(old))? {
                 continue;
             }
             let started = Instant::now();
-            let answer = self.ask(hook, &version, &current.object, &current.old, true).await;
+            let answer = self.ask(hook, &version, &current.object, current.old.as_ref().unwrap_or(old), true).await;
             let patched = answer.and_then(|verdict| self.patched(hook, &version, &current.object, verdict));
             let settled = self.settle(hook, "admit", started, patched)?;
             if let Some((changed, said)) = settled {
@@ -98,7 +99,9 @@ impl Question<'_> {
             }
         }
         let object = self.back(current).await?;
-        rounds.last.clone_from(&object);
+        if !rounds.is_second && !rounds.asked.is_empty() {
+            rounds.last = Some(object.clone());
+        }
         Ok(object)
     }
 
@@ -108,7 +111,7 @@ impl Question<'_> {
             if !current.object.is_null() {
                 current.object = crate::crd::conversion::convert(self.core, &current.object, version).await?;
             }
-            current.old = self.in_version(old, version).await?;
+            current.old = Some(self.in_version(old, version).await?);
         }
         current.version = Some(Version::clone(version));
         Ok(())

@@ -6,34 +6,14 @@ use serde_json::{Value, json};
 
 use super::Question;
 use crate::field_error::quote;
+use crate::hooks::ReviewVersion;
 use crate::identity::Identity;
 use crate::registry::Resource;
 use crate::status::{Cause, Details, StatusError};
 use crate::value::{at, bool_at, i64_at, list_at, str_at, strings_at};
 
-/// A version of reviews.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ReviewVersion {
-    V1,
-    V1Beta1,
-}
-
-impl ReviewVersion {
-    pub(super) fn of(name: &str) -> Option<Self> {
-        match name {
-            "v1" => Some(Self::V1),
-            "v1beta1" => Some(Self::V1Beta1),
-            _ => None,
-        }
-    }
-
-    fn api_version(self) -> &'static str {
-        match self {
-            Self::V1 => "admission.k8s.io/v1",
-            Self::V1Beta1 => "admission.k8s.io/v1beta1",
-        }
-    }
-}
+/// The group of the reviews.
+const GROUP: &str = "admission.k8s.io";
 
 /// What a webhook has answered.
 #[derive(Debug, PartialEq)]
@@ -60,7 +40,7 @@ impl Question<'_> {
         for (name, value) in [("uid", &Value::from(uid)), ("object", object), ("oldObject", old)] {
             request[name] = value.clone();
         }
-        json!({"kind": "AdmissionReview", "apiVersion": version.api_version(), "request": request})
+        json!({"kind": "AdmissionReview", "apiVersion": version.api_version(GROUP), "request": request})
     }
 
     /// What is asked of a webhook, but for the objects.
@@ -146,7 +126,7 @@ fn check_v1(uid: &str, answer: &Value, response: &Value) -> std::result::Result<
         return Err(format!("expected response.uid={}, got {}", quote(uid), quote(given)));
     }
     let (api_version, kind) = (str_at(answer, &["apiVersion"]), str_at(answer, &["kind"]));
-    if (api_version, kind) != (ReviewVersion::V1.api_version(), "AdmissionReview") {
+    if (api_version, kind) != (ReviewVersion::V1.api_version(GROUP).as_str(), "AdmissionReview") {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         return Err(format!(
             "expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got {group}/{version}, Kind={kind}"

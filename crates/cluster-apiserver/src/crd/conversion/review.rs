@@ -3,37 +3,17 @@
 use serde_json::{Value, json};
 
 use crate::field_error::{FieldPath, aggregate, quote};
+use crate::hooks::ReviewVersion;
 use crate::kinds::metadata;
 use crate::value::{as_object, at, child_mut, go_type, str_at};
 
-/// A version of reviews.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ReviewVersion {
-    V1,
-    V1Beta1,
-}
-
-impl ReviewVersion {
-    pub(super) fn of(name: &str) -> Option<Self> {
-        match name {
-            "v1" => Some(Self::V1),
-            "v1beta1" => Some(Self::V1Beta1),
-            _ => None,
-        }
-    }
-
-    fn api_version(self) -> &'static str {
-        match self {
-            Self::V1 => "apiextensions.k8s.io/v1",
-            Self::V1Beta1 => "apiextensions.k8s.io/v1beta1",
-        }
-    }
-}
+/// The group of the reviews.
+const GROUP: &str = "apiextensions.k8s.io";
 
 pub(super) fn request(version: ReviewVersion, uid: &str, desired: &str, objects: &[Value]) -> Value {
     json!({
         "kind": "ConversionReview",
-        "apiVersion": version.api_version(),
+        "apiVersion": version.api_version(GROUP),
         "request": {"uid": uid, "desiredAPIVersion": desired, "objects": objects},
     })
 }
@@ -63,7 +43,8 @@ pub(super) fn converted(
 
 fn check(version: ReviewVersion, uid: &str, answer: &Value) -> Result<(), String> {
     let (api_version, kind) = (str_at(answer, &["apiVersion"]), str_at(answer, &["kind"]));
-    if version == ReviewVersion::V1 && (api_version, kind) != (version.api_version(), "ConversionReview") {
+    if version == ReviewVersion::V1 && (api_version, kind) != (version.api_version(GROUP).as_str(), "ConversionReview")
+    {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         return Err(format!(
             "expected webhook response of apiextensions.k8s.io/v1, Kind=ConversionReview, got {group}/{version}, Kind={kind}"
