@@ -59,14 +59,20 @@ pub(crate) fn object(resource: &Resource, content_type: &str, body: &[u8]) -> Re
             target.kind
         )));
     }
-    target.check(&api_version, &kind)?;
+    let checked = target.check(&api_version, &kind);
+    // Whether a custom object can be read comes before which version of it that is.
+    if target.of.is_some() {
+        checked.clone()?;
+    }
     let decoded = match (&text, target.of) {
         (Text::Yaml(parsed), Some(of)) => strict::decode_value(of, &parsed.value).map(|decoded| parsed.and(decoded)),
         (Text::Yaml(parsed), None) => strict::decode_custom_value(&parsed.value).map(|decoded| parsed.and(decoded)),
         (Text::Json(body), Some(of)) => strict::decode_json(of, body),
         (Text::Json(body), None) => strict::decode_custom_json(body),
     };
-    let mut decoded = decoded.map_err(|error| target.unhandled(&error))?;
+    let version = api_version.rsplit('/').next().filter(|version| !version.is_empty()).unwrap_or(target.version);
+    let mut decoded = decoded.map_err(|error| target.cannot_be_handled(target.kind, version, &error.to_string()))?;
+    checked?;
     if let (Text::Json(body), Some(_)) = (&text, target.of)
         && disowns(body)
     {
@@ -294,8 +300,18 @@ impl<'a> Text<'a> {
                 let get = |name: &str| parsed.value.get(name).cloned();
                 Meta { api_version: get("apiVersion"), kind: get("kind") }
             }
+            Self::Json(body) if body.trim_ascii_start().starts_with(b"[") => return Err(json_error(target, body)),
             Self::Json(body) => serde_json::from_slice(body).map_err(|_| json_error(target, body))?,
         };
+        if let (Self::Json(body), Some(_)) = (self, target.of) {
+            for (field, value) in [("apiVersion", &meta.api_version), ("kind", &meta.kind)] {
+                if let Some(value) = value.as_ref().filter(|value| !value.is_string() && !value.is_null()) {
+                    let of = go_json::kind(value);
+                    let why = format!("json: cannot unmarshal {of} into Go struct field .{field} of type string");
+                    return Err(target.unrecognized(&format!("json parse error: {why}"), body));
+                }
+            }
+        }
         let text = |value: Option<Value>| value.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
         Ok((text(meta.api_version), text(meta.kind)))
     }

@@ -135,6 +135,8 @@ pub(super) fn list_when(query: &Query) -> Result<When> {
         (None, _) => Ok(When::Latest),
         (Some(Revision(0)), _) => Ok(When::Any),
         (Some(revision), "Exact") => Ok(When::Exactly(revision)),
+        // The first page of many, whose others will be of its revision.
+        (Some(revision), "") if query.number("limit")?.is_some_and(|limit| limit > 0) => Ok(When::Exactly(revision)),
         (Some(revision), _) => Ok(When::NotOlderThan(revision)),
     }
 }
@@ -250,6 +252,9 @@ mod tests {
         assert_eq!(when("").expect("latest"), When::Latest);
         assert_eq!(when("resourceVersion=0").expect("any"), When::Any);
         assert_eq!(when("resourceVersion=7").expect("newer"), When::NotOlderThan(Revision(7)));
+        assert_eq!(when("resourceVersion=7&limit=2").expect("a page"), When::Exactly(Revision(7)));
+        let newer = when("resourceVersion=7&limit=2&resourceVersionMatch=NotOlderThan");
+        assert_eq!(newer.expect("a newer page"), When::NotOlderThan(Revision(7)));
         assert_eq!(when("resourceVersion=7&resourceVersionMatch=Exact").expect("exact"), When::Exactly(Revision(7)));
         assert_eq!(
             when("resourceVersion=abc").expect_err("not a number").message,

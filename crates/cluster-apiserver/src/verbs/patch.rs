@@ -29,6 +29,8 @@ pub(crate) enum Patch {
     Strategic(Value),
 }
 
+const JSON_PATCH: &str = "application/json-patch+json";
+
 impl Patch {
     /// Reads the patch of a request.
     ///
@@ -41,8 +43,12 @@ impl Patch {
     /// The patch, and which of its fields stand twice in it.
     fn read(ask: &Ask) -> Result<(Self, Vec<String>)> {
         let is_custom = ask.resource.is_custom() && ask.subresource != "scale";
+        let media = decode::media_type(&ask.content_type);
         let bad = |error: &dyn std::fmt::Display| StatusError::bad_request(format!("error decoding patch: {error}"));
         let value = || {
+            if ask.body.is_empty() && media != JSON_PATCH {
+                return Err(StatusError::bad_request("invalid JSON patch"));
+            }
             let parsed = strict::parse_json(&ask.body);
             parsed.map_err(|_| {
                 StatusError::bad_request(format!(
@@ -51,8 +57,8 @@ impl Patch {
                 ))
             })
         };
-        match decode::media_type(&ask.content_type) {
-            "application/json-patch+json" => {
+        match media {
+            JSON_PATCH => {
                 let Decoded { value: operations, mut strict_errors } = value()?;
                 strict_errors.extend(unknown_words(&operations));
                 let strict_errors = strict_errors.into_iter().map(|error| format!("json patch {error}")).collect();
@@ -259,6 +265,12 @@ fn check_type(resource: &Resource, new: &Value) -> Result<()> {
         }
     }
     let (api_version, kind) = (str_at(new, &["apiVersion"]), str_at(new, &["kind"]));
+    if resource.is_custom() && kind.is_empty() {
+        return Err(refuse_shown(&new.to_string(), &format!("Object 'Kind' is missing in '{new}'")));
+    }
+    if api_version.matches('/').count() > 1 {
+        return Err(refuse_shown(&new.to_string(), &format!("unexpected GroupVersion string: {api_version}")));
+    }
     // What it does not say it is by its place.
     let is_said = |text: &str| resource.is_custom() || !text.is_empty();
     let api_version = if is_said(api_version) { api_version } else { &resource.api_version };
@@ -267,7 +279,7 @@ fn check_type(resource: &Resource, new: &Value) -> Result<()> {
         return Ok(());
     }
     if resource.is_custom() {
-        if api_version == resource.api_version && !kind.is_empty() {
+        if api_version == resource.api_version {
             return check_kind(resource, new);
         }
         return Err(StatusError::bad_request(format!(
