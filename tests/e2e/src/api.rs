@@ -71,6 +71,11 @@ impl Api {
         format!("https://{}", self.target.address)
     }
 
+    /// Where the server is, and who vouches for it.
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
+    }
+
     /// The user's token.
     pub(crate) fn token(&self) -> &str {
         self.bearer.trim_start_matches("Bearer ")
@@ -144,7 +149,8 @@ fn message(value: &Value) -> String {
     value.get("message").and_then(Value::as_str).map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn trusting(authority: &[u8]) -> Result<ClientConfig> {
+/// A client's configuration that trusts an authority, given as PEM.
+pub(crate) fn trusting(authority: &[u8]) -> Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(authority) {
         roots.add(certificate.context("the CA is not PEM")?)?;

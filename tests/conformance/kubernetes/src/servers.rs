@@ -1,17 +1,16 @@
 //! The two servers: Kwick's in this process, and a kube-apiserver with its etcd as processes, all on loopback and without controllers.
 
-use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use base_rt::{Clock, Phase, Shutdown, ShutdownHandle, Tasks};
 use cluster_apiserver::pki::{Authority, Credentials};
 use cluster_apiserver::store::journal::memory::MemoryDisk;
 use cluster_apiserver::{ApiServer, ApiServerConfig, Identity, ServiceAccountKey, TlsFiles};
+use kube_oracle::Durability;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
@@ -85,106 +84,34 @@ impl Kwick {
 /// A kube-apiserver and its etcd; they end with this value.
 pub(crate) struct Oracle {
     pub(crate) endpoint: Endpoint,
-    _processes: Vec<Process>,
-}
-
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    servers: kube_oracle::Oracle,
 }
 
 impl Oracle {
     /// Starts the programs of `programs` on data in `folder`, and waits until they are ready.
     pub(crate) async fn start(programs: &Path, folder: &Path, secrets: &Secrets, tasks: &Tasks) -> Result<Self> {
-        let [etcd, peer, api] = free_ports()?;
-        let etcd_url = format!("http://127.0.0.1:{etcd}");
-        let store = start(&programs.join("etcd"), folder, &etcd_options(folder, &etcd_url, peer))?;
-        let server = start(&programs.join("kube-apiserver"), folder, &api_options(folder, &etcd_url, api, secrets)?)?;
-        let endpoint = secrets.endpoint((Ipv4Addr::LOCALHOST, api).into(), tasks);
-        let mut oracle = Self { endpoint, _processes: vec![store, server] };
-        oracle.wait(folder).await?;
+        let given = kube_oracle::Secrets {
+            certificate_pem: &secrets.serving.certificate_pem,
+            key_pem: &secrets.serving.key_pem,
+            token: TOKEN,
+        };
+        let servers = kube_oracle::Oracle::start(programs, folder, &given, Durability::Unsynced)?;
+        let mut oracle = Self { endpoint: secrets.endpoint(servers.address, tasks), servers };
+        oracle.wait().await?;
         Ok(oracle)
     }
 
-    async fn wait(&mut self, folder: &Path) -> Result<()> {
+    async fn wait(&mut self) -> Result<()> {
         let ready = Wire { method: "GET", path: "/readyz".into(), content_type: "", body: None };
         let mut client = Client::new(self.endpoint.clone());
         let until = tokio::time::Instant::now() + READY_WITHIN;
-        loop {
-            if client.ask(&ready).await.is_ok_and(|answer| answer.is_success()) {
-                return Ok(());
-            }
-            let ended = self._processes.iter_mut().any(|process| !matches!(process.0.try_wait(), Ok(None)));
-            if ended || tokio::time::Instant::now() > until {
-                let log = std::fs::read_to_string(folder.join("kube-apiserver.log")).unwrap_or_default();
-                let end: Vec<&str> = log.lines().rev().take(5).collect();
-                bail!("kube-apiserver did not become ready; its log ends (last first):\n{}", end.join("\n"));
+        while !client.ask(&ready).await.is_ok_and(|answer| answer.is_success()) {
+            self.servers.check()?;
+            if tokio::time::Instant::now() > until {
+                bail!("kube-apiserver was not ready within {} s", READY_WITHIN.as_secs());
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
+        Ok(())
     }
-}
-
-fn free_ports() -> Result<[u16; 3]> {
-    let listeners: Vec<TcpListener> =
-        (0..3).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>()?;
-    let ports: Vec<u16> =
-        listeners.iter().map(|listener| Ok(listener.local_addr()?.port())).collect::<std::io::Result<_>>()?;
-    ports.try_into().map_err(|_| anyhow::anyhow!("three listeners have three ports"))
-}
-
-fn start(program: &Path, folder: &Path, options: &[String]) -> Result<Process> {
-    let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let log = File::create(folder.join(format!("{name}.log")))?;
-    let mut command = Command::new(program);
-    command.args(options).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-    Ok(Process(command.spawn().with_context(|| format!("cannot start {}", program.display()))?))
-}
-
-/// Answers are compared, not endurance: nothing is synced to the disk.
-fn etcd_options(folder: &Path, url: &str, peer: u16) -> Vec<String> {
-    let peer = format!("http://127.0.0.1:{peer}");
-    let options = [
-        format!("--data-dir={}", folder.join("etcd").display()),
-        format!("--listen-client-urls={url}"),
-        format!("--advertise-client-urls={url}"),
-        format!("--listen-peer-urls={peer}"),
-        format!("--initial-advertise-peer-urls={peer}"),
-        format!("--initial-cluster=default={peer}"),
-        "--unsafe-no-fsync".into(),
-        "--log-level=error".into(),
-    ];
-    options.into()
-}
-
-fn api_options(folder: &Path, etcd: &str, port: u16, secrets: &Secrets) -> Result<Vec<String>> {
-    let file = |name: &str, text: &str| -> Result<String> {
-        let path = folder.join(name);
-        std::fs::write(&path, text)?;
-        Ok(path.display().to_string())
-    };
-    let certificate = file("serving.crt", &secrets.serving.certificate_pem)?;
-    let key = file("serving.key", &secrets.serving.key_pem)?;
-    Ok(vec![
-        format!("--etcd-servers={etcd}"),
-        "--bind-address=127.0.0.1".into(),
-        "--advertise-address=10.0.0.1".into(),
-        format!("--secure-port={port}"),
-        format!("--cert-dir={}", folder.join("certificates").display()),
-        format!("--tls-cert-file={certificate}"),
-        format!("--tls-private-key-file={key}"),
-        format!("--token-auth-file={}", file("tokens.csv", &format!("{TOKEN},admin,1,system:masters\n"))?),
-        format!("--service-account-key-file={certificate}"),
-        format!("--service-account-signing-key-file={key}"),
-        "--service-account-issuer=https://kubernetes.default.svc".into(),
-        "--service-cluster-ip-range=10.96.0.0/16".into(),
-        "--authorization-mode=RBAC".into(),
-        "--endpoint-reconciler-type=none".into(),
-        "--enable-priority-and-fairness=false".into(),
-        "--profiling=false".into(),
-    ])
 }

@@ -45,7 +45,8 @@ pub(super) fn memory(place: &Place) -> Result<Vec<Figure>> {
     Ok(vec![Figure::new("memory", "MB", &[sizes.iter().sum()], Baseline::None, &conditions)?])
 }
 
-fn pss_megabytes(pid: i32) -> Result<f64> {
+/// The proportional set size of a process.
+pub(super) fn pss_megabytes(pid: i32) -> Result<f64> {
     let path = format!("/proc/{pid}/smaps_rollup");
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).with_context(|| format!("no Pss in {path}"))?;

@@ -2,6 +2,7 @@
 //!
 //! It prints and judges nothing: a machine's noise is no defect. A baseline whose program is not installed is named as missing.
 
+mod api;
 mod apply;
 mod cold_start;
 mod footprint;
@@ -68,13 +69,14 @@ struct Benchmark {
     run: fn(&Place) -> Result<Vec<Figure>>,
 }
 
-const BENCHMARKS: [Benchmark; 6] = [
+const BENCHMARKS: [Benchmark; 7] = [
     Benchmark { name: "up", run: footprint::up },
     Benchmark { name: "apply", run: apply::apply_to_ready },
     Benchmark { name: "burst", run: apply::burst },
     Benchmark { name: "warm", run: warm::warm_request },
     Benchmark { name: "memory", run: footprint::memory },
     Benchmark { name: "cold-start", run: cold_start::cold_start },
+    Benchmark { name: "api", run: api::api },
 ];
 
 /// Measures and prints.
