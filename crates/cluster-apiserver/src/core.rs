@@ -15,6 +15,7 @@ use crate::entropy::Entropy;
 use crate::hooks::Hooks;
 use crate::http::limits::Limits;
 use crate::http::routes::Route;
+use crate::measures::Measures;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::store::Store;
@@ -37,6 +38,7 @@ pub(crate) struct Core {
     pub(crate) service_ips: ServiceIps,
     pub(crate) quotas: Quotas,
     pub(crate) logs: Option<Arc<dyn PodLogs>>,
+    pub(crate) measures: Option<Arc<dyn Measures>>,
     pub(crate) streams: Option<Arc<dyn PodStreams>>,
     pub(crate) routes: Vec<Route>,
     pub(crate) discovery: Discovery,

@@ -32,6 +32,7 @@ mod housekeeping;
 pub mod http;
 pub mod identity;
 pub mod kinds;
+mod measures;
 mod metrics;
 pub mod names;
 mod negotiate;
@@ -63,6 +64,7 @@ pub use admit::{Admission, AdmissionRequest, Denied, Operation, Warnings};
 pub use authn::{ServiceAccountKey, ServiceAccountKeyError};
 pub use entropy::Entropy;
 pub use identity::Identity;
+pub use measures::{Measurement, Measures, Measuring, PodUse, Use};
 pub use serve::{ServeError, TlsFiles};
 pub use server::{ApiServer, ApiServerConfig, StartError};
 pub use streams::{

@@ -25,6 +25,7 @@ use crate::http::limits::Limits;
 use crate::http::routes::Route;
 use crate::http::service::ApiService;
 use crate::identity::{Caller, Identity};
+use crate::measures::Measures;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::serve::{self, ServeError, TlsFiles};
@@ -67,6 +68,8 @@ pub struct ApiServerConfig {
     pub address: String,
     /// Knows the logs of Pods, once there is a node.
     pub logs: Option<Arc<dyn PodLogs>>,
+    /// Knows what Pods and nodes use. Without it there is no `metrics.k8s.io`.
+    pub measures: Option<Arc<dyn Measures>>,
     /// Knows the Pods that run, once there is a node.
     pub streams: Option<Arc<dyn PodStreams>>,
     /// Non-resource routes of the embedding program, such as `/kwick`: the first whose prefix fits answers, for callers
@@ -91,6 +94,7 @@ impl ApiServerConfig {
             tokens: Vec::new(),
             address: "localhost:6443".to_owned(),
             logs: None,
+            measures: None,
             streams: None,
             routes: Vec::new(),
         }
@@ -138,7 +142,7 @@ impl ApiServer {
         let ApiServerConfig { journal, clock, tasks, metrics, entropy, lazy, admissions, services, .. } = config;
         let store = Store::open(journal, &metrics).map_err(StartError::Store)?;
         let core = Arc::new(Core {
-            registry: Registry::new(store.clone()),
+            registry: Registry::new(store.clone(), config.measures.is_some()),
             rbac: Rbac::new(store.clone()),
             service_ips: ServiceIps::new(services, store.clone()),
             quotas: Quotas::new(store.clone(), clock),
@@ -154,6 +158,7 @@ impl ApiServer {
             hooks: Hooks::new(store.clone(), tasks.clone(), &metrics),
             webhooks: Webhooks::new(),
             logs: config.logs,
+            measures: config.measures,
             streams: config.streams,
             routes: config.routes,
             store,

@@ -27,6 +27,9 @@ fn main() -> ExitCode {
             Err(_) => ExitCode::from(98),
         },
         ["eat", megabytes] => eat(megabytes.parse().unwrap_or_default()),
+        ["burn"] => loop {
+            std::hint::spin_loop();
+        },
         ["stay"] => match stay() {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::from(98),

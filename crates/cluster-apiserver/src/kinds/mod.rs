@@ -44,7 +44,7 @@ mod workloads;
 
 use serde_json::Value;
 
-pub use registry::builtins;
+pub use registry::{builtins, measured};
 pub use rules::{Generation, Rules};
 pub use strategy::{
     Admission, Denied, Dependents, Lookup, NameRule, NoLookup, Operation, Strategy, before_create, before_update,
@@ -123,6 +123,8 @@ pub enum Storage {
     },
     /// Nowhere: a create is a question and its answer.
     Virtual,
+    /// Nowhere: a read is a measurement ([`measures`](crate::measures)).
+    Measured,
 }
 
 /// A field that a field selector may name.

@@ -14,6 +14,7 @@ use crate::value::{at, str_at};
 
 const ALL_VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const NAMESPACE_VERBS: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
+const READ: &[&str] = &["get", "list"];
 const CREATE: &[&str] = &["create"];
 const READ_WRITE: &[&str] = &["get", "patch", "update"];
 const STREAM: &[&str] = &["create", "get"];
@@ -22,6 +23,19 @@ const PROXY: &[&str] = &["create", "delete", "get", "patch", "update"];
 /// Every built-in kind, in the order of discovery.
 pub fn builtins() -> &'static [Kind] {
     static TABLE: LazyLock<Vec<Kind>> = LazyLock::new(table);
+    &TABLE
+}
+
+/// The kinds of what is measured, for a server that has somebody who does it.
+pub fn measured() -> &'static [Kind] {
+    static TABLE: LazyLock<Vec<Kind>> = LazyLock::new(|| {
+        let metrics = Group::of("metrics.k8s.io", "v1beta1");
+        let measured = |kind: Kind| Kind { verbs: READ, storage: Storage::Measured, ..kind };
+        vec![
+            measured(metrics.kind("NodeMetrics", "nodes", "", &Plain)).cluster(),
+            measured(metrics.kind("PodMetrics", "pods", "", &Plain)),
+        ]
+    });
     &TABLE
 }
 

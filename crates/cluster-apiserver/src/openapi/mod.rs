@@ -26,7 +26,8 @@ const GVK: &str = "x-kubernetes-group-version-kind";
 pub(crate) fn document(version: &Version, crds: &[Value], release: &str) -> Value {
     let mut collector = Collector::default();
     let mut paths = Map::new();
-    for resource in &version.resources {
+    // What is measured has no schema.
+    for resource in version.resources.iter().filter(|resource| !resource.is_measured()) {
         let schema = match resource.is_custom() {
             true => add_custom(&mut collector, resource, crds),
             false => collector.add_kind(&resource.group, &resource.version, &resource.kind),

@@ -26,7 +26,7 @@ pub(crate) fn write(versions: &[(&Version, Vec<Value>)], release: &str, form: Fo
     let mut parts = Parts { form, definitions: Vec::new(), paths: Vec::new() };
     parts.built_in_types();
     for (version, crds) in versions {
-        for resource in &version.resources {
+        for resource in version.resources.iter().filter(|resource| !resource.is_measured()) {
             parts.resource(resource, crds);
         }
     }

@@ -81,8 +81,11 @@ pub(crate) struct Version {
 }
 
 impl Registry {
-    pub(crate) fn new(store: Store) -> Self {
-        let builtins: Vec<_> = kinds::builtins().iter().map(|kind| Arc::new(Resource::builtin(kind))).collect();
+    /// The registry of a server; `measures` tells whether it has somebody who measures.
+    pub(crate) fn new(store: Store, measures: bool) -> Self {
+        let measured: &[kinds::Kind] = if measures { kinds::measured() } else { &[] };
+        let builtins: Vec<_> =
+            kinds::builtins().iter().chain(measured).map(|kind| Arc::new(Resource::builtin(kind))).collect();
         for resource in builtins.iter().filter(|resource| !resource.is_virtual()) {
             store.ensure_table(&resource.table);
         }

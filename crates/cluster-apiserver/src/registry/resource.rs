@@ -67,7 +67,7 @@ impl Resource {
         let strings = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let stored_group = match kind.storage {
             Storage::Shared { group, .. } => group,
-            Storage::Own | Storage::Virtual => kind.group,
+            Storage::Own | Storage::Virtual | Storage::Measured => kind.group,
         };
         let subresources = kind.subresources.iter().map(|sub| Subresource {
             name: sub.name.to_owned(),
@@ -136,9 +136,14 @@ impl Resource {
         matches!(self.behaviour, Behaviour::Custom(_))
     }
 
-    /// Whether nothing is stored: a create is a question and its answer.
+    /// Whether nothing is stored: a create is a question and its answer, or a read a measurement.
     pub(crate) fn is_virtual(&self) -> bool {
-        matches!(self.behaviour, Behaviour::Builtin(Kind { storage: Storage::Virtual, .. }))
+        matches!(self.behaviour, Behaviour::Builtin(Kind { storage: Storage::Virtual | Storage::Measured, .. }))
+    }
+
+    /// Whether a read is a measurement.
+    pub(crate) fn is_measured(&self) -> bool {
+        matches!(self.behaviour, Behaviour::Builtin(Kind { storage: Storage::Measured, .. }))
     }
 
     /// Whether it is this resource, in whatever version.

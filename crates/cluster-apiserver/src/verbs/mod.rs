@@ -25,6 +25,7 @@ use crate::http::limits::Ticket;
 use crate::http::query::Query;
 use crate::http::respond;
 use crate::identity::Caller;
+use crate::measures;
 use crate::negotiate::accept::{Accepted, Shape};
 use crate::registry::Resource;
 use crate::status::{Result, StatusError};
@@ -171,6 +172,7 @@ pub(crate) async fn answer(ask: Ask, ticket: Option<Ticket>) -> Result<Response<
         return subresource::log::answer(ask, ticket).await;
     }
     let answer = match (ask.verb, ask.subresource.as_str()) {
+        ("get" | "list", "") if ask.resource.is_measured() => measures::answer(&ask).await?,
         ("create", "") if ask.resource.is_virtual() => subresource::virtual_kinds::create(&ask).await?,
         ("get", "" | "status") => get::get(&ask).await?,
         ("list", "") => list::list(&ask).await?,

@@ -27,6 +27,8 @@ mod limit_ranges;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod measures;
+#[cfg(test)]
 mod ownership;
 #[cfg(test)]
 mod patches;

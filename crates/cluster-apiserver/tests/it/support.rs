@@ -10,7 +10,7 @@ use cluster_apiserver::http::service::ApiService;
 use cluster_apiserver::store::Journal;
 use cluster_apiserver::store::journal::memory::MemoryDisk;
 use cluster_apiserver::{
-    Admission, ApiServer, ApiServerConfig, Entropy, Identity, PodStreams, ServiceAccountKey, ServiceRange,
+    Admission, ApiServer, ApiServerConfig, Entropy, Identity, Measures, PodStreams, ServiceAccountKey, ServiceRange,
 };
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -49,6 +49,11 @@ impl Harness {
     /// Over Pods that run somewhere.
     pub(crate) async fn start_running(streams: Arc<dyn PodStreams>) -> Self {
         Self::start_as(MemoryDisk::new(), |config| ApiServerConfig { streams: Some(streams), ..config }).await
+    }
+
+    /// With somebody who measures.
+    pub(crate) async fn start_measuring(measures: Arc<dyn Measures>) -> Self {
+        Self::start_as(MemoryDisk::new(), |config| ApiServerConfig { measures: Some(measures), ..config }).await
     }
 
     /// With Services in a range of addresses.

@@ -21,6 +21,7 @@ use super::env;
 use super::facts::Role;
 use super::images::Images;
 use super::logs::RunView;
+use super::meter::Meter;
 use super::pod_state::Event;
 use super::ports::Ports;
 use super::sources::Fetcher;
@@ -41,6 +42,7 @@ pub(crate) struct Kubelet {
     pub(crate) hints: HintBus,
     pub(crate) shared: Mutex<Shared>,
     pub(crate) exec_count: AtomicU64,
+    pub(crate) meter: Meter,
 }
 
 /// What changes.
@@ -181,6 +183,11 @@ impl Kubelet {
         let shared = self.shared();
         let view = shared.views.get(&(namespace.to_owned(), pod.to_owned()))?;
         Some((view.uid.clone(), view.ports.clone()?))
+    }
+
+    /// Every Pod that has a worker.
+    pub(crate) fn pods(&self) -> Vec<Arc<Pod>> {
+        self.shared().routes.values().filter_map(|route| route.pod.borrow().clone()).collect()
     }
 
     /// A Pod that has a worker.

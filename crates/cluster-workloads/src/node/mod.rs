@@ -39,6 +39,7 @@ mod kubelet;
 mod launch;
 mod log_sink;
 mod logs;
+mod meter;
 mod names;
 mod network;
 mod node_object;
@@ -74,6 +75,7 @@ use k8s_openapi::api::core::v1::{PersistentVolume, Pod, Service};
 
 pub use log_sink::LogSink;
 pub use logs::{LogError, LogOptions, LogStream};
+pub use meter::{Measurement, PodUse, Use};
 pub use ports::PodPorts;
 pub use records::put_back;
 pub use sessions::{AttachOptions, ExecOptions, Resize, Session, SessionError, Starting};
@@ -83,6 +85,7 @@ use builtin::Builtins;
 use fields::NodeLimits;
 use images::Images;
 use kubelet::Kubelet;
+use meter::Meter;
 use sources::Fetcher;
 use tokens::KeptTokens;
 
@@ -199,6 +202,7 @@ pub fn start(config: NodeConfig, parts: NodeParts) -> Node {
         hints,
         shared: std::sync::Mutex::default(),
         exec_count: std::sync::atomic::AtomicU64::new(0),
+        meter: Meter::default(),
     });
     let tasks = &context.tasks;
     let keeping = node_object::keep(Arc::clone(&kubelet));
@@ -294,6 +298,14 @@ impl Node {
     /// [`SessionError`]: the container does not run.
     pub fn attach(&self, namespace: &str, pod: &str, options: AttachOptions) -> Result<Starting, SessionError> {
         sessions::attach(&self.kubelet, (namespace, pod), options)
+    }
+
+    /// What Pods and the machine use. The first who asks after a while waits a second.
+    ///
+    /// # Errors
+    /// Why that is not known, in words.
+    pub async fn measure(&self) -> Result<Arc<Measurement>, String> {
+        self.kubelet.meter.measure(&self.kubelet).await
     }
 
     /// The ports of a Pod that is bound to this node.

@@ -17,6 +17,7 @@ mod knative;
 mod listeners;
 mod logs;
 mod machine;
+mod measures;
 mod own_log;
 mod part_logs;
 mod parts;
@@ -42,6 +43,7 @@ pub(crate) use knative::INGRESS_CLASS;
 use knative::{DataPath, Knative, KnativeParts};
 use listeners::Listeners;
 use logs::PodLogs;
+use measures::Measures;
 pub(crate) use part_logs::PartLogs;
 use streams::PodStreams;
 
@@ -158,6 +160,11 @@ impl Starting<'_> {
         let logs = Arc::new(PodLogs::default());
         let mut config = api::configure(options, record, sandbox, process)?;
         config.logs = Some(Arc::<PodLogs>::clone(&logs));
+        let measures = Arc::new(Measures::default());
+        // Without a node nothing is measured.
+        if images.is_some() {
+            config.measures = Some(Arc::<Measures>::clone(&measures));
+        }
         let streams = Arc::new(PodStreams::default());
         config.streams = Some(Arc::<PodStreams>::clone(&streams));
         let image = images.as_ref().map_or_else(String::new, |(_, own)| own.reference.to_string());
@@ -184,6 +191,7 @@ impl Starting<'_> {
             };
             let node = cluster::start(&parts, events).await?;
             logs.set(node.clone());
+            measures.set(node.clone());
             streams.set(node);
             if level == Level::All {
                 let parts = KnativeParts { process, control, record, images: &images };

@@ -13,6 +13,7 @@ mod eviction;
 mod harness;
 mod images;
 mod lives;
+mod measuring;
 mod probes;
 mod pulls;
 mod restarts;
