@@ -287,7 +287,8 @@ impl Change {
         self
     }
 
-    /// Sends an overlay to a subresource (`status`, `finalize`) instead of the object itself. Towards `status` only the status is sent.
+    /// Sends an overlay to a subresource (`status`, `finalize`, `scale`) instead of the object itself. Towards `status` only the status is sent;
+    /// the base of an overlay of `scale` is the `Scale`.
     #[must_use]
     pub fn to_subresource(mut self, name: &'static str) -> Self {
         if let Action::Overlay { subresource, .. } = &mut self.action {

@@ -7,6 +7,7 @@
 //!      ttl_after_finished: Jobs that are over go         disruption: how many Pods may be evicted
 //!      owner_gc, namespace: what goes when something goes        service_account: what every namespace has
 //!      load_balancer, pod_gc, event_ttl: small ones              resource_quota: what of a quota is used
+//!      pod_autoscaler: how many replicas the use of resources asks for
 //!      catalog: every kind and object, for owner_gc, namespace and resource_quota
 //! ```
 //! What this crate knows: what Kubernetes' controller manager, scheduler, proxy, DNS and kubelet do, in their words: conditions, reasons,
@@ -34,6 +35,7 @@ mod objects;
 pub mod owner_gc;
 pub mod persistent_claim;
 pub mod persistent_volume;
+pub mod pod_autoscaler;
 pub mod pod_gc;
 pub mod rbac;
 pub mod replica_set;

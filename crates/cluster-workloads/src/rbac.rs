@@ -11,8 +11,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::{
     cron_job, daemon_set, deployment, disruption, endpoints, event_ttl, job, load_balancer, namespace, node, owner_gc,
-    persistent_claim, persistent_volume, pod_gc, replica_set, resource_quota, scheduler, service_account, stateful_set,
-    ttl_after_finished,
+    persistent_claim, persistent_volume, pod_autoscaler, pod_gc, replica_set, resource_quota, scheduler,
+    service_account, stateful_set, ttl_after_finished,
 };
 
 /// Where the controllers' ServiceAccounts are.
@@ -158,6 +158,14 @@ pub const IDENTITIES: &[Identity] = &[
         rules: &[rule(&[""], &["serviceaccounts"], &["create"]), rule(&[""], &["configmaps"], &["create", "update"])],
     },
     Identity { name: load_balancer::NAME, rules: &[rule(&[""], &["services/status"], &["update"])] },
+    Identity {
+        name: pod_autoscaler::NAME,
+        rules: &[
+            rule(&["autoscaling"], &["horizontalpodautoscalers/status"], &["update"]),
+            rule(&["*"], &["*/scale"], &["get", "update"]),
+            rule(&["", "metrics.k8s.io"], &["pods"], &["list"]),
+        ],
+    },
     Identity { name: pod_gc::NAME, rules: &[rule(&[""], &["pods", "pods/status"], &["update", "delete"])] },
     Identity { name: event_ttl::NAME, rules: &[rule(&[""], &["events"], &["delete"])] },
     Identity {

@@ -9,8 +9,8 @@ use kube::Client;
 use crate::catalog::Catalog;
 use crate::{
     cron_job, daemon_set, deployment, disruption, endpoints, event_ttl, job, load_balancer, namespace, owner_gc,
-    persistent_claim, persistent_volume, pod_gc, rbac, replica_set, resource_quota, scheduler, service_account,
-    stateful_set, ttl_after_finished,
+    persistent_claim, persistent_volume, pod_autoscaler, pod_gc, rbac, replica_set, resource_quota, scheduler,
+    service_account, stateful_set, ttl_after_finished,
 };
 
 /// What the controllers need of the process that they run in.
@@ -73,6 +73,7 @@ pub fn wire(config: &Config, environment: &Environment<'_>) -> Context {
     namespace::start(&of(namespace::NAME), &catalog);
     owner_gc::start(&of(owner_gc::NAME), &catalog);
     resource_quota::start(&of(resource_quota::NAME), &catalog);
+    pod_autoscaler::start(&of(pod_autoscaler::NAME), &catalog);
     reader
 }
 

@@ -49,17 +49,25 @@ impl Api {
 
     /// A server over what `disk` holds, with in-process admission.
     pub async fn start_on(disk: &MemoryDisk, seed: u64, admissions: Vec<Arc<dyn Admission>>) -> Self {
+        Self::start_with(disk, seed, |config| ApiServerConfig { admissions, ..config }).await
+    }
+
+    /// A server over what `disk` holds, with a configuration that is changed.
+    pub(crate) async fn start_with(
+        disk: &MemoryDisk,
+        seed: u64,
+        change: impl FnOnce(ApiServerConfig) -> ApiServerConfig,
+    ) -> Self {
         let (shutdown, observer) = Shutdown::new();
         let tasks = Tasks::new(observer);
         let clock = Clock::starting_at(BEGINNING.parse().unwrap());
         let metrics = Scope::root();
         let config = ApiServerConfig {
             entropy: Entropy::seeded(seed),
-            admissions,
             metrics: metrics.sub("apiserver"),
             ..ApiServerConfig::new(disk.journal(), clock, tasks.clone(), ServiceAccountKey::from_pem(&KEY).unwrap())
         };
-        let server = ApiServer::start(config).await.expect("the API server starts");
+        let server = ApiServer::start(change(config)).await.expect("the API server starts");
         Self { server, clock, tasks, metrics, seed, shutdown }
     }
 

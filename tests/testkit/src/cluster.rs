@@ -4,12 +4,13 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use base_controller::Context;
-use cluster_apiserver::Admission;
 use cluster_apiserver::store::journal::memory::MemoryDisk;
+use cluster_apiserver::{Admission, ApiServerConfig, Measures};
 use cluster_workloads::{Config, Environment, rbac, wire};
 
 use crate::api::Api;
 use crate::fake_node::{FakeNode, FakeNodeConfig};
+use crate::load::Load;
 
 /// What `kube-root-ca.crt` says in tests.
 pub const CA_BUNDLE: &str = "-----BEGIN CERTIFICATE-----\ntest\n-----END CERTIFICATE-----\n";
@@ -50,7 +51,19 @@ impl Cluster {
         node: FakeNodeConfig,
         admissions: Vec<Arc<dyn Admission>>,
     ) -> Self {
-        let api = Api::start_on(disk, seed, admissions).await;
+        Self::around(Api::start_on(disk, seed, admissions).await, seed, node).await
+    }
+
+    /// A cluster with an ordinary node whose Pods are measured to share a load.
+    pub async fn start_under(load: &Load, seed: u64) -> Self {
+        let measures = Some(Arc::new(load.clone()) as Arc<dyn Measures>);
+        let change = |config| ApiServerConfig { measures, ..config };
+        let api = Api::start_with(&MemoryDisk::new(), seed, change).await;
+        load.follow(api.client(), api.clock);
+        Self::around(api, seed, FakeNodeConfig::default()).await
+    }
+
+    async fn around(api: Api, seed: u64, node: FakeNodeConfig) -> Self {
         install_rules(&api).await;
         let node = FakeNode::start(&api, node).await;
         let client_of = |name: &'static str| api.client_of_account(rbac::NAMESPACE, name);

@@ -3,6 +3,7 @@
 //! - [`Api`]: the API server over a journal in memory, with a clock that follows tokio's time. No port, no process.
 //! - [`Cluster`]: the same with the controllers of `cluster-workloads`, each acting as its own account under its own rules, and a [`FakeNode`].
 //! - [`eventually`]: waits for a condition in (paused) time. Tests never sleep for a fixed time.
+//! - [`Load`]: what the node's Pods are measured to use.
 //! - [`Timeline`]: every version of the objects of a kind, as a watcher saw them.
 //!
 //! Everything draws from one seed: under `#[tokio::test(start_paused = true)]` a test takes the same way each time.
@@ -15,11 +16,13 @@ mod api;
 mod cluster;
 mod eventually;
 mod fake_node;
+mod load;
 pub mod objects;
 mod timeline;
 
 pub use api::Api;
 pub use cluster::{CA_BUNDLE, Cluster};
-pub use eventually::eventually;
+pub use eventually::{eventually, eventually_every};
 pub use fake_node::{FakeNode, FakeNodeConfig, Life};
+pub use load::Load;
 pub use timeline::Timeline;

@@ -419,7 +419,11 @@ impl Run<'_> {
         subresource: Option<&'static str>,
     ) -> Result<(), Failure> {
         let api = self.applier.api(resource, key);
-        let sent = Sent::new(resource, new);
+        let sent = match subresource {
+            // It is a kind of its own.
+            Some("scale") => Sent::as_it_is(new),
+            _ => Sent::new(resource, new),
+        };
         let params = PostParams::default();
         #[expect(clippy::disallowed_methods, reason = "this is the one place that writes objects")]
         let answer = match subresource {

@@ -30,6 +30,11 @@ impl Sent {
         Self { body, meta: ObjectMeta::default() }
     }
 
+    /// `body` as an object of the kind that it says.
+    pub(super) fn as_it_is(body: Value) -> Self {
+        Self { body, meta: ObjectMeta::default() }
+    }
+
     pub(super) fn into_body(self) -> Value {
         self.body
     }

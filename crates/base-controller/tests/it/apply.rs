@@ -3,6 +3,7 @@
 use base_controller::apply::{Applied, Applier, ApplyError, Outcome, Subject};
 use base_controller::{Change, Condition, Finalizer, Plan, PlanEvent};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::ApiResource;
 use serde_json::{Value, json};
@@ -116,6 +117,21 @@ async fn a_status_in_an_overlay_goes_nowhere_unless_asked() {
     assert!(world.api.object(DEPLOYMENTS, "d").unwrap()["metadata"]["labels"].is_null());
     let outcome = applier.apply_changes(vec![change(None)]).await.outcome;
     assert_eq!(outcome.unwrap(), Outcome::Conflict, "the base was written in between");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_size_is_an_object_of_its_own() {
+    let (world, subject) = world().await;
+    let version = &subject.metadata.resource_version;
+    let scale: Scale = object(json!({
+        "apiVersion": "autoscaling/v1", "kind": "Scale", "spec": {"replicas": 1},
+        "metadata": {"name": "d", "namespace": "n", "resourceVersion": version},
+    }));
+    let resource = ApiResource::erase::<Deployment>(&());
+    let larger = Change::overlay_of(resource, &scale, json!({"spec": {"replicas": 3}})).to_subresource("scale");
+    let outcome = Applier::new(world.client.clone()).apply_changes(vec![larger]).await.outcome;
+    assert_eq!(outcome.unwrap(), Outcome::Done);
+    assert_eq!(world.api.object(DEPLOYMENTS, "d").unwrap()["spec"]["replicas"], 3);
 }
 
 #[tokio::test(start_paused = true)]

@@ -281,6 +281,8 @@ impl State {
         let mut merged = if target.subresource.is_empty() { new.clone() } else { old.clone() };
         match target.subresource.as_str() {
             "" => set(&mut merged, "status", old.get("status")),
+            "scale" if new["kind"] != "Scale" => return Err(Failure(400, "BadRequest", "it is no Scale".into())),
+            "scale" => merged["spec"]["replicas"] = new["spec"]["replicas"].clone(),
             name => set(&mut merged, name, new.get(name)),
         }
         if let Some(change) = self.admissions.pop_front() {

@@ -43,6 +43,11 @@ impl Milli {
         format!("{number}{suffix}")
     }
 
+    /// The amount in decimal form, in thousandths where it has some.
+    pub(crate) fn exact_text(self) -> String {
+        if self.0 % 1000 == 0 { self.text(false) } else { format!("{}m", self.0) }
+    }
+
     /// The difference, saturating.
     pub(crate) const fn minus(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))
@@ -118,6 +123,7 @@ mod tests {
         for (units, is_binary, expected) in rows {
             assert_eq!(Milli::units(units).text(is_binary), expected);
         }
+        assert_eq!([Milli(250), Milli(2000), Milli(12_000_500)].map(Milli::exact_text), ["250m", "2", "12000500m"]);
     }
 
     #[test]

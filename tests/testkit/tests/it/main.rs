@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "these are tests")]
 
+mod autoscalers;
 mod claims;
 mod daemon_sets;
 mod deployments;
