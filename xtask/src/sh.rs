@@ -24,6 +24,26 @@ const POLL: Duration = Duration::from_millis(20);
 /// Nothing here may take longer; a cold release build is the longest.
 const LIMIT: Duration = Duration::from_secs(60 * 60);
 
+/// A program ended, and not well.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    command: String,
+    status: ExitStatus,
+}
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ended with {}", self.command, self.status)
+    }
+}
+
+impl std::error::Error for Failed {}
+
+/// The exit code of the program whose failure this is; none of any other error, nor of a program that a signal ended.
+pub(crate) fn code(error: &anyhow::Error) -> Option<i32> {
+    error.downcast_ref::<Failed>()?.status.code()
+}
+
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// The workspace's root folder.
@@ -65,7 +85,7 @@ fn run_until(limit: Duration, is_unwanted: impl Fn() -> bool, command: &mut Comm
     let end = Instant::now() + limit;
     if let Some(status) = wait(&mut child, || Instant::now() >= end || is_unwanted())? {
         if !status.success() {
-            bail!("{program} {} ended with {status}", arguments(command));
+            return Err(Failed { command: format!("{program} {}", arguments(command)), status }.into());
         }
         return Ok(());
     }
@@ -169,6 +189,14 @@ mod tests {
         assert!(error.to_string().contains("was ended"), "{error}");
         assert_eq!(std::fs::read_to_string(folder.join("done")).unwrap(), "cleaned\n");
         std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn the_code_of_a_program_that_failed_is_told_from_other_errors() {
+        let failed = |script| check(&mut shell(script, Path::new("/"))).unwrap_err();
+        assert_eq!(code(&failed("exit 3")), Some(3));
+        assert_eq!(code(&failed("kill -9 $$")), None);
+        assert_eq!(code(&check(&mut command("/nowhere", [""; 0])).unwrap_err()), None);
     }
 
     #[test]

@@ -130,7 +130,11 @@ impl Client {
             Some(connection) => connection,
             None => self.endpoint.connect().await?,
         };
-        let response = connection.send_request(self.endpoint.request(wire)?).await?;
+        let response = match connection.send_request(self.endpoint.request(wire)?).await {
+            // A server in which answering panics closes the connection. That is what it answers; one that has ended takes no next connection.
+            Err(error) if error.is_incomplete_message() => return Ok(Answer::nothing()),
+            response => response?,
+        };
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await?.to_bytes();
         self.connection = Some(connection);
@@ -139,6 +143,11 @@ impl Client {
 }
 
 impl Answer {
+    /// The connection was closed.
+    fn nothing() -> Self {
+        Self { status: 0, content_type: String::new(), warnings: Vec::new(), body: Value::from("no answer") }
+    }
+
     fn head(parts: &http::response::Parts) -> Self {
         let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         Self {

@@ -2,7 +2,14 @@
 //! answer is compared: codes, bodies, warnings, watch events, owners of fields.
 //!
 //! Where to start: [`generate`] draws operations from `data/`, [`run`] sends them, [`compare`] says what is the same, [`report`] groups what
-//! is not. `data/known.yaml` lists what is meant to differ; anything else fails. `cargo xtask test --only conformance` builds the servers.
+//! is not. `data/known.yaml` lists what is meant to differ; of anything else there may be so many kinds as `--unexplained` says, none unless
+//! said. `cargo xtask test --only conformance` builds the servers.
+//!
+//! | exit code | meaning |
+//! |---|---|
+//! | 0 | both answer the same, but for what is known and allowed |
+//! | 1 | it could not be compared: a server does not start, or does not answer |
+//! | 3 | they differ |
 #![expect(clippy::print_stdout, reason = "a program for a terminal")]
 
 mod catalogue;
@@ -15,6 +22,7 @@ mod run;
 mod servers;
 mod shrink;
 mod side;
+mod until;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,10 +41,12 @@ use operation::Operation;
 use report::{Group, Groups, Known};
 use run::{Run, Servers};
 use servers::{Kwick, Oracle, Secrets};
+use until::until;
 
 /// How long a custom resource may take until it is served.
 const SERVED_WITHIN: Duration = Duration::from_secs(20);
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// The exit code that says that the servers differ in more than is known and allowed.
+const DIFFERS: u8 = 3;
 
 /// Compares Kwick's API server with a kube-apiserver.
 #[derive(Parser)]
@@ -67,7 +77,7 @@ struct Options {
 async fn main() -> ExitCode {
     match compare(&Options::parse()).await {
         Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(false) => ExitCode::from(DIFFERS),
         Err(error) => {
             println!("error: {error:#}");
             ExitCode::FAILURE
@@ -108,20 +118,14 @@ async fn define(servers: &mut Servers, catalogue: &Catalogue) -> Result<()> {
             bail!("a definition was refused: {} {}", kwick.body, oracle.body);
         }
     }
-    let until = Instant::now() + SERVED_WITHIN;
     for kind in &catalogue.kinds {
         for version in &kind.versions {
             let list = wire("GET", &format!("{}/{version}/{}", kind.group, kind.plural), None);
-            loop {
+            until(&format!("both serve {version} of {}", kind.plural), SERVED_WITHIN, async || {
                 let (kwick, oracle) = servers.both(&list, &list).await?;
-                if kwick.is_success() && oracle.is_success() {
-                    break;
-                }
-                if Instant::now() > until {
-                    bail!("{} are not served: {} {}", kind.plural, kwick.body, oracle.body);
-                }
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
+                Ok((kwick.is_success() && oracle.is_success()).then_some(()))
+            })
+            .await?;
         }
     }
     Ok(())

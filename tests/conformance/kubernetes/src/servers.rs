@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use base_rt::{Clock, Phase, Shutdown, ShutdownHandle, Tasks};
 use cluster_apiserver::pki::{Authority, Credentials};
 use cluster_apiserver::store::journal::memory::MemoryDisk;
@@ -15,10 +15,10 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
 use crate::client::{Client, Endpoint, Wire};
+use crate::until::until;
 
 const TOKEN: &str = "conformance-administrator";
 const READY_WITHIN: Duration = Duration::from_secs(90);
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What both servers are given: an authority, and a certificate and its key.
 pub(crate) struct Secrets {
@@ -104,14 +104,10 @@ impl Oracle {
     async fn wait(&mut self) -> Result<()> {
         let ready = Wire { method: "GET", path: "/readyz".into(), content_type: "", body: None };
         let mut client = Client::new(self.endpoint.clone());
-        let until = tokio::time::Instant::now() + READY_WITHIN;
-        while !client.ask(&ready).await.is_ok_and(|answer| answer.is_success()) {
+        until("kube-apiserver is ready", READY_WITHIN, async || {
             self.servers.check()?;
-            if tokio::time::Instant::now() > until {
-                bail!("kube-apiserver was not ready within {} s", READY_WITHIN.as_secs());
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
-        Ok(())
+            Ok(client.ask(&ready).await.is_ok_and(|answer| answer.is_success()).then_some(()))
+        })
+        .await
     }
 }
