@@ -72,11 +72,19 @@ fn main() -> ExitCode {
     if sh::is_interrupted() { ExitCode::from(INTERRUPTED) } else { code }
 }
 
+/// A full run has a kube-apiserver to compare the API with, where Go is there to build it.
+fn bench(options: &[String]) -> anyhow::Result<()> {
+    if options.iter().any(|option| option == "--full") && sh::exists("go") {
+        build::kube_oracle()?;
+    }
+    drive::build_and_run("bench", options)
+}
+
 fn run(command: Task) -> ExitCode {
     let done = match command {
         Task::Test(options) => return test::run(&options),
         Task::Demo(options) => drive::build_and_run("demo", &options.options),
-        Task::Bench(options) => drive::build_and_run("bench", &options.options),
+        Task::Bench(options) => bench(&options.options),
         Task::Crds => sh::run("cargo", ["run", "-q", "-p", "knative-apis", "--example", "crds", "--", CRDS]),
         Task::Layers => layers::run(),
         Task::Deny => deny::run(),
