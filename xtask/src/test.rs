@@ -48,6 +48,7 @@ const STAGES: &[Stage] = &[
         needs: &["binaries", "kubectl", "crane", "client-go", "python", "helm", "kubectl-old"],
         run: |full| driven("check", full),
     },
+    Stage { name: "leaks", needs: &["binaries"], run: leaks },
     Stage { name: "knative", needs: &["binaries", "kubectl"], run: knatives_own },
     Stage { name: "demo", needs: &["binaries"], run: |full| driven_with("demo", full, &["--once"]) },
     Stage { name: "readme", needs: &["binaries", "kubectl"], run: readme },
@@ -229,6 +230,11 @@ fn driven_by(profile: Profile, name: &str, options: &[&str]) -> Result<Outcome> 
         Root::No => Ok(Outcome::LeftOut(NO_ROOT.into())),
         Root::Already | Root::Sudo => passed(drive::run(profile, name, options)),
     }
+}
+
+/// Pods that come and go for ten minutes, and up to fifteen until what is kept of them is forgotten.
+fn leaks(full: bool) -> Result<Outcome> {
+    if full { driven("leaks", full) } else { Ok(Outcome::LeftOut("it takes long, so it is for full runs".into())) }
 }
 
 /// Knative's own control plane on the cluster house. Building it takes minutes, so it is for full runs.

@@ -29,6 +29,11 @@ impl Picture {
         Ok(Self { things, binary: binary.to_owned() })
     }
 
+    /// How many processes there are.
+    pub(crate) fn processes(&self) -> usize {
+        self.things.iter().filter(|thing| thing.starts_with("process ")).count()
+    }
+
     /// Fails, naming them, when things are there now that were not.
     pub(crate) fn expect_nothing_new(&self) -> Result<()> {
         let now = Self::take(&self.binary)?;

@@ -22,7 +22,9 @@ mod instance;
 mod knative;
 mod ksvc;
 mod kubectl;
+mod leaks;
 mod leftovers;
+mod memory;
 mod place;
 mod readme;
 mod replay;
@@ -54,6 +56,8 @@ enum Command {
     Replay(replay::Options),
     /// Knative's own control plane on the cluster house alone
     Knative(knative::Options),
+    /// Pods that come and go leave nothing
+    Leaks(leaks::Options),
     /// Measure, each figure beside its baseline
     Bench(bench::Options),
     /// The commands of README.md
@@ -79,6 +83,7 @@ fn main() -> ExitCode {
         Command::Golden(options) => golden::run(&options),
         Command::Replay(options) => replay::run(&options),
         Command::Knative(options) => knative::run(&options),
+        Command::Leaks(options) => leaks::run(&options),
         Command::Readme(options) => readme::run(&options),
         Command::Bench(options) => bench::run(&options),
     };

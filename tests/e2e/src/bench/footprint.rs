@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::{Baseline, Figure};
 use crate::demo;
 use crate::instance::{Instance, timed};
 use crate::ksvc::{self, Ksvc};
+use crate::memory::pss_megabytes;
 use crate::place::Place;
 use crate::until::pause;
 
@@ -43,13 +44,4 @@ pub(super) fn memory(place: &Place) -> Result<Vec<Figure>> {
     let parts = sizes.iter().map(|size| format!("{size:.1}")).collect::<Vec<_>>().join(" + ");
     let conditions = format!("PSS of kwick and its spawner ({parts}), one service at zero, {} s idle", idle.as_secs());
     Ok(vec![Figure::new("memory", "MB", &[sizes.iter().sum()], Baseline::None, &conditions)?])
-}
-
-/// The proportional set size of a process.
-pub(super) fn pss_megabytes(pid: i32) -> Result<f64> {
-    let path = format!("/proc/{pid}/smaps_rollup");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).with_context(|| format!("no Pss in {path}"))?;
-    let kibibytes: f64 = line.trim().trim_end_matches("kB").trim().parse().context("a Pss that is no number")?;
-    Ok(kibibytes * 1024.0 / 1e6)
 }

@@ -12,9 +12,9 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use super::footprint::pss_megabytes;
 use super::{Baseline, Figure};
 use crate::instance::{Instance, timed};
+use crate::memory::pss_megabytes;
 use crate::place::Place;
 use server::{Kube, Server};
 
