@@ -67,13 +67,24 @@ async fn look(node: &Kubelet, pod: Arc<Pod>) {
         Err(error) if error.refusal() == Some(RefusalCode::NotFound) => return,
         Err(error) => return tracing::debug!(pod = uid, error = error_chain(&error), "a pod is not measured"),
     };
-    let (of_pod, logs_dir) = (Arc::clone(&pod), node.config.logs_dir.clone());
+    let (of_pod, logs_dir, is_whole) = (Arc::clone(&pod), node.config.logs_dir.clone(), disk.is_whole);
     let used = tokio::task::spawn_blocking(move || Used::of(&of_pod, disk, &logs_dir)).await;
     // It is measured again soon.
     let Ok(used) = used else { return };
-    if let Some(why) = bounds.exceeded(&used) {
-        node.evict(uid, why).await;
+    match bounds.judge(&used, is_whole) {
+        Verdict::Within => {}
+        Verdict::Unknown => tracing::warn!(pod = uid, "what a pod takes of the disk could not be counted as a whole"),
+        Verdict::Exceeded(why) => node.evict(uid, why).await,
     }
+}
+
+/// Whether a Pod takes more than it may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Verdict {
+    Within,
+    /// Not as far as it was counted.
+    Unknown,
+    Exceeded(String),
 }
 
 /// An amount that is not to be exceeded.
@@ -118,6 +129,15 @@ impl Bounds {
 
     fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// A count that is not whole is a lower bound: it says who takes too much, and not who does not.
+    fn judge(&self, used: &Used, is_whole: bool) -> Verdict {
+        match self.exceeded(used) {
+            Some(why) => Verdict::Exceeded(why),
+            None if is_whole => Verdict::Within,
+            None => Verdict::Unknown,
+        }
     }
 
     /// What takes more than it may, in the kubelet's order and words.
@@ -257,6 +277,16 @@ mod tests {
         ];
         for (used, expected) in rows {
             assert_eq!(bounds.exceeded(&used).as_deref(), expected, "{used:?}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_count_accuses_and_does_not_acquit() {
+        let bounds = Bounds::of(&pod(json!({"containers": [container("c", "1Mi")]})));
+        let (few, many) = (used(&[("c", MI)], &[]), used(&[("c", MI + 1)], &[]));
+        assert_eq!((bounds.judge(&few, true), bounds.judge(&few, false)), (Verdict::Within, Verdict::Unknown));
+        for is_whole in [true, false] {
+            assert!(matches!(bounds.judge(&many, is_whole), Verdict::Exceeded(_)));
         }
     }
 
