@@ -80,6 +80,8 @@ pub(crate) struct ContainerFacts {
     pub(crate) restart: RestartPolicy,
     /// Its probes, by [`ProbeKind`]'s order.
     pub(crate) probes: [Option<Threshold>; 3],
+    /// Whether it has a `postStart` hook.
+    pub(crate) has_hook: bool,
 }
 
 /// What a probe decides.
@@ -121,6 +123,7 @@ impl ContainerFacts {
             role,
             restart,
             probes: [probe(ProbeKind::Startup), probe(ProbeKind::Liveness), probe(ProbeKind::Readiness)],
+            has_hook: container.lifecycle.as_ref().is_some_and(|lifecycle| lifecycle.post_start.is_some()),
         }
     }
 
@@ -173,6 +176,12 @@ pub(crate) fn containers(pod: &Pod) -> impl Iterator<Item = &Container> {
 }
 
 impl PodFacts {
+    /// The Pod as the kubelet's messages name it.
+    pub(crate) fn full_name(&self) -> String {
+        let [namespace, name, uid] = &self.identity;
+        format!("{name}_{namespace}({uid})")
+    }
+
     /// What `pod` says.
     pub(crate) fn of(pod: &Pod) -> Self {
         let spec = pod.spec.as_ref();

@@ -17,7 +17,7 @@
 //! - Some containers are roles of this process ([`builtin`]). Nothing can be run in them; their logs and ports are as others'.
 //! - Whoever attaches to a container follows its log ([`sessions`]): a container never waits for who watches it.
 //! - What Pods take of the disk is bounded as a kubelet bounds it ([`eviction`]); a machine whose disk is nearly full only forgets images.
-//! - Not done: `postStart` hooks, hosts' networks and devices, block volumes, ephemeral containers.
+//! - Not done: hosts' networks and devices, block volumes, ephemeral containers.
 //!
 //! # Restarts of this process
 //! Pods go on at the spawner. An object that the API has lost in a crash is put back from the node's record ([`put_back`]). Then they are

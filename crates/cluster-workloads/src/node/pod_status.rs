@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::facts::{RestartPolicy, Role, containers};
-use super::pod_state::{Cell, Ended, Ground, Phase, PodState};
+use super::pod_state::{Cell, Ended, Ground, Phase, PodState, Running};
 
 /// Before a run's name in a status.
 const RUNTIME: &str = "kwick://";
@@ -81,7 +81,7 @@ pub(crate) fn phase(state: &PodState) -> &'static str {
     for cell in state.cells.iter().filter(|cell| cell.facts.role == Role::Main) {
         mains += 1;
         match (&cell.phase, &cell.last) {
-            (Phase::Running(_), _) => running += 1,
+            (Phase::Running(run), _) if run.hook.is_none() => running += 1,
             (Phase::Ended(ended), _) => {
                 stopped += 1;
                 succeeded += i32::from(ended.code == 0);
@@ -219,7 +219,9 @@ fn ready(pod: &Pod, containers: &Verdict) -> Verdict {
 
 fn container_status(container: &Container, cell: &Cell) -> ContainerStatus {
     let (state, id) = match &cell.phase {
-        Phase::Waiting { reason, message, .. } | Phase::Starting { reason, message } => {
+        Phase::Waiting { reason, message, .. }
+        | Phase::Starting { reason, message }
+        | Phase::Running(Running { hook: Some((reason, message)), .. }) => {
             let waiting = ContainerStateWaiting { reason: Some(reason.clone()), message: message.clone() };
             (ContainerState { waiting: Some(waiting), ..ContainerState::default() }, None)
         }

@@ -106,16 +106,21 @@ impl Attempt {
 
     /// Tries once.
     pub(crate) async fn run(&self, way: &Way, timeout: Duration) -> Result<(), String> {
+        self.attempt(way, timeout).await.map_err(|failure| failure.text)
+    }
+
+    async fn attempt(&self, way: &Way, timeout: Duration) -> Result<(), Failure> {
         let mut connector = Connector::new().with_supply(Arc::clone(&way.sockets));
         let probe = match self {
             Self::Exec(exec) => {
                 let words = exec.command.clone().unwrap_or_default();
                 let shown = words.join(" ");
                 let said = tokio::time::timeout(timeout, way.execs.run(words)).await;
-                return said.unwrap_or_else(|_| {
+                let said = said.unwrap_or_else(|_| {
                     let timeout = SignedDuration::try_from(timeout).map(go_duration).unwrap_or_default();
                     Err(format!("command timed out: {shown:?} timed out after {timeout}"))
                 });
+                return Ok(said?);
             }
             Self::Tcp(tcp, port) => Probe::Tcp(Target::http1(address(tcp.host.as_deref(), *port, way)?)),
             Self::Grpc(grpc, port) => {
@@ -137,7 +142,26 @@ impl Attempt {
                 Probe::Http(HttpProbe { target, path, headers })
             }
         };
-        probe.run(&connector, &way.tasks, timeout).await.map_err(|error| error_chain(&error))
+        Ok(probe.run(&connector, &way.tasks, timeout).await?)
+    }
+}
+
+/// Why a try came to nothing.
+struct Failure {
+    text: String,
+    /// There was an answer by HTTP, which said no.
+    is_answer: bool,
+}
+
+impl From<String> for Failure {
+    fn from(text: String) -> Self {
+        Self { text, is_answer: false }
+    }
+}
+
+impl From<ProbeError> for Failure {
+    fn from(error: ProbeError) -> Self {
+        Self { text: error_chain(&error), is_answer: matches!(error, ProbeError::Status(_)) }
     }
 }
 
@@ -152,7 +176,7 @@ async fn call(
     handler: &Arc<dyn LocalHandler>,
     what: (&str, HeaderMap, SocketAddr),
     timeout: Duration,
-) -> Result<(), String> {
+) -> Result<(), Failure> {
     let (path, headers, address) = what;
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     let mut request = Request::new(Body::empty());
@@ -164,9 +188,9 @@ async fn call(
         let response = handler.call(request).await.map_err(|error| error_chain(&*error))?;
         let status = response.status();
         let _ = response.into_body().read(MAX_BODY).await;
-        if (200..400).contains(&status.as_u16()) { Ok(()) } else { Err(ProbeError::Status(status).to_string()) }
+        if (200..400).contains(&status.as_u16()) { Ok(()) } else { Err(Failure::from(ProbeError::Status(status))) }
     };
-    tokio::time::timeout(timeout, asking).await.unwrap_or_else(|_| Err(ProbeError::Timeout(timeout).to_string()))
+    tokio::time::timeout(timeout, asking).await.unwrap_or_else(|_| Err(ProbeError::Timeout(timeout).into()))
 }
 
 fn headers(list: &[HTTPHeader]) -> Result<HeaderMap, String> {
@@ -288,9 +312,24 @@ pub(crate) async fn hook(
         return Ok(());
     }
     match Attempt::of_hook(hook, container) {
-        Some(attempt) => attempt.run(way, bound.min(HOOK_TIMEOUT)).await,
+        Some(attempt) => match attempt.attempt(way, bound.min(HOOK_TIMEOUT)).await {
+            // Whoever is asked by HTTP has been told, whatever is answered.
+            Err(Failure { is_answer: true, .. }) => Ok(()),
+            outcome => outcome.map_err(|failure| failure.text),
+        },
         None => Ok(()),
     }
+}
+
+/// What is said of a `postStart` hook that has failed, as the kubelet says it; the names are the container's and the Pod's.
+pub(crate) fn hook_failed(hook: &LifecycleHandler, names: (&str, &str), why: &str) -> String {
+    let (container, pod) = names;
+    let what = match (&hook.exec, &hook.http_get) {
+        (Some(exec), _) => format!("Exec lifecycle hook ([{}])", exec.command.clone().unwrap_or_default().join(" ")),
+        (None, Some(http)) => format!("HTTP lifecycle hook ({})", http.path.as_deref().unwrap_or_default()),
+        (None, None) => "Lifecycle hook".to_owned(),
+    };
+    format!("{what} for Container {container:?} in Pod {pod:?} failed - error: {why}")
 }
 
 #[cfg(test)]

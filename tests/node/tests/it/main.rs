@@ -11,6 +11,7 @@
 
 mod eviction;
 mod harness;
+mod hooks;
 mod images;
 mod lives;
 mod measuring;

@@ -38,6 +38,8 @@ pub(crate) struct Running {
     pub(crate) is_ready: bool,
     /// Whether it has been asked to end.
     pub(crate) is_stopping: bool,
+    /// While its `postStart` hook is not done: what is shown instead, a reason and more about it.
+    pub(crate) hook: Option<(String, Option<String>)>,
     /// Outcomes in a row, by probe: successes above, failures below zero.
     pub(super) tallies: [i64; 3],
 }
@@ -122,11 +124,32 @@ impl Cell {
         let (id, since) = run;
         let is_started = was.0 || self.facts.probe(ProbeKind::Startup).is_none();
         let is_ready = is_started && (was.1 || self.facts.probe(ProbeKind::Readiness).is_none());
-        self.phase = Phase::Running(Running { since, id, is_started, is_ready, is_stopping: false, tallies: [0; 3] });
+        let running = Running { since, id, is_started, is_ready, is_stopping: false, hook: None, tallies: [0; 3] };
+        self.phase = Phase::Running(running);
         if is_started {
             begin_probes(self, at, actions);
         } else {
             actions.push(Action::Probe { at, attempt: self.attempt, kind: ProbeKind::Startup });
+        }
+    }
+
+    /// Its process runs, and its `postStart` hook begins; until that is done, it is shown as it was.
+    pub(super) fn begin_hook(&mut self, at: usize, run: (String, Timestamp), actions: &mut Vec<Action>) {
+        let Phase::Starting { reason, message } = &self.phase else { return };
+        let hook = Some((reason.clone(), message.clone()));
+        let (id, since) = run;
+        let (is_started, is_ready) = (false, false);
+        self.phase =
+            Phase::Running(Running { since, id, is_started, is_ready, is_stopping: false, hook, tallies: [0; 3] });
+        actions.push(Action::Hook { at, attempt: self.attempt });
+    }
+
+    /// Whether the containers after it wait for its `postStart` hook.
+    pub(super) fn is_awaited(&self) -> bool {
+        match &self.phase {
+            Phase::Starting { .. } => self.facts.has_hook,
+            Phase::Running(running) => running.hook.is_some(),
+            _ => false,
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  sandbox + volumes ─► init containers, one after the other ─► containers ─► ended for good ─► sandbox removed
-//!       each:  Waiting ─Start─► Starting ─Started─► Running ─Exited─► Ended ─(policy, back-off)─► Waiting
+//!       each:  Waiting ─Start─► Starting ─Started─► (postStart hook ─Hooked─►) Running ─Exited─► Ended ─(policy, back-off)─► Waiting
 //!  deletion: Stop all ─► all ended ─► RemoveSandbox ─► is_over
 //!  eviction: Stop all ─► all ended ─► RemoveSandbox; the Pod stays, as failed
 //! ```
@@ -26,7 +26,7 @@ use super::facts::{PodFacts, ProbeKind, Role};
 use backoff::{RETRY_FIRST, RETRY_MAX, doubled};
 
 pub(crate) use backoff::go_duration;
-pub(crate) use cell::{Cell, Ended, Phase};
+pub(crate) use cell::{Cell, Ended, Phase, Running};
 pub(crate) use eviction::Eviction;
 pub(crate) use lost::{LOST_ENDED, Lost, LostRun, Resumed, unknown_end};
 
@@ -109,6 +109,15 @@ pub(crate) enum Event {
         /// When.
         since: Timestamp,
     },
+    /// The `postStart` hook of a run is done.
+    Hooked {
+        /// Which container.
+        at: usize,
+        /// Which run.
+        attempt: u32,
+        /// Whether it went well, or what is said of it.
+        outcome: Result<(), String>,
+    },
     /// A run has ended.
     Exited {
         /// Which container.
@@ -146,6 +155,13 @@ pub(crate) enum Action {
     MakeVolumes,
     /// Fetch the image of a container and start it.
     Start {
+        /// Which container.
+        at: usize,
+        /// Which run.
+        attempt: u32,
+    },
+    /// Do what the `postStart` hook says.
+    Hook {
         /// Which container.
         at: usize,
         /// Which run.
@@ -266,6 +282,7 @@ impl PodState {
             Event::Started { at, attempt, id, image_id, since } => {
                 self.started(at, attempt, (id, image_id, since), actions)
             }
+            Event::Hooked { at, attempt, outcome } => self.hooked((at, attempt), outcome, actions),
             Event::Exited { at, attempt, ended } => self.exited(at, attempt, ended, now, actions),
             Event::Probed { outcome: Err(_), is_periodic: false, .. } => {}
             Event::Probed { at, attempt, kind, outcome, .. } => self.probed((at, attempt), kind, outcome, actions),
@@ -335,7 +352,7 @@ impl PodState {
         }
         for (at, cell) in self.cells.iter_mut().enumerate() {
             cell.start_if_due(at, now, actions);
-            if !cell.is_initialized() {
+            if !cell.is_initialized() || cell.is_awaited() {
                 return;
             }
         }

@@ -8,6 +8,9 @@ use super::cell::begin_probes;
 use super::{Action, Ended, Phase, PodState};
 use crate::node::facts::{ProbeKind, Role};
 
+/// The reason of an event.
+const HOOK_FAILED: &str = "FailedPostStartHook";
+
 impl PodState {
     pub(super) fn started(
         &mut self,
@@ -24,13 +27,42 @@ impl PodState {
         cell.image_id = image_id;
         cell.has_run = true;
         cell.failures = 0;
-        cell.run_on(at, (id, since), (false, false), actions);
+        match cell.facts.has_hook {
+            true => cell.begin_hook(at, (id, since), actions),
+            false => cell.run_on(at, (id, since), (false, false), actions),
+        }
+    }
+
+    /// A container whose hook has failed is asked to end, and restarted as if it had failed by itself.
+    pub(super) fn hooked(&mut self, run: (usize, u32), outcome: Result<(), String>, actions: &mut Vec<Action>) {
+        let (at, attempt) = run;
+        let grace = self.facts.grace;
+        let Some(cell) = self.run(at, attempt) else { return };
+        let Phase::Running(running) = &mut cell.phase else { return };
+        if running.is_stopping || running.hook.is_none() {
+            return;
+        }
+        match outcome {
+            Ok(()) => {
+                let run = (running.id.clone(), running.since);
+                cell.run_on(at, run, (false, false), actions);
+            }
+            Err(why) => {
+                running.is_stopping = true;
+                running.hook = Some(("PostStartHookError".to_owned(), Some(why)));
+                // Not why: that may be something secret which the hook was told.
+                let failed = PlanEvent::warning(HOOK_FAILED, "PostStartHook failed");
+                let killing = PlanEvent::normal("Killing", HOOK_FAILED);
+                actions.extend([failed, killing].map(|event| Action::Tell { at: Some(at), event }));
+                actions.push(Action::Stop { at, attempt, grace });
+            }
+        }
     }
 
     pub(super) fn exited(&mut self, at: usize, attempt: u32, ended: Ended, now: Timestamp, actions: &mut Vec<Action>) {
         let is_ending = self.is_ending();
         let mains_ended = self.have_mains_ended_but(at);
-        let [namespace, name, uid] = self.facts.identity.clone();
+        let pod = self.facts.full_name();
         let Some(cell) = self.run(at, attempt) else { return };
         let is_sidecar_done = cell.facts.role == Role::Sidecar && mains_ended;
         if !cell.is_alive() {
@@ -54,13 +86,13 @@ impl PodState {
         }
         let delay = doubled(BACKOFF_FIRST, crashes - 1, BACKOFF_MAX);
         let container = cell.facts.name.clone();
-        let text = format!("restarting failed container={container} pod={name}_{namespace}({uid})");
+        let text = format!("restarting failed container={container} pod={pod}");
         cell.phase = Phase::Waiting {
             reason: "CrashLoopBackOff".to_owned(),
             message: Some(format!("back-off {} {text}", go_duration(delay))),
             due: now.checked_add(delay).ok(),
         };
-        let message = format!("Back-off restarting failed container {container} in pod {name}_{namespace}({uid})");
+        let message = format!("Back-off restarting failed container {container} in pod {pod}");
         actions.push(Action::Tell { at: Some(at), event: PlanEvent::warning("BackOff", message) });
     }
 

@@ -2,7 +2,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::cell::Running;
 use super::*;
 
 fn at(seconds: i64) -> Timestamp {
@@ -170,6 +169,58 @@ fn probes_decide_readiness_and_restarts() {
     let killed = deeds(state.step(probed(ProbeKind::Liveness, false), at(5)));
     assert_eq!(killed, [Action::Stop { at: 0, attempt: 0, grace: Duration::from_secs(30) }]);
     assert_eq!(deeds(state.step(exited(0, 0, 143, (0, 6)), at(6))), [Action::Start { at: 0, attempt: 1 }]);
+}
+
+fn hooked(outcome: Result<(), &str>) -> Event {
+    Event::Hooked { at: 0, attempt: 0, outcome: outcome.map_err(str::to_owned) }
+}
+
+/// A container with a `postStart` hook, and more of it; and another one.
+fn two_hooked(more: Value) -> PodState {
+    let mut first = json!({"name": "c", "lifecycle": {"postStart": {"sleep": {"seconds": 1}}}});
+    first.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    state(json!({"containers": [first, {"name": "d"}]}))
+}
+
+#[test]
+fn a_hook_comes_before_probes_and_other_containers() {
+    let mut state = two_hooked(json!({"startupProbe": {}}));
+    assert_eq!(grounded(&mut state), [Action::Start { at: 0, attempt: 0 }], "the other one waits");
+    assert_eq!(state.step(started(0, 0, 0), at(0)), [Action::Hook { at: 0, attempt: 0 }]);
+    assert_eq!(running(&state).hook, Some(("ContainerCreating".to_owned(), None)));
+    let probe = Action::Probe { at: 0, attempt: 0, kind: ProbeKind::Startup };
+    assert_eq!(state.step(hooked(Ok(())), at(1)), [probe, Action::Start { at: 1, attempt: 0 }]);
+    assert!(running(&state).hook.is_none() && !running(&state).is_started);
+    assert_eq!(state.step(hooked(Err("late")), at(1)), [], "it is done once");
+}
+
+#[test]
+fn a_hook_that_fails_ends_its_container_which_runs_again() {
+    let mut state = two_hooked(json!({}));
+    grounded(&mut state);
+    state.step(started(0, 0, 0), at(0));
+    let actions = state.step(hooked(Err("secret")), at(1));
+    let told = |event| Action::Tell { at: Some(0), event };
+    let expected = [
+        told(PlanEvent::warning("FailedPostStartHook", "PostStartHook failed")),
+        told(PlanEvent::normal("Killing", "FailedPostStartHook")),
+        Action::Stop { at: 0, attempt: 0, grace: Duration::from_secs(30) },
+    ];
+    assert_eq!(actions, expected);
+    assert_eq!(running(&state).hook, Some(("PostStartHookError".to_owned(), Some("secret".to_owned()))));
+    assert_eq!(state.step(hooked(Ok(())), at(1)), [], "that was it");
+    assert_eq!(deeds(state.step(exited(0, 0, 143, (0, 2)), at(2))), [Action::Start { at: 0, attempt: 1 }]);
+}
+
+#[test]
+fn who_is_to_end_waits_for_no_hook() {
+    let mut state = two_hooked(json!({}));
+    grounded(&mut state);
+    state.step(started(0, 0, 0), at(0));
+    let grace = Duration::from_secs(30);
+    assert_eq!(deeds(state.step(Event::Delete(grace), at(1))), [Action::Stop { at: 0, attempt: 0, grace }]);
+    assert_eq!(state.step(hooked(Err("killed")), at(1)), []);
+    assert_eq!(deeds(state.step(exited(0, 0, 137, (0, 3)), at(3))), [Action::RemoveSandbox]);
 }
 
 #[test]

@@ -95,6 +95,7 @@ pub(crate) fn spawn(
         kept: BTreeMap::new(),
         is_ending: watch::Sender::new(false),
         stops: BTreeMap::new(),
+        hooks: BTreeMap::new(),
         node: Arc::clone(node),
         pod,
         outbox,
@@ -128,6 +129,8 @@ struct Worker {
     /// Tells starts that are under way that the Pod is to end.
     is_ending: watch::Sender<bool>,
     stops: BTreeMap<usize, Aborts>,
+    /// `postStart` hooks that are not done.
+    hooks: BTreeMap<usize, Aborts>,
 }
 
 /// What a worker keeps of a run.
@@ -284,6 +287,7 @@ impl Worker {
             Action::MakeSandbox => self.make_sandbox(),
             Action::MakeVolumes => self.make_volumes(),
             Action::Start { at, attempt } => self.start(at, attempt),
+            Action::Hook { at, attempt } => self.hook(at, attempt),
             Action::Probe { at, attempt, kind } => self.probe(at, attempt, kind),
             Action::Stop { at, attempt, grace } => self.stop(at, attempt, grace),
             Action::RemoveSandbox => self.remove_sandbox(),

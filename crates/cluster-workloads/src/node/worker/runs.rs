@@ -103,11 +103,29 @@ impl Worker {
         runtime.probes.entry(at).or_default().0.push(task);
     }
 
+    /// Does what a run's `postStart` hook says, for as long as the run is to go on.
+    pub(super) fn hook(&mut self, at: usize, attempt: u32) {
+        let Some(container) = self.container(at) else { return };
+        let id = ContainerId::try_new(names::container_id(&self.uid, &container.name, attempt));
+        let (Some(runtime), Ok(id)) = (&self.runtime, id) else { return };
+        let hook = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.clone());
+        let Some(hook) = hook else { return };
+        let way = runtime.way(&self.node, id);
+        let pod = self.state.facts.full_name();
+        let task = self.spawn("node/hook", async move {
+            let outcome = probes::hook(&hook, &container, &way, Duration::MAX).await;
+            let outcome = outcome.map_err(|why| probes::hook_failed(&hook, (&container.name, &pod), &why));
+            Message::State(Event::Hooked { at, attempt, outcome })
+        });
+        self.hooks.insert(at, Aborts(vec![task]));
+    }
+
     /// Ends a run: its hook, its signal, and force when its time is over.
     pub(super) fn stop(&mut self, at: usize, attempt: u32, grace: Duration) {
         let Some(container) = self.container(at) else { return };
         let id = ContainerId::try_new(names::container_id(&self.uid, &container.name, attempt));
         let (Some(runtime), Ok(id)) = (&self.runtime, id) else { return };
+        self.hooks.remove(&at);
         let way = runtime.way(&self.node, id.clone());
         let role = runtime.running.get(&at).map(|role| Arc::clone(&role.shutdown));
         let signal = self.kept.get(&at).map_or(names::SIGTERM, |kept| kept.stop_signal);
@@ -200,6 +218,7 @@ impl Worker {
             runtime.running.remove(&at);
         }
         self.stops.remove(&at);
+        self.hooks.remove(&at);
         self.step(Event::Exited { at, attempt, ended });
         self.poke();
     }

@@ -14,7 +14,7 @@ use super::{Message, Worker};
 use crate::node::facts::{ProbeKind, containers};
 use crate::node::kubelet::{Kubelet, PodView};
 use crate::node::logs::RunView;
-use crate::node::pod_state::Phase;
+use crate::node::pod_state::{Phase, Running};
 use crate::node::pod_status::make_status;
 use crate::node::probes::Attempt;
 use crate::objects::pods;
@@ -71,7 +71,7 @@ impl Worker {
         let mut wanted = BTreeSet::new();
         for (at, (cell, container)) in self.state.cells.iter().zip(containers(&self.pod)).enumerate() {
             let Phase::Running(running) = &cell.phase else { continue };
-            if running.is_stopping || runtime.roles.contains_key(&at) {
+            if running.is_stopping || running.hook.is_some() || runtime.roles.contains_key(&at) {
                 continue;
             }
             let probes = [ProbeKind::Startup, ProbeKind::Readiness, ProbeKind::Liveness]
@@ -99,15 +99,17 @@ impl Worker {
         let runs = self.state.cells.iter().enumerate().map(|(at, cell)| {
             let before = cell.attempt.checked_sub(1);
             let (shown, previous, waiting) = match &cell.phase {
+                Phase::Starting { reason, .. } | Phase::Running(Running { hook: Some((reason, _)), .. }) => {
+                    (before, before, reason.clone())
+                }
                 Phase::Running(_) | Phase::Ended(_) => (Some(cell.attempt), before, String::new()),
-                Phase::Starting { reason, .. } => (before, before, reason.clone()),
                 // A run that is to follow has no number yet.
                 Phase::Waiting { reason, .. } => {
                     let last = cell.last.is_some().then_some(cell.attempt);
                     (last, last, reason.clone())
                 }
             };
-            let is_running = matches!(cell.phase, Phase::Running(_));
+            let is_running = matches!(&cell.phase, Phase::Running(running) if running.hook.is_none());
             let sink = sinks.and_then(|sinks| sinks.get(&at).cloned());
             (cell.facts.name.clone(), RunView { shown, previous, is_running, waiting, sink })
         });
