@@ -29,8 +29,8 @@
 //! - Layers named in a [`spec::ContainerSpec`] are directories `LAYERS_DIR/<name>/fs`, as `base_image::unpack` makes them.
 //!
 //! # What it does not do
-//! User namespaces (root in a container is the machine's root without most capabilities), AppArmor and SELinux labels, IPv6 between pods,
-//! 32-bit programs under the default system call filter.
+//! AppArmor and SELinux labels, IPv6 between pods, 32-bit programs under the default system call filter. Root in a container is the machine's
+//! root without most capabilities, unless its pod has users of its own ([`spec::PodSpec::has_own_users`]).
 
 mod cgroup;
 pub mod cleanup;

@@ -23,7 +23,9 @@ use crate::spec::{
     ContainerId, ContainerSpec, ContainerState, DiskUsage, ExecId, LayerName, ListenSpec, ListenerName, PodFiles,
     PodId, PodSpec, PodState, PodStorage, SpawnerFacts, SpawnerUsage, StorageName, UnpackSpec, Usage,
 };
-use crate::wire::{Answer, FILES_SINCE, MEASURES_SINCE, OLDEST, Request, STORAGE_SINCE, TERMINALS_SINCE, VERSION};
+use crate::wire::{
+    Answer, FILES_SINCE, MEASURES_SINCE, OLDEST, Request, STORAGE_SINCE, TERMINALS_SINCE, USERS_SINCE, VERSION,
+};
 use connection::{Answered, Connection, Handle};
 
 pub use crate::wire::{Event, Refusal, RefusalCode};
@@ -111,6 +113,9 @@ impl Sandbox {
     /// # Errors
     /// Refused, or its sockets could not be taken, with nothing left of it; or the connection is broken.
     pub async fn create_pod(&self, spec: &PodSpec) -> Result<PodHandle, SandboxError> {
+        if spec.has_own_users {
+            self.require(USERS_SINCE, "gives no pod users of its own")?;
+        }
         match self.ask(Request::CreatePod(Box::new(spec.clone()))).await {
             Err(SandboxError::NoRoom) => {
                 // It was made, and is of no use.

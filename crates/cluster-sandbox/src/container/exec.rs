@@ -11,6 +11,7 @@ use super::program::Program;
 use super::report::Reporter;
 use super::stdio::Stdio;
 use super::tree::Tree;
+use super::users::Users;
 use super::{Step, failed, identity, privileges};
 use crate::cgroup::Group;
 use crate::spec::ContainerSpec;
@@ -27,6 +28,8 @@ pub(crate) struct Joining<'a> {
     /// The container's first process, whose namespaces are entered.
     pub(crate) process: BorrowedFd<'a>,
     pub(crate) filter: Option<&'a [Instruction]>,
+    /// The pod's own users, if it has them.
+    pub(crate) users: Option<Users<'a>>,
     pub(crate) stdio: Stdio<'a>,
 }
 
@@ -56,10 +59,11 @@ impl Joining<'_> {
         let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
         let root = root.map_err(failed("opening the container's root"))?;
         let identity = identity::resolve(Tree::root(root.as_fd()), &self.spec.user)?;
-        self.stdio.connect(identity.uid).map_err(failed("connecting input and output"))?;
+        let uid = self.users.map_or(identity.uid, |users| users.outside(identity.uid));
+        self.stdio.connect(uid).map_err(failed("connecting input and output"))?;
         enter_working_directory(&self.spec.working_dir)?;
         let program = Program::new(self.command, &self.spec.env, &identity.home, self.stdio.is_terminal())?;
-        privileges::drop(&identity, &self.spec.security, self.filter)?;
+        privileges::drop(&identity, &self.spec.security, self.filter, self.users)?;
         // Changing the user has cleared it.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
             .map_err(failed("binding to the spawner"))?;

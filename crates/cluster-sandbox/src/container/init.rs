@@ -16,6 +16,7 @@ use super::program::Program;
 use super::report::Reporter;
 use super::stdio::Stdio;
 use super::tree::{Kind, Tree};
+use super::users::Users;
 use super::{Step, devices, failed, identity, masks, privileges};
 use crate::cgroup::Group;
 use crate::network::home::Namespaces;
@@ -34,6 +35,8 @@ pub(crate) struct Init<'a> {
     pub(crate) root_point: &'a Path,
     /// The pod's namespaces.
     pub(crate) namespaces: &'a Namespaces,
+    /// Its own users, if it has them.
+    pub(crate) users: Option<Users<'a>>,
     pub(crate) group: &'a Group,
     /// Files for `/etc`: name and where it lies.
     pub(crate) etc: &'a [(&'static str, PathBuf)],
@@ -70,19 +73,20 @@ impl Init<'_> {
         let root = self.overlay.mount()?;
         let point = open_handle(self.root_point).map_err(failed("opening the root's place"))?;
         attach(root.as_fd(), point.as_fd()).map_err(failed("attaching the root"))?;
-        let tree = Tree::root(root.as_fd());
+        let outside = |uid| self.users.map_or(uid, |users| users.outside(uid));
+        let tree = Tree::root(root.as_fd()).owned_by(self.users.map(|_| outside(0)));
         self.fill(tree)?;
         let identity = identity::resolve(tree, &self.spec.user)?;
         self.working_directory(tree)?;
         mounts::pivot(root.as_fd())?;
-        self.stdio.connect(identity.uid).map_err(failed("connecting input and output"))?;
+        self.stdio.connect(outside(identity.uid)).map_err(failed("connecting input and output"))?;
         if self.spec.security.is_root_read_only {
             set_attributes(root.as_fd(), libc::MOUNT_ATTR_RDONLY, false).map_err(failed("protecting the root"))?;
         }
         enter_working_directory(&self.spec.working_dir)?;
         privileges::limit(&self.spec.rlimits, reporter)?;
         let program = Program::new(&self.spec.command, &self.spec.env, &identity.home, self.stdio.is_terminal())?;
-        privileges::drop(&identity, &self.spec.security, self.filter)?;
+        privileges::drop(&identity, &self.spec.security, self.filter, self.users)?;
         // Changing the user has cleared it.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
             .map_err(failed("binding to the spawner"))?;
@@ -100,15 +104,17 @@ impl Init<'_> {
         put(filesystem("proc", &[], PLAIN), "/proc")?;
         put(filesystem("sysfs", &[], PLAIN | MountAttrFlags::MOUNT_ATTR_RDONLY), "/sys")?;
         self.show_cgroups(root).map_err(failed("mounting /sys/fs/cgroup"))?;
-        devices::mount(root, self.shared_memory)?;
+        devices::mount(root, self.shared_memory, self.users)?;
         for (name, source) in self.etc {
             let what = format!("mounting /etc/{name}");
             let target = root.handle_or_make(Path::new("/etc").join(name), Kind::File).map_err(failed(&what))?;
             let mount = view_of(source).map_err(failed(&what))?;
             set_attributes(mount.as_fd(), libc::MOUNT_ATTR_NODEV, false).map_err(failed(&what))?;
+            self.users.map_or(Ok(()), |users| users.map(mount.as_fd(), false)).map_err(failed(&what))?;
             attach(mount.as_fd(), target.as_fd()).map_err(failed(&what))?;
         }
-        let sources = Sources { volumes: self.volumes, files: self.files, client_dir: self.client_dir };
+        let (volumes, files) = (self.volumes, self.files);
+        let sources = Sources { volumes, files, client_dir: self.client_dir, users: self.users };
         self.spec.mounts.iter().try_for_each(|mount| sources.mount(mount, root))?;
         if self.spec.security.is_proc_masked { masks::apply(root) } else { Ok(()) }
     }

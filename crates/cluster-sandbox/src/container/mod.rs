@@ -5,6 +5,7 @@
 //!   │                                                                 │ enters v1 cgroups, the pod's namespaces, a cgroup namespace
 //!   │                                                                 │ root: overlay of layers ([`root`], [`mounts`], [`devices`], [`masks`])
 //!   │                                                                 │ pivot: the machine's own file system is gone
+//!   │                                                                 │ the pod's users, if it has its own ([`users`])
 //!   │                                                                 │ user, capabilities, filter ([`identity`], [`privileges`], [`seccomp`])
 //!   │ ◀── [`report`]: refusal, or end of file when it becomes … ──────│ the program ([`program`])
 //! ```
@@ -26,6 +27,7 @@ pub(crate) mod report;
 pub(crate) mod seccomp;
 pub(crate) mod stdio;
 pub(crate) mod tree;
+pub(crate) mod users;
 
 use crate::wire::{Refusal, RefusalCode};
 

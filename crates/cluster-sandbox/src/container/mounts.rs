@@ -12,6 +12,7 @@ use rustix::mount::{
 };
 
 use super::tree::{Kind, Tree, kind_of};
+use super::users::Users;
 use super::{Step, failed};
 use crate::spec::{Mount, MountSource, VolumeName};
 use crate::sys::mount::set_attributes;
@@ -66,6 +67,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) files: &'a BTreeMap<VolumeName, PathBuf>,
     /// Where the client keeps what it mounts.
     pub(crate) client_dir: &'a Path,
+    /// Whose all of it is, if they are not the machine's users.
+    pub(crate) users: Option<Users<'a>>,
 }
 
 impl Sources<'_> {
@@ -93,6 +96,9 @@ impl Sources<'_> {
             attributes |= libc::MOUNT_ATTR_RDONLY;
         }
         set_attributes(mount.as_fd(), attributes, true).map_err(failed(at("attributes")))?;
+        if let Some(users) = self.users {
+            users.map(mount.as_fd(), true).map_err(failed(at("users")))?;
+        }
         let target = root.handle_or_make(&wanted.target, kind).map_err(failed(at("target")))?;
         if is_kernels_own(target.as_fd()).map_err(failed(at("target")))? {
             // The path does not say so, but a link of the image leads there.

@@ -10,6 +10,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::CWD;
@@ -19,6 +20,7 @@ use rustix::mount::{
     fsconfig_set_string, fsmount, fsopen, mount, open_tree,
 };
 
+use super::users::Users;
 use super::{Step, failed};
 use crate::spec::LayerName;
 
@@ -33,6 +35,8 @@ pub(crate) struct Overlay<'a> {
     pub(crate) layers: &'a [LayerName],
     /// An existing directory with `upper` and `work` in it.
     pub(crate) writable: &'a Path,
+    /// Whose the layers are, if they are not the machine's root's.
+    pub(crate) users: Option<Users<'a>>,
 }
 
 /// A layer's root within its directory (`base_image::unpack`).
@@ -49,10 +53,11 @@ pub(crate) fn make_base(base: &Path) -> io::Result<()> {
         .try_for_each(|name| fs::OpenOptions::new().append(true).create(true).open(base.join(name)).map(drop))
 }
 
-/// Makes a container's writable part.
-pub(crate) fn make_writable(writable: &Path) -> io::Result<()> {
+/// Makes a container's writable part, whose root is this user's: the numbers in it are the machine's, for it does not outlive the container.
+pub(crate) fn make_writable(writable: &Path, root: u32) -> io::Result<()> {
     fs::create_dir(writable)?;
     fs::create_dir(writable.join("upper"))?;
+    chown(writable.join("upper"), Some(root), Some(root))?;
     fs::create_dir(writable.join("work"))
 }
 
@@ -64,6 +69,10 @@ pub(crate) fn written(writable: &Path) -> PathBuf {
 impl Overlay<'_> {
     /// Mounts it, attached to nothing yet. Changes the working directory.
     pub(crate) fn mount(&self) -> Step<OwnedFd> {
+        if let Some(users) = self.users {
+            users.map_here(self.layers_dir)?;
+            users.map_here(self.base)?;
+        }
         match self.mount_by_parts() {
             // Before Linux 6.5 layers cannot be named one by one.
             Err((Errno::INVAL, "naming a layer")) => self.mount_by_one_string(),

@@ -7,6 +7,7 @@ use rustix::thread::{CapabilitySet as KernelSet, CapabilitySets};
 
 use super::identity::Identity;
 use super::report::Reporter;
+use super::users::Users;
 use super::{Step, failed};
 use crate::spec::{CapabilitySet, Rlimit, RlimitKind, Security};
 use crate::sys::seccomp::{Instruction, install};
@@ -16,10 +17,17 @@ pub(crate) fn hide() -> Step<()> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("hiding the process"))
 }
 
-/// Becomes `identity` with at most `security`'s capabilities, under the filter.
+/// Becomes `identity` with at most `security`'s capabilities, under the filter; among the pod's own users, if it has them.
 ///
 /// Without "no new privileges" the filter is installed while this process may still do so; the few calls after that are in every filter.
-pub(crate) fn drop(identity: &Identity, security: &Security, filter: Option<&[Instruction]>) -> Step<()> {
+pub(crate) fn drop(
+    identity: &Identity,
+    security: &Security,
+    filter: Option<&[Instruction]>,
+    users: Option<Users<'_>>,
+) -> Step<()> {
+    // Who comes in has every capability there, whatever was given up before.
+    users.map_or(Ok(()), Users::enter)?;
     bound(security.capabilities).map_err(failed("bounding capabilities"))?;
     if security.no_new_privileges {
         rustix::thread::set_no_new_privs(true).map_err(failed("giving up new privileges"))?;

@@ -7,8 +7,12 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fchmod, mkdirat, mknodat, openat, openat2};
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, fchmod, mkdirat, mknodat, openat, openat2,
+};
 use rustix::io::Errno;
+
+use crate::sys::namespaces::as_user_of_files;
 
 /// The top of such a tree.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +21,8 @@ pub(crate) struct Tree<'fd> {
     how: ResolveFlags,
     /// What directories that are made have.
     mode: Mode,
+    /// Whose what is made is, user and group; whoever makes it if none.
+    owner: Option<u32>,
 }
 
 /// What should be at the end of a path.
@@ -46,7 +52,12 @@ impl<'fd> Tree<'fd> {
     }
 
     fn new(top: BorrowedFd<'fd>, how: ResolveFlags) -> Self {
-        Self { top, how, mode: DIRECTORY_MODE }
+        Self { top, how, mode: DIRECTORY_MODE, owner: None }
+    }
+
+    /// The same tree; what is made in it belongs to this user and the group of that number.
+    pub(crate) fn owned_by(self, owner: Option<u32>) -> Self {
+        Self { owner, ..self }
     }
 
     /// The same tree; directories that are made in it have the mode of its top.
@@ -98,9 +109,18 @@ impl<'fd> Tree<'fd> {
     }
 
     fn make(&self, directory: BorrowedFd<'_>, name: &OsStr, kind: Kind) -> Result<(), Errno> {
-        let made = match kind {
+        let create = || match kind {
             Kind::Directory => mkdirat(directory, name, DIRECTORY_MODE),
             Kind::File => mknodat(directory, name, FileType::RegularFile, FILE_MODE, 0),
+        };
+        let made = match (create(), self.owner) {
+            // Where users are mapped, the machine's own root is nobody who could own anything.
+            (Err(Errno::OVERFLOW), Some(owner)) => as_user_of_files(owner, create),
+            (Ok(()), Some(owner)) => {
+                let (uid, gid) = (Some(Uid::from_raw(owner)), Some(Gid::from_raw(owner)));
+                chownat(directory, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+            }
+            (made, _) => made,
         };
         match made {
             Ok(()) if kind == Kind::Directory && self.mode != DIRECTORY_MODE => {

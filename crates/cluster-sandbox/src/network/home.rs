@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
+use super::users;
 use crate::sys::fork::exit_now;
 use crate::sys::namespaces::unshare;
 
@@ -15,6 +16,8 @@ pub(crate) struct Namespaces {
     pub(crate) net: OwnedFd,
     pub(crate) ipc: OwnedFd,
     pub(crate) uts: OwnedFd,
+    /// The users, if they are its own; the others are theirs.
+    pub(crate) user: Option<OwnedFd>,
 }
 
 /// The namespaces that this process belongs in.
@@ -38,12 +41,18 @@ impl Home {
     pub(crate) fn found_network<R>(&self, work: impl FnOnce() -> R) -> io::Result<(OwnedFd, R)> {
         unshare(UnshareFlags::NEWNET)?;
         let _way_back = WayBack { home: self, is_whole: false };
-        let net = open("net")?;
+        let net = open("self", "net")?;
         Ok((net, work()))
     }
 
-    /// Makes the namespaces of a pod and does `work` in them.
-    pub(crate) fn found_pod<R>(&self, work: impl FnOnce() -> R) -> io::Result<(Namespaces, R)> {
+    /// Makes the namespaces of a pod and does `work` in them. Users of its own are the machine's from `users` on.
+    pub(crate) fn found_pod<R>(&self, users: Option<u32>, work: impl FnOnce() -> R) -> io::Result<(Namespaces, R)> {
+        if let Some(first) = users {
+            let namespaces = users::found(first)?;
+            let _way_back = WayBack { home: self, is_whole: true };
+            namespaces.enter()?;
+            return Ok((namespaces, work()));
+        }
         unshare(UnshareFlags::NEWNET | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS)?;
         let _way_back = WayBack { home: self, is_whole: true };
         let namespaces = Namespaces::current()?;
@@ -53,10 +62,16 @@ impl Home {
 
 impl Namespaces {
     fn current() -> io::Result<Self> {
-        Ok(Self { net: open("net")?, ipc: open("ipc")?, uts: open("uts")? })
+        Self::of("self")
     }
 
-    /// Moves this process into them, for good.
+    /// Those of a process, but for its users.
+    pub(super) fn of(process: &str) -> io::Result<Self> {
+        let open = |kind| open(process, kind);
+        Ok(Self { net: open("net")?, ipc: open("ipc")?, uts: open("uts")?, user: None })
+    }
+
+    /// Moves this process into them, for good. Its user stays what it is.
     pub(crate) fn enter(&self) -> io::Result<()> {
         move_into_link_name_space(self.net.as_fd(), Some(LinkNameSpaceType::Network))?;
         move_into_link_name_space(self.ipc.as_fd(), Some(LinkNameSpaceType::InterProcessCommunication))?;
@@ -88,6 +103,6 @@ impl Drop for WayBack<'_> {
 /// The exit code of a spawner that could not get back to its namespaces.
 const LOST: u8 = 71;
 
-fn open(kind: &str) -> io::Result<OwnedFd> {
-    Ok(File::open(format!("/proc/self/ns/{kind}"))?.into())
+pub(super) fn open(process: &str, kind: &str) -> io::Result<OwnedFd> {
+    Ok(File::open(format!("/proc/{process}/ns/{kind}"))?.into())
 }

@@ -24,6 +24,7 @@ pub(crate) mod pod;
 pub(crate) mod ranges;
 pub(crate) mod sockets;
 mod sysctl;
+pub(crate) mod users;
 
 use std::io;
 use std::net::Ipv4Addr;

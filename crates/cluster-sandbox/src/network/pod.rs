@@ -37,10 +37,10 @@ pub(crate) struct MadeSockets {
 }
 
 impl PodNamespaces {
-    /// Makes the namespaces, with loopback and sockets but no link yet.
+    /// Makes the namespaces, with loopback and sockets but no link yet. Users of its own are the machine's from `users` on.
     pub(crate) fn create(
         home: &Home,
-        hostname: &str,
+        (hostname, users): (&str, Option<u32>),
         wanted: WantedSockets<'_>,
     ) -> Result<(Self, MadeSockets), NetworkError> {
         let work = || -> io::Result<_> {
@@ -53,7 +53,8 @@ impl PodNamespaces {
             route.change(vec![route::set_up(LOOPBACK)])?;
             Ok((route, Socket::diag()?, make_sockets(wanted, Ipv4Addr::UNSPECIFIED)?))
         };
-        let (namespaces, made) = home.found_pod(work).map_err(NetworkError::system("making a pod's namespaces"))?;
+        let (namespaces, made) =
+            home.found_pod(users, work).map_err(NetworkError::system("making a pod's namespaces"))?;
         let (route, diag, sockets) = made.map_err(NetworkError::system("configuring a pod's namespaces"))?;
         Ok((Self { namespaces, diag, route }, sockets))
     }

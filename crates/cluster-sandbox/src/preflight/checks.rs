@@ -135,7 +135,7 @@ fn try_overlay(place: &Path) -> Result<(), String> {
         fs::create_dir(place)?;
         make_base(&place.join("base"))?;
         fs::create_dir_all(place.join("layers/one/fs"))?;
-        make_writable(&place.join("writable"))
+        make_writable(&place.join("writable"), 0)
     };
     make().map_err(|error| error.to_string())?;
     let layers = [LayerName::try_new("one").map_err(|error| error.to_string())?];
@@ -144,7 +144,8 @@ fn try_overlay(place: &Path) -> Result<(), String> {
     let mounted = std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             crate::sys::namespaces::unshare(rustix::thread::UnshareFlags::FS).map_err(|error| error.to_string())?;
-            let overlay = Overlay { base: &base, layers_dir: &layers_dir, layers: &layers, writable: &writable };
+            let overlay =
+                Overlay { base: &base, layers_dir: &layers_dir, layers: &layers, writable: &writable, users: None };
             overlay.mount().map(drop).map_err(|refusal| refusal.message)
         });
         thread.join()

@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, WaitStatus};
 
 use super::answers::{Outcome, Reply, Said, refuse, refuse_failed};
 use super::output::Log;
-use super::pods::no_pod;
+use super::pods::{Pod, no_pod};
 use super::poll::{Source, Token};
 use super::server::{Process, Spawner};
 use super::stdio;
@@ -106,7 +106,9 @@ impl Spawner {
         reply: Reply,
     ) -> Result<Container, Refusal> {
         let at = refuse_failed::<io::Error>;
-        make_writable(writable).map_err(at("making a container's writable layer"))?;
+        let users = self.pods.get(&spec.pod).and_then(Pod::users);
+        let root = users.map_or(0, |users| users.outside(0));
+        make_writable(writable, root).map_err(at("making a container's writable layer"))?;
         let log = Log::open(&self.config.logs_dir, &spec.log, spec.is_interactive());
         let log = log.map_err(at("opening a container's log"))?;
         let filter = self.machine.filters.get(spec.security.seccomp, spec.security.capabilities);
@@ -127,9 +129,11 @@ impl Spawner {
                 layers_dir: &self.config.layers_dir,
                 layers: &spec.layers,
                 writable,
+                users: pod.users(),
             },
             root_point: &self.machine.root_point,
             namespaces: &namespaces.namespaces,
+            users: pod.users(),
             group,
             etc: &pod.etc,
             shared_memory: pod.shared_memory.as_deref(),

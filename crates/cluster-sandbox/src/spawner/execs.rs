@@ -8,6 +8,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::answers::{Outcome, Reply, Said, refuse, refuse_failed};
 use super::containers::{ReportPipe, exit, no_container, send};
+use super::pods::Pod;
 use super::poll::{ClientId, Source};
 use super::server::{Process, Spawner};
 use super::stdio::{self, Ours};
@@ -62,6 +63,7 @@ impl Spawner {
             is_born_in_group: birth_place.is_some(),
             process: process.as_fd(),
             filter: filter.as_deref(),
+            users: self.pods.get(&container.spec.pod).and_then(Pod::users),
             stdio: theirs.as_stdio(),
         };
         let fork = Fork { namespaces: 0, cgroup: birth_place.as_ref().map(AsFd::as_fd) };

@@ -12,6 +12,7 @@ use crate::container::seccomp::Filters;
 use crate::network::home::Home;
 use crate::network::instance::{InstanceNetwork, Wanted};
 use crate::network::pod::Addresses;
+use crate::network::users::UserRanges;
 
 /// The ground.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub(crate) struct Machine {
     pub(crate) home: Home,
     pub(crate) network: Option<InstanceNetwork>,
     pub(super) addresses: Option<Addresses>,
+    pub(super) users: UserRanges,
     pub(super) filters: Filters,
     /// The lowest layer of every container.
     pub(super) base: PathBuf,
@@ -76,6 +78,7 @@ impl Machine {
             home,
             network,
             addresses,
+            users: UserRanges::default(),
             filters: Filters::default(),
             base,
             root_point: config.run_dir.join(ROOT_POINT),

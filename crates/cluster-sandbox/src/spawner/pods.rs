@@ -17,6 +17,7 @@ use rustix::mount::{MountAttrFlags, UnmountFlags};
 use super::answers::{Outcome, Reply, Said, refuse, refuse_failed};
 use super::server::Spawner;
 use crate::container::mounts;
+use crate::container::users::Users;
 use crate::network::NetworkError;
 use crate::network::pod::{MadeSockets, PodLink, PodNamespaces, WantedSockets, make_sockets};
 use crate::network::sockets;
@@ -33,6 +34,8 @@ pub(super) struct Pod {
     pub(super) ip: Option<Ipv4Addr>,
     /// None for one whose address is the instance's own: it runs nothing.
     pub(super) namespaces: Option<PodNamespaces>,
+    /// The machine's first user that is the pod's, if it has its own.
+    users: Option<u32>,
     link: Option<PodLink>,
     listeners: Vec<OwnedFd>,
     pub(super) volumes: BTreeMap<VolumeName, PathBuf>,
@@ -74,6 +77,7 @@ impl Spawner {
         let mut pod = Pod {
             ip: None,
             namespaces: None,
+            users: None,
             link: None,
             listeners: Vec::new(),
             volumes: BTreeMap::new(),
@@ -108,8 +112,10 @@ impl Spawner {
         let made = match (pod.ip, spec.network) {
             (Some(ip), PodNetwork::Instance) => self.hold(ip, wanted),
             (ip, _) => {
+                pod.users = spec.has_own_users.then(|| self.machine.users.take());
+                let own = (spec.hostname.as_str(), pod.users);
                 let (mut namespaces, sockets) =
-                    PodNamespaces::create(&self.machine.home, &spec.hostname, wanted).map_err(refuse_network)?;
+                    PodNamespaces::create(&self.machine.home, own, wanted).map_err(refuse_network)?;
                 if let (Some(ip), Some(network)) = (ip, &mut self.machine.network) {
                     self.links_made = self.links_made.wrapping_add(1);
                     pod.link = Some(network.join(&mut namespaces, ip, self.links_made).map_err(refuse_network)?);
@@ -230,6 +236,9 @@ impl Spawner {
             self.discard_named(self.small_dir(&pod.spec.id));
             self.discard_named(self.config.pods_dir.join(name));
         }
+        if let Some(first) = pod.users {
+            self.machine.users.free(first);
+        }
         if let Some(network) = &mut self.machine.network {
             if let Some(link) = pod.link {
                 network.part(link);
@@ -245,6 +254,12 @@ impl Spawner {
 }
 
 impl Pod {
+    /// Its own users, if it has them: their namespace, and who they are outside.
+    pub(super) fn users(&self) -> Option<Users<'_>> {
+        let namespace = self.namespaces.as_ref()?.namespaces.user.as_ref()?.as_fd();
+        Some(Users { namespace, first: self.users? })
+    }
+
     fn state(&self, containers: Vec<ContainerState>) -> PodState {
         PodState {
             id: self.spec.id.clone(),

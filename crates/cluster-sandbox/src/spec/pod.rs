@@ -33,11 +33,16 @@ pub struct PodSpec {
     /// never longer.
     #[serde(default)]
     pub grace_ms: Option<u64>,
+    /// Whether its users are its own: they are numbered from 0 to [`PodSpec::OWN_USERS`] inside, and are nobody of the machine's outside.
+    #[serde(default)]
+    pub has_own_users: bool,
     /// Whatever the client wants to find again when it adopts the pod.
     pub tag: String,
 }
 
 impl PodSpec {
+    /// How many users and groups a pod with its own has.
+    pub const OWN_USERS: u32 = 1 << 16;
     /// The most sockets one answer carries.
     pub const MAX_SOCKETS: u16 = 64;
 
@@ -55,6 +60,7 @@ impl PodSpec {
             host_aliases: Vec::new(),
             shared_memory: false,
             grace_ms: None,
+            has_own_users: false,
             tag: String::new(),
         }
     }

@@ -26,7 +26,7 @@ use crate::spec::{
 };
 
 /// The protocol's version that this code speaks best.
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const VERSION: u32 = 5;
 /// The oldest version that this code understands.
 pub(crate) const OLDEST: u32 = 1;
 /// The version since which there is [`Request::WriteFiles`].
@@ -38,6 +38,9 @@ pub(crate) const TERMINALS_SINCE: u32 = 3;
 pub(crate) const STORAGE_SINCE: u32 = 4;
 /// The version since which there is [`Request::MeasurePod`].
 pub(crate) const MEASURES_SINCE: u32 = 4;
+
+/// The version since which pods may have users of their own.
+pub(crate) const USERS_SINCE: u32 = 5;
 
 /// A message to the spawner.
 #[derive(Debug, Serialize, Deserialize)]

@@ -36,4 +36,6 @@ mod security;
 #[cfg(test)]
 mod storage;
 #[cfg(test)]
+mod users;
+#[cfg(test)]
 mod volumes;

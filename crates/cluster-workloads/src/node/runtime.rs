@@ -168,6 +168,7 @@ fn spec(node: &Kubelet, pod: &Pod, roles: &Roles) -> Result<PodSpec, String> {
     let grace = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
     spec.grace_ms = grace.map(|grace| u64::try_from(seconds(grace).as_millis()).unwrap_or(u64::MAX));
     spec.shared_memory = count - roles.len() > 1;
+    spec.has_own_users = pod.spec.as_ref().and_then(|spec| spec.host_users) == Some(false);
     spec.tag = PodTag { namespace, name, uid }.to_text();
     Ok(spec)
 }
