@@ -51,6 +51,33 @@ fn containers_run_as_their_security_contexts_say() {
 }
 
 #[test]
+fn a_pod_without_the_hosts_users_has_its_own() {
+    run(async |ground| {
+        let node = ground.node(Builtins::default()).await;
+        let spec = json!({"hostUsers": false, "volumes": [
+            {"name": "facts", "downwardAPI": {"items": [{"path": "name", "fieldRef": {"fieldPath": "metadata.name"}}]}},
+            {"name": "room", "emptyDir": {}},
+        ]});
+        let mounts = json!([{"name": "facts", "mountPath": "/facts"}, {"name": "room", "mountPath": "/room"}]);
+        ground.create(pod("own", spec, json!({"args": ["serve", "8080"], "volumeMounts": mounts}))).await;
+        let own = ground.eventually("own", "readiness", is_ready).await;
+        let map = until("its users", async || {
+            let text = get(&ip(&own), 8080, "/file/proc/self/uid_map");
+            text.contains("65536").then_some(text)
+        })
+        .await;
+        let numbers: Vec<u32> =
+            map.lines().last().unwrap().split_whitespace().map(|number| number.parse().unwrap()).collect();
+        let [0, first, 65_536] = numbers[..] else { panic!("{map}") };
+        assert!(first >= 65_536, "root inside is one of the machine's: {map}");
+        assert!(get(&ip(&own), 8080, "/file/facts/name").ends_with("own"), "it reads what is made for it");
+        ground.delete("own").await;
+        node.stop().await;
+        ground
+    });
+}
+
+#[test]
 fn who_takes_too_much_memory_is_killed_and_told_so() {
     run(async |ground| {
         let node = ground.node(Builtins::default()).await;
