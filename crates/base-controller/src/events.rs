@@ -21,7 +21,7 @@ use crate::plan::PlanEvent;
 /// Events that wait to be written at most.
 const QUEUE: usize = 1024;
 /// Events whose count can still be raised.
-const MAX_REMEMBERED: usize = 4096;
+const MAX_REMEMBERED: usize = 1024;
 /// A repetition after this time is a new event.
 const WINDOW: SignedDuration = SignedDuration::from_hours(1);
 /// How long one write may take.

@@ -75,7 +75,7 @@ impl Program {
             ("authorizer".into(), Ty::Opaque(AUTHORIZER)),
             (REQUEST_RESOURCE.into(), Ty::Opaque(RESOURCE_CHECK)),
         ];
-        Self::checked(source, variables, wanted)
+        Self::checked(source, variables, wanted, None)
     }
 
     /// Evaluates it for a request; `left` is what may be spent, and is.

@@ -1,6 +1,7 @@
 //! Whether an expression makes sense, before there is anything to look at: names, fields, and the types that functions take.
 
 use super::ast::{Entry, Expr, Fold, FoldKind, Node};
+use super::cost::Types;
 use super::keys;
 use super::library::Patterns;
 use super::problems::Problems;
@@ -13,6 +14,8 @@ pub(super) struct Checker<'s> {
     pub(super) problems: Problems,
     /// The regular expressions that are written as literals.
     pub(super) patterns: Patterns,
+    /// The type of each part that was looked at.
+    pub(super) types: Types<'s>,
 }
 
 /// Types that can be named as values.
@@ -32,6 +35,12 @@ impl<'s> Checker<'s> {
 
     /// The type of an expression; `dyn` for what is wrong, so that one mistake is told once.
     pub(super) fn check(&mut self, node: &Node) -> Ty<'s> {
+        let found = self.found(node);
+        self.types.insert(std::ptr::from_ref(node), found.clone());
+        found
+    }
+
+    fn found(&mut self, node: &Node) -> Ty<'s> {
         match &node.expr {
             Expr::Null => Ty::Null,
             Expr::Bool(_) => Ty::Bool,

@@ -35,8 +35,8 @@ use crate::schema::Schema;
 pub(crate) use admission::{CONDITIONS_LIMIT, Facts};
 use ast::Node;
 use check::Checker;
-use cost::Estimate;
-pub(crate) use cost::{MAX_CARDINALITY, min_size};
+use cost::{Estimate, Types};
+pub(crate) use cost::{MAX_REQUEST_BYTES, min_size};
 pub(crate) use eval::Fault;
 use eval::{Budget, Evaluation};
 pub(crate) use library::authz::Authority;
@@ -85,6 +85,8 @@ pub(crate) struct Program {
     patterns: Patterns,
     /// Whether it compares with what was.
     pub(crate) uses_old: bool,
+    /// What it can cost at most; known of expressions about an object that follows a schema.
+    pub(crate) worst_case: u64,
 }
 
 impl Program {
@@ -92,14 +94,20 @@ impl Program {
     pub(crate) fn compile(source: &str, scope: Scope<'_>, wanted: Wanted) -> Result<Self, CompileError> {
         let own = Ty::of_resource(scope.schema, scope.is_resource).ok_or(CompileError::NoType)?;
         let old = if scope.has_optional_old { Ty::optional(own.clone()) } else { own.clone() };
-        Self::checked(source, vec![("self".into(), own), ("oldSelf".into(), old)], wanted)
+        Self::checked(source, vec![("self".into(), own), ("oldSelf".into(), old)], wanted, Some(scope))
     }
 
-    fn checked(source: &str, variables: Vec<(Box<str>, Ty<'_>)>, wanted: Wanted) -> Result<Self, CompileError> {
+    fn checked<'s>(
+        source: &str,
+        variables: Vec<(Box<str>, Ty<'s>)>,
+        wanted: Wanted,
+        scope: Option<Scope<'s>>,
+    ) -> Result<Self, CompileError> {
         let node = parsed(source)?;
-        let mut checker = Checker { variables, problems: Problems::default(), patterns: Patterns::default() };
+        let (problems, patterns) = (Problems::default(), Patterns::default());
+        let mut checker = Checker { variables, problems, patterns, types: Types::default() };
         let found = checker.check(&node);
-        let Checker { problems, patterns, .. } = checker;
+        let Checker { problems, patterns, types, .. } = checker;
         if !problems.is_empty() {
             return Err(CompileError::Syntax(problems.report(source)));
         }
@@ -107,7 +115,8 @@ impl Program {
             return Err(CompileError::Type(found.to_string()));
         }
         let uses_old = node.reads("oldSelf");
-        Ok(Self { node, patterns, uses_old })
+        let worst_case = scope.map(|scope| Estimate::of(&node, &types, scope)).unwrap_or_default();
+        Ok(Self { node, patterns, uses_old, worst_case })
     }
 
     /// Evaluates it for a value and what that was before; `left` is what may be spent, and is.
@@ -146,11 +155,6 @@ impl Program {
             Val::Text(text) => Ok(Outcome::Text(text.to_string())),
             other => Fault::error(format!("no such overload: a result of type {}", other.type_name())),
         }
-    }
-
-    /// What it can cost at most.
-    pub(crate) fn worst_case(&self, scope: Scope<'_>) -> u64 {
-        Estimate::of(scope.schema, scope.is_resource, &self.node)
     }
 }
 

@@ -217,6 +217,18 @@ impl Schema {
         self.rules.as_ref()?.format.as_deref()
     }
 
+    /// How many characters a text may have.
+    pub(crate) fn max_length(&self) -> Option<u64> {
+        self.rules.as_ref()?.max_length
+    }
+
+    /// How many bytes the longest of a text's values has, if these are listed.
+    pub(crate) fn longest_allowed(&self) -> Option<u64> {
+        let allowed = &self.rules.as_ref()?.allowed;
+        let longest = allowed.iter().filter_map(|value| value.as_str()).map(|text| text.len() as u64).max();
+        (!allowed.is_empty()).then(|| longest.unwrap_or_default())
+    }
+
     /// How many items a list may have.
     pub(crate) fn max_items(&self) -> Option<u64> {
         self.rules.as_ref()?.max_items

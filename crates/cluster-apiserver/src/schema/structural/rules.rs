@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::{Expression, ListType, Schema};
-use crate::cel::{CompileError, MAX_CARDINALITY, Program, Wanted, min_size};
+use crate::cel::{CompileError, MAX_REQUEST_BYTES, Program, Wanted, min_size};
 use crate::field_error::{FieldError, FieldPath, FieldReason};
 
 /// What one rule may cost at most, over all places where it may have to be evaluated.
@@ -92,12 +92,12 @@ impl Walk<'_> {
                 return;
             }
         };
-        let often = place.cardinality.unwrap_or_else(|| MAX_CARDINALITY / min_size(schema).saturating_add(1));
-        self.cost("estimated rule cost", program.worst_case(scope).saturating_mul(often), &rule_path);
+        let often = place.cardinality.unwrap_or_else(|| MAX_REQUEST_BYTES / min_size(schema).saturating_add(1));
+        self.cost("estimated rule cost", program.worst_case.saturating_mul(often), &rule_path);
         if !rule.message_expression.is_empty() {
             let path = path.child("messageExpression");
             match Program::compile(&rule.message_expression, scope, Wanted::Text) {
-                Ok(program) => self.cost("estimated messageExpression cost", program.worst_case(scope), &path),
+                Ok(program) => self.cost("estimated messageExpression cost", program.worst_case, &path),
                 Err(CompileError::Syntax(text)) => {
                     let why = format!("messageExpression compilation failed: {text}");
                     self.errors.push(FieldError::invalid(&path, raw, &why));
