@@ -13,7 +13,7 @@ use super::{
     check::{Errors, immutable, non_negative, supported_value},
     pod::spec::validate_template,
     selector,
-    workloads::name_warnings,
+    workloads::{name_warnings, template_warnings},
 };
 use crate::{
     field_error::{FieldError, FieldPath},
@@ -74,7 +74,9 @@ impl Strategy for Job {
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        name_warnings(new, old)
+        let mut warnings = name_warnings(new, old);
+        warnings.extend(template_warnings(new, old, &["spec", "template"]));
+        warnings
     }
 
     fn default_dependents(&self) -> Dependents {

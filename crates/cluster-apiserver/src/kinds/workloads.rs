@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{
     Dependents, Generation, NameRule, Rules, Strategy,
     check::{Errors, immutable, non_negative, one_of, texts},
-    pod::spec::validate_template,
+    pod::{spec::validate_template, warnings},
     selector, storage,
 };
 use crate::{
@@ -20,12 +20,29 @@ use crate::{
     value::{as_object, at, child_mut, copy_field, i64_at, list_at, list_at_mut, semantic_eq, str_at},
 };
 
+const TEMPLATE: &[&str] = &["spec", "template"];
 const POD_NAMES: &str = "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: ";
 
 /// What a name that Pods inherit should look like.
 pub(super) fn name_warnings(object: &Value, old: Option<&Value>) -> Vec<String> {
     let wrong = names::dns1123_label(str_at(object, &["metadata", "name"]));
     if old.is_some() || wrong.is_empty() { Vec::new() } else { vec![format!("{POD_NAMES}[{}]", wrong.join(" "))] }
+}
+
+/// What is said of a template for Pods in a spec that is new or changed; it stands at `path`.
+pub(super) fn template_warnings(object: &Value, old: Option<&Value>, path: &[&str]) -> Vec<String> {
+    let is_unchanged = old.is_some_and(|old| semantic_eq(&old["spec"], &object["spec"]));
+    match at(object, path) {
+        Some(template) if !is_unchanged => warnings::of(template, &format!("{}.", path.join("."))),
+        _ => Vec::new(),
+    }
+}
+
+/// What is said of an object whose Pods take its name and follow `spec.template`.
+fn pod_warnings(object: &Value, old: Option<&Value>) -> Vec<String> {
+    let mut warnings = name_warnings(object, old);
+    warnings.extend(template_warnings(object, old, TEMPLATE));
+    warnings
 }
 
 /// Checks `selector`, and that it selects the template.
@@ -116,7 +133,7 @@ impl Strategy for Deployment {
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        name_warnings(new, old)
+        pod_warnings(new, old)
     }
 }
 
@@ -149,7 +166,7 @@ impl Strategy for ReplicaSet {
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        name_warnings(new, old)
+        pod_warnings(new, old)
     }
 }
 
@@ -193,7 +210,7 @@ impl Strategy for ReplicationController {
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        name_warnings(new, old)
+        pod_warnings(new, old)
     }
 
     fn default_dependents(&self) -> Dependents {
@@ -265,11 +282,13 @@ impl Strategy for StatefulSet {
         }
     }
 
-    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
         let limit = i64_at(new, &["spec", "revisionHistoryLimit"]);
         let text =
             "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended";
-        limit.filter(|limit| *limit < 0).map(|_| text.to_owned()).into_iter().collect()
+        let mut warnings = template_warnings(new, old, TEMPLATE);
+        warnings.extend(limit.filter(|limit| *limit < 0).map(|_| text.to_owned()));
+        warnings
     }
 }
 
@@ -299,6 +318,10 @@ const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 impl Strategy for DaemonSet {
     fn rules(&self) -> Rules {
         Rules::SPEC_AND_STATUS
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        template_warnings(new, old, TEMPLATE)
     }
 
     fn prepare_create(&self, set: &mut Value) {

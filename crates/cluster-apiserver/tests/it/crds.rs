@@ -160,6 +160,35 @@ async fn defaults_that_come_later_are_seen_on_reading() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_status_begins_as_the_schema_says() {
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    let mut crd = crd();
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["default"] =
+        json!({"phase": "Waiting"});
+    assert_eq!(raw.post(CRDS, &crd).await.status, 201);
+    eventually("the CRD is served", || async { raw.get(FOOS).await.status == 200 }).await;
+    let mut sent = foo("a", json!({"req": "xx"}));
+    sent["status"] = json!({"phase": "Sent"});
+    let made = raw.post(FOOS, &sent).await.json();
+    assert_eq!(made["status"], json!({"phase": "Waiting"}), "what is sent with a new object is not kept");
+    assert_eq!(raw.get(&format!("{FOOS}/a")).await.json()["status"], made["status"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn finalizers_that_may_clash_are_told() {
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    establish(&raw).await;
+    let mut held = foo("held", json!({"req": "xx"}));
+    held["metadata"]["finalizers"] = json!(["x.io/f", "finalizer.x.io", "foregroundDeletion"]);
+    let told = "299 - \"metadata.finalizers: \\\"finalizer.x.io\\\": prefer a domain-qualified finalizer name including a path (/) to avoid accidental conflicts with other finalizer writers\"";
+    assert_eq!(raw.post(FOOS, &held).await.headers["warning"], told);
+    let labelled = raw.merge(&format!("{FOOS}/held"), &json!({"metadata": {"labels": {"a": "b"}}})).await;
+    assert!(labelled.headers.get("warning").is_none(), "of what is not new nothing is said");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_kind_goes_and_takes_its_objects_along() {
     let harness = Harness::start().await;
     let raw = harness.raw();

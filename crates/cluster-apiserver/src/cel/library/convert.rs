@@ -19,6 +19,8 @@ pub(super) fn call<'a>(_: &mut Evaluation<'a>, name: &str, args: &[Val<'a>]) -> 
         ("bytes", [value @ Val::Bytes(_)]) => Some(Ok(value.clone())),
         ("double", [Val::Text(text)]) => Some(text.parse().map(Val::Double).map_err(|_| wrong("string", "double"))),
         ("double", [value]) => value.as_f64().map(|number| Ok(Val::Double(number))),
+        ("int", [Val::Text(text)]) => Some(text.parse().map(Val::Int).map_err(|_| wrong("string", "int"))),
+        ("uint", [Val::Text(text)]) => Some(text.parse().map(Val::Uint).map_err(|_| wrong("string", "uint"))),
         ("int", [value]) => Some(to_int(value)?.map(Val::Int).ok_or_else(out_of_range)),
         ("uint", [value]) => Some(to_uint(value)?.map(Val::Uint).ok_or_else(out_of_range)),
         ("duration" | "timestamp", [value]) => time::converted(name, value),
@@ -40,7 +42,6 @@ fn to_int(value: &Val<'_>) -> Option<Option<i64>> {
         Val::Int(value) => Some(*value),
         Val::Uint(value) => i64::try_from(*value).ok(),
         Val::Double(value) => whole(*value),
-        Val::Text(text) => text.parse().ok(),
         Val::Timestamp(at) => Some(at.as_second()),
         Val::Duration(nanos) => Some(*nanos),
         _ => return None,
@@ -52,7 +53,6 @@ fn to_uint(value: &Val<'_>) -> Option<Option<u64>> {
         Val::Uint(value) => Some(*value),
         Val::Int(value) => u64::try_from(*value).ok(),
         Val::Double(value) => truncated(*value).and_then(|value| u64::try_from(value).ok()),
-        Val::Text(text) => text.parse().ok(),
         _ => return None,
     })
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::super::{
     Rules, Strategy,
     check::{Errors, non_negative, one_of},
-    workloads::name_warnings,
+    workloads::{name_warnings, template_warnings},
 };
 use super::validate_template_spec;
 use crate::{
@@ -48,7 +48,9 @@ impl Strategy for CronJob {
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        name_warnings(new, old)
+        let mut warnings = name_warnings(new, old);
+        warnings.extend(template_warnings(new, old, &["spec", "jobTemplate", "spec", "template"]));
+        warnings
     }
 }
 

@@ -15,6 +15,7 @@ mod security;
 pub(in crate::kinds) mod spec;
 mod update;
 pub(in crate::kinds) mod volumes;
+pub(in crate::kinds) mod warnings;
 
 use std::collections::HashMap;
 
@@ -106,14 +107,19 @@ impl Strategy for Pod {
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
         let name = str_at(new, &["metadata", "name"]);
-        let wrong = names::dns1123_label(name);
-        if old.is_some() || wrong.is_empty() {
+        if old.is_some() {
             return Vec::new();
         }
-        vec![format!(
-            "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [{}]",
-            wrong.join(" ")
-        )]
+        let mut warnings = Vec::new();
+        let wrong = names::dns1123_label(name);
+        if !wrong.is_empty() {
+            warnings.push(format!(
+                "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [{}]",
+                wrong.join(" ")
+            ));
+        }
+        warnings.extend(warnings::of(new, ""));
+        warnings
     }
 
     fn deletion_grace_period_s(&self, pod: &Value, requested_s: Option<i64>) -> Option<i64> {
