@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 
 use crate::entropy::Entropy;
-use crate::kinds::service::addresses::{Allocator, allocate};
+use crate::kinds::service::addresses::{Allocator, Refusal, allocate};
 use crate::kinds::service::drop_internal_policy;
-use crate::status::Result;
+use crate::status::{Result, StatusError};
 use crate::store::{Revision, Store, TableName};
 use crate::value::{i64_at, list_at, str_at, strings_at};
 use crate::writes::Context;
@@ -53,6 +53,11 @@ impl ServiceRange {
     /// The address of the Service `kubernetes`: the first that is given out.
     pub fn api_address(&self) -> Ipv4Addr {
         Ipv4Addr::from(self.first() + 1)
+    }
+
+    /// Whether it is an address of the network, if only one that is not given out.
+    fn covers(&self, address: Ipv4Addr) -> bool {
+        u32::from(address) & self.mask() == self.first()
     }
 
     fn contains(&self, address: Ipv4Addr) -> bool {
@@ -134,9 +139,13 @@ impl ServiceIps {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         self.refresh(&mut taken);
         let entropy = &context.core.entropy;
-        let mut choice = Choice { range: &self.range, entropy, taken: &taken, chosen: Held::default() };
-        allocate(service, old, &mut choice)
-            .map_err(|errors| context.resource.invalid(str_at(service, &["metadata", "name"]), &errors))?;
+        let is_dry_run = context.is_dry_run;
+        let mut choice = Choice { range: &self.range, entropy, taken: &taken, is_dry_run, chosen: Held::default() };
+        allocate(service, old, &mut choice).map_err(|refusal| match refusal {
+            Refusal::Invalid(errors) => context.resource.invalid(str_at(service, &["metadata", "name"]), &errors),
+            Refusal::Internal(why) => StatusError::internal(&why),
+            Refusal::Plain(why) => StatusError::new(500, "", why),
+        })?;
         let chosen = choice.chosen;
         drop_internal_policy(service);
         taken.reserved.addresses.extend(&chosen.addresses);
@@ -169,6 +178,7 @@ struct Choice<'a> {
     range: &'a ServiceRange,
     entropy: &'a Entropy,
     taken: &'a Taken,
+    is_dry_run: bool,
     /// For this Service, a moment ago.
     chosen: Held,
 }
@@ -183,46 +193,47 @@ impl Allocator for Choice<'_> {
                 self.chosen.addresses.insert(address);
                 Ok(())
             }
-            _ => {
+            // A dry run asks the network alone, and a write first whether there is one.
+            IpAddr::V4(address) if self.is_dry_run || self.range.covers(address) => {
                 let valid = format!("{}/{}", Ipv4Addr::from(self.range.first()), self.range.prefix_bits);
                 Err(format!("the provided IP ({ip}) is not in the valid range. The range of valid IPs is {valid}"))
             }
+            _ => Err("the provided network does not match the current range".to_owned()),
         }
     }
 
     /// A free address, found from a random place on, so that one that was just released is not given out again at once.
-    fn take_any_ip(&mut self) -> std::result::Result<IpAddr, String> {
+    fn take_any_ip(&mut self) -> Option<IpAddr> {
         let size = self.range.size();
         let start = u32::try_from(self.entropy.below(u64::from(size))).unwrap_or_default();
         let mut candidates = (0..size).map(|step| Ipv4Addr::from(self.range.first() + 1 + (start + step) % size));
         // The first is the API's own, whether its Service is there already or not.
         let is_free = |address: &Ipv4Addr| *address != self.range.api_address() && !self.taken.has_address(*address);
-        let free = candidates.find(is_free).ok_or_else(|| "range is full".to_owned())?;
+        let free = candidates.find(is_free)?;
         self.chosen.addresses.insert(free);
-        Ok(IpAddr::V4(free))
+        Some(IpAddr::V4(free))
     }
 
-    fn take_port(&mut self, port: u16) -> std::result::Result<(), String> {
+    fn take_port(&mut self, port: i64) -> std::result::Result<(), String> {
         let range = &self.range.node_ports;
-        if !range.contains(&port) {
+        let Some(port) = u16::try_from(port).ok().filter(|port| range.contains(port)) else {
             let (first, last) = (range.start(), range.end());
             return Err(format!("provided port is not in the valid range. The range of valid ports is {first}-{last}"));
-        }
+        };
         if self.taken.has_port(port) || !self.chosen.ports.insert(port) {
             return Err("provided port is already allocated".to_owned());
         }
         Ok(())
     }
 
-    fn take_any_port(&mut self) -> std::result::Result<u16, String> {
+    fn take_any_port(&mut self) -> Option<u16> {
         let range = &self.range.node_ports;
         let size = u64::from(range.end().saturating_sub(*range.start())) + 1;
         let start = self.entropy.below(size);
         let offsets = (0..size).filter_map(|step| u16::try_from((start + step) % size).ok());
         let mut candidates = offsets.map(|offset| range.start().saturating_add(offset));
-        let free = candidates.find(|port| !self.taken.has_port(*port) && !self.chosen.ports.contains(port));
-        let free = free.ok_or_else(|| "range is full".to_owned())?;
+        let free = candidates.find(|port| !self.taken.has_port(*port) && !self.chosen.ports.contains(port))?;
         self.chosen.ports.insert(free);
-        Ok(free)
+        Some(free)
     }
 }

@@ -6,54 +6,80 @@
 //!
 //! Specified by the Service REST storage of kube-apiserver (`beginCreate`, `beginUpdate`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
-use super::{is_headless, normalize};
+use super::{families, is_headless, node_ports, normalize};
 use crate::{
     field_error::{FieldError, FieldPath},
-    value::{as_object, at, bool_at, child_mut, i64_at, list_at, list_at_mut, semantic_eq, str_at, strings_at},
+    value::{as_object, at, bool_at, child_mut, i64_at, list_at, list_at_mut, semantic_eq, str_at},
 };
 
 /// Hands out cluster IPs and node ports; refusals are in Kubernetes' words, without the address.
 pub trait Allocator {
     /// Takes this address.
     fn take_ip(&mut self, ip: IpAddr) -> Result<(), String>;
-    /// Takes any IPv4 address.
-    fn take_any_ip(&mut self) -> Result<IpAddr, String>;
+    /// Takes any IPv4 address; none if there is no more.
+    fn take_any_ip(&mut self) -> Option<IpAddr>;
     /// Takes this node port.
-    fn take_port(&mut self, port: u16) -> Result<(), String>;
-    /// Takes any node port.
-    fn take_any_port(&mut self) -> Result<u16, String>;
+    fn take_port(&mut self, port: i64) -> Result<(), String>;
+    /// Takes any node port; none if there is no more.
+    fn take_any_port(&mut self) -> Option<u16>;
 }
 
+/// Why a Service does not get what it asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It asks for what cannot be.
+    Invalid(Vec<FieldError>),
+    /// An internal error: what it asks for is not to be had.
+    Internal(String),
+    /// An error that kube-apiserver gives no reason.
+    Plain(String),
+}
+
+/// What an allocator says that has no more.
+pub(super) const FULL: &str = "range is full";
+
 /// Completes the addresses and ports of a new Service, or of a change of `old`.
-pub fn allocate(new: &mut Value, old: Option<&Value>, allocator: &mut dyn Allocator) -> Result<(), Vec<FieldError>> {
+pub fn allocate(new: &mut Value, old: Option<&Value>, allocator: &mut dyn Allocator) -> Result<(), Refusal> {
     if let Some(old) = old {
         patch_allocated(new, old);
     }
     normalize(new, old);
     if has_cluster_ip(new) {
-        set_families(new, old)?;
-        set_cluster_ip(new, old, allocator)?;
+        families::set(new, old).map_err(Refusal::Invalid)?;
+        if old.is_none_or(|old| !has_cluster_ip(old)) {
+            set_cluster_ip(new, allocator)?;
+        }
     }
     if has_node_ports(new) {
-        set_node_ports(new, old, allocator)?;
+        match old {
+            Some(old) => node_ports::change(new, old, allocator)?,
+            None => node_ports::set(new, allocator)?,
+        }
     }
-    if needs_health_check(new) {
-        set_health_check_port(new, old, allocator)?;
+    if needs_health_check(new) && !old.is_some_and(needs_health_check) {
+        set_health_check_port(new, allocator).map_err(Refusal::Internal)?;
     }
     Ok(())
 }
 
-fn has_cluster_ip(service: &Value) -> bool {
+pub(super) fn has_cluster_ip(service: &Value) -> bool {
     str_at(service, &["spec", "type"]) != "ExternalName"
 }
 
 fn has_node_ports(service: &Value) -> bool {
     matches!(str_at(service, &["spec", "type"]), "NodePort" | "LoadBalancer")
+}
+
+/// Whether the ports that name no node port get one.
+pub(super) fn wants_node_ports(service: &Value) -> bool {
+    has_node_ports(service)
+        && (str_at(service, &["spec", "type"]) != "LoadBalancer"
+            || bool_at(service, &["spec", "allocateLoadBalancerNodePorts"]) != Some(false))
 }
 
 /// Whether the balancer asks a port of the node if it has Pods of this Service.
@@ -68,7 +94,7 @@ pub(super) fn is_externally_accessible(service: &Value) -> bool {
     has_node_ports(service) || (is_cluster_ip && !list_at(service, &["spec", "externalIPs"]).is_empty())
 }
 
-fn spec_of(service: &mut Value) -> &mut Map<String, Value> {
+pub(super) fn spec_of(service: &mut Value) -> &mut Map<String, Value> {
     as_object(child_mut(service, "spec"))
 }
 
@@ -82,12 +108,9 @@ pub(super) fn patch_allocated(new: &mut Value, old: &Value) {
             }
         }
     }
-    if has_node_ports(old) && has_node_ports(new) {
-        let ports = |service: &Value| -> BTreeSet<i64> {
-            list_at(service, &["spec", "ports"]).iter().filter_map(|port| i64_at(port, &["nodePort"])).collect()
-        };
-        let (before, now) = (ports(old), ports(new));
-        let is_used = |port: &i64| *port != 0 && before.contains(port) && now.contains(port);
+    if wants_node_ports(old) && wants_node_ports(new) {
+        let (before, now) = (node_ports::of(old), node_ports::of(new));
+        let is_used = |port: &i64| before.contains(port) && now.contains(port);
         let named: BTreeMap<&str, &Value> =
             list_at(old, &["spec", "ports"]).iter().map(|port| (str_at(port, &["name"]), port)).collect();
         for port in list_at_mut(new, &["spec", "ports"]) {
@@ -128,10 +151,7 @@ pub(super) fn drop_type_dependent(new: &mut Value, old: &Value) {
     if is_externally_accessible(old) && !is_externally_accessible(new) && is_same(new, "externalTrafficPolicy") {
         dropped.push("externalTrafficPolicy");
     }
-    let ports = |service: &Value| -> Vec<Value> {
-        list_at(service, &["spec", "ports"]).iter().map(|port| port["nodePort"].clone()).collect()
-    };
-    if has_node_ports(old) && !has_node_ports(new) && ports(old) == ports(new) {
+    if has_node_ports(old) && !has_node_ports(new) && node_ports::of(old).is_superset(&node_ports::of(new)) {
         for port in list_at_mut(new, &["spec", "ports"]) {
             as_object(port).remove("nodePort");
         }
@@ -144,74 +164,29 @@ pub(super) fn drop_type_dependent(new: &mut Value, old: &Value) {
     }
 }
 
-/// One error about a field of `spec`.
-fn refuse(names: &[&str], value: &Value, text: &str) -> Vec<FieldError> {
-    let root = FieldPath::Root;
-    let spec = root.child("spec");
-    match names {
-        [name] => vec![FieldError::invalid(&spec.child(name), value, text)],
-        _ => Vec::new(),
-    }
-}
-
-/// IPv4 is the only family here; a headless Service without selector names both, since its addresses are the user's.
-fn set_families(new: &mut Value, old: Option<&Value>) -> Result<(), Vec<FieldError>> {
-    let is_open = is_headless(new) && new["spec"]["selector"].as_object().is_none_or(Map::is_empty);
-    if at(new, &["spec", "ipFamilyPolicy"]).is_none() {
-        let before = old.and_then(|old| at(old, &["spec", "ipFamilyPolicy"])).cloned();
-        let policy = before.unwrap_or(json!(if is_open { "RequireDualStack" } else { "SingleStack" }));
-        spec_of(new).insert("ipFamilyPolicy".to_owned(), policy);
-    }
-    let policy = str_at(new, &["spec", "ipFamilyPolicy"]).to_owned();
-    let mut families: Vec<String> = strings_at(new, &["spec", "ipFamilies"]).into_iter().map(str::to_owned).collect();
-    if policy == "SingleStack" && families.len() > 1 {
-        let text = "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified";
-        return Err(refuse(&["ipFamilyPolicy"], &json!(policy), text));
-    }
-    if families.is_empty() {
-        families.push("IPv4".to_owned());
-    }
-    if is_open {
-        // A change that leaves the preference as it was adds none.
-        let is_settled = policy == "PreferDualStack"
-            && old.is_some_and(|old| {
-                ["ipFamilyPolicy", "ipFamilies", "clusterIPs"].iter().all(|name| old["spec"][name] == new["spec"][name])
-            });
-        if policy != "SingleStack" && families.len() == 1 && !is_settled {
-            let is_four = families.first().is_some_and(|family| family == "IPv4");
-            families.push(if is_four { "IPv6" } else { "IPv4" }.to_owned());
-        }
-    } else {
-        if policy == "RequireDualStack" {
-            let text = "this cluster is not configured for dual-stack services";
-            return Err(refuse(&["ipFamilyPolicy"], &json!(policy), text));
-        }
-        if let Some(index) = families.iter().position(|family| family == "IPv6") {
-            let root = FieldPath::Root;
-            let spec = root.child("spec");
-            let list = spec.child("ipFamilies");
-            return Err(vec![FieldError::invalid(&list.index(index), "IPv6", "not configured on this cluster")]);
-        }
-    }
-    spec_of(new).insert("ipFamilies".to_owned(), json!(families));
-    Ok(())
-}
-
-fn set_cluster_ip(new: &mut Value, old: Option<&Value>, allocator: &mut dyn Allocator) -> Result<(), Vec<FieldError>> {
-    let wanted = str_at(new, &["spec", "clusterIP"]).to_owned();
-    let is_kept = old.is_some_and(|old| has_cluster_ip(old) && str_at(old, &["spec", "clusterIP"]) == wanted);
-    if wanted == "None" || (is_kept && !wanted.is_empty()) {
+/// Takes the address that is asked for, or any.
+fn set_cluster_ip(new: &mut Value, allocator: &mut dyn Allocator) -> Result<(), Refusal> {
+    if is_headless(new) {
         return Ok(());
     }
-    let ip = if wanted.is_empty() {
-        allocator.take_any_ip().map_err(|text| refuse(&["clusterIPs"], &json!([]), &text))?.to_string()
-    } else {
-        // An address that is none is the validation's to refuse.
-        let Ok(ip) = wanted.parse::<IpAddr>() else { return Ok(()) };
-        allocator.take_ip(ip).map_err(|text| {
-            refuse(&["clusterIPs"], &json!([wanted]), &format!("failed to allocate IP {wanted}: {text}"))
-        })?;
-        wanted
+    let wanted = str_at(new, &["spec", "clusterIP"]).to_owned();
+    let ip = match wanted.parse::<IpAddr>() {
+        Ok(ip) => {
+            allocator.take_ip(ip).map_err(|text| {
+                let root = FieldPath::Root;
+                let spec = root.child("spec");
+                let text = format!("failed to allocate IP {wanted}: {text}");
+                Refusal::Invalid(vec![FieldError::invalid(&spec.child("clusterIPs"), &json!([wanted]), &text)])
+            })?;
+            wanted
+        }
+        Err(_) => match allocator.take_any_ip() {
+            Some(ip) => ip.to_string(),
+            None => {
+                let name = crate::field_error::quote(str_at(new, &["metadata", "name"]));
+                return Err(Refusal::Internal(format!("failed to allocate a serviceIP for Service {name}: {FULL}")));
+            }
+        },
     };
     let spec = spec_of(new);
     spec.insert("clusterIP".to_owned(), json!(ip));
@@ -219,74 +194,14 @@ fn set_cluster_ip(new: &mut Value, old: Option<&Value>, allocator: &mut dyn Allo
     Ok(())
 }
 
-/// One port of a Service has one node port, in whichever protocols it speaks.
-fn set_node_ports(new: &mut Value, old: Option<&Value>, allocator: &mut dyn Allocator) -> Result<(), Vec<FieldError>> {
-    let is_wanted = str_at(new, &["spec", "type"]) != "LoadBalancer"
-        || bool_at(new, &["spec", "allocateLoadBalancerNodePorts"]) != Some(false);
-    let mut held: BTreeSet<i64> = old
-        .map(|old| list_at(old, &["spec", "ports"]).iter().filter_map(|port| i64_at(port, &["nodePort"])).collect())
-        .unwrap_or_default();
-    let asked: Vec<(i64, i64)> = list_at(new, &["spec", "ports"])
-        .iter()
-        .map(|port| (i64_at(port, &["port"]).unwrap_or_default(), i64_at(port, &["nodePort"]).unwrap_or_default()))
-        .collect();
-    // What was asked for or given first counts.
-    let mut shared: BTreeMap<i64, i64> = asked.iter().rev().copied().filter(|(_, node_port)| *node_port != 0).collect();
-    let mut given = BTreeSet::new();
-    for (index, port) in list_at_mut(new, &["spec", "ports"]).iter_mut().enumerate() {
-        let (number, own) = asked.get(index).copied().unwrap_or_default();
-        let node_port = match (own, shared.get(&number)) {
-            (0, _) if !is_wanted => continue,
-            (0, Some(node_port)) => *node_port,
-            (0, None) => {
-                let taken = allocator.take_any_port().map_err(|text| refuse_port(index, 0, &text))?;
-                i64::from(taken)
-            }
-            (own, _) => own,
-        };
-        if own != 0 && !held.contains(&own) {
-            let wanted = u16::try_from(own).map_err(|_| refuse_port(index, own, OUT_OF_RANGE))?;
-            allocator.take_port(wanted).map_err(|text| refuse_port(index, own, &text))?;
-        }
-        held.insert(node_port);
-        if given.insert(number) {
-            shared.insert(number, node_port);
-        }
-        as_object(port).insert("nodePort".to_owned(), Value::from(node_port));
+fn set_health_check_port(new: &mut Value, allocator: &mut dyn Allocator) -> Result<(), String> {
+    let wanted = i64_at(new, &["spec", "healthCheckNodePort"]).unwrap_or_default();
+    if wanted != 0 {
+        let text = |text| format!("failed to allocate requested HealthCheck NodePort {wanted}: {text}");
+        return allocator.take_port(wanted).map_err(text);
     }
-    Ok(())
-}
-
-const OUT_OF_RANGE: &str = "provided port is not in the valid range. The range of valid ports is 30000-32767";
-
-fn refuse_port(index: usize, port: i64, text: &str) -> Vec<FieldError> {
-    let root = FieldPath::Root;
-    let spec = root.child("spec");
-    let list = spec.child("ports");
-    let item = list.index(index);
-    vec![FieldError::invalid(&item.child("nodePort"), port, text)]
-}
-
-fn set_health_check_port(
-    new: &mut Value,
-    old: Option<&Value>,
-    allocator: &mut dyn Allocator,
-) -> Result<(), Vec<FieldError>> {
-    let own = i64_at(new, &["spec", "healthCheckNodePort"]).unwrap_or_default();
-    let before = old.and_then(|old| i64_at(old, &["spec", "healthCheckNodePort"])).unwrap_or_default();
-    if own != 0 && own == before {
-        return Ok(());
-    }
-    let name = ["healthCheckNodePort"];
-    let port = match u16::try_from(own) {
-        Ok(0) => allocator.take_any_port().map_err(|text| refuse(&name, &json!(own), &text))?,
-        Ok(port) => {
-            let text = |text: String| format!("failed to allocate requested HealthCheck NodePort {port}: {text}");
-            allocator.take_port(port).map_err(|error| refuse(&name, &json!(own), &text(error)))?;
-            port
-        }
-        Err(_) => return Err(refuse(&name, &json!(own), OUT_OF_RANGE)),
-    };
+    let port = allocator.take_any_port();
+    let port = port.ok_or_else(|| format!("failed to allocate a HealthCheck NodePort 0: {FULL}"))?;
     spec_of(new).insert("healthCheckNodePort".to_owned(), Value::from(port));
     Ok(())
 }
@@ -298,7 +213,7 @@ mod tests {
     #[derive(Default)]
     struct Ranges {
         ips: Vec<IpAddr>,
-        ports: Vec<u16>,
+        ports: Vec<i64>,
     }
 
     impl Allocator for Ranges {
@@ -310,12 +225,12 @@ mod tests {
             Ok(())
         }
 
-        fn take_any_ip(&mut self) -> Result<IpAddr, String> {
+        fn take_any_ip(&mut self) -> Option<IpAddr> {
             let ip = IpAddr::from([10, 0, 0, u8::try_from(self.ips.len() + 1).expect("few")]);
-            self.take_ip(ip).map(|()| ip)
+            self.take_ip(ip).ok().map(|()| ip)
         }
 
-        fn take_port(&mut self, port: u16) -> Result<(), String> {
+        fn take_port(&mut self, port: i64) -> Result<(), String> {
             if self.ports.contains(&port) {
                 return Err("provided port is already allocated".to_owned());
             }
@@ -323,14 +238,21 @@ mod tests {
             Ok(())
         }
 
-        fn take_any_port(&mut self) -> Result<u16, String> {
+        fn take_any_port(&mut self) -> Option<u16> {
             let port = 30000 + u16::try_from(self.ports.len()).expect("few");
-            self.take_port(port).map(|()| port)
+            self.take_port(i64::from(port)).ok().map(|()| port)
         }
     }
 
     fn service(spec: Value) -> Value {
         json!({"spec": spec})
+    }
+
+    fn refusal(new: &mut Value, old: Option<&Value>, ranges: &mut Ranges) -> String {
+        match allocate(new, old, ranges).expect_err("refused") {
+            Refusal::Invalid(errors) => crate::field_error::aggregate(&errors),
+            Refusal::Internal(text) | Refusal::Plain(text) => text,
+        }
     }
 
     #[test]
@@ -367,11 +289,73 @@ mod tests {
         allocate(&mut same, Some(&new), &mut ranges).expect("kept");
         assert_eq!(same["spec"]["ports"][0]["nodePort"], 30000);
         let mut other = service(json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30000}]}));
-        let errors = allocate(&mut other, None, &mut ranges).expect_err("taken");
         assert_eq!(
-            errors[0].to_string(),
+            refusal(&mut other, None, &mut ranges),
             "spec.ports[0].nodePort: Invalid value: 30000: provided port is already allocated"
         );
+    }
+
+    #[test]
+    fn a_change_gives_every_port_a_node_port_of_its_own() {
+        let mut ranges = Ranges::default();
+        let old = service(json!({"type": "ClusterIP", "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"]}));
+        let ports = json!([{"port": 53, "name": "a", "protocol": "UDP"}, {"port": 53, "name": "b", "protocol": "TCP"}]);
+        let mut new = service(json!({"type": "NodePort", "ports": ports}));
+        allocate(&mut new, Some(&old), &mut ranges).expect("allocated");
+        assert_eq!(node_ports::of(&new), [30000, 30001].into());
+        // Both are the nameless port of before.
+        let old = service(json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30000}]}));
+        let ports = json!([{"port": 80, "protocol": "TCP"}, {"port": 81, "protocol": "TCP"}]);
+        let mut new = service(json!({"type": "NodePort", "ports": ports}));
+        assert_eq!(refusal(&mut new, Some(&old), &mut ranges), "duplicate nodePort: {TCP 30000}");
+    }
+
+    #[test]
+    fn node_ports_go_with_the_type_that_has_them() {
+        let old = service(
+            json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30000}, {"port": 81, "nodePort": 30001}]}),
+        );
+        let mut fewer = service(json!({"type": "ClusterIP", "ports": [{"port": 80, "nodePort": 30000}]}));
+        drop_type_dependent(&mut fewer, &old);
+        assert_eq!(fewer["spec"]["ports"], json!([{"port": 80}]));
+        let mut other = service(json!({"type": "ClusterIP", "ports": [{"port": 80, "nodePort": 30002}]}));
+        drop_type_dependent(&mut other, &old);
+        assert_eq!(other["spec"]["ports"], json!([{"port": 80, "nodePort": 30002}]));
+    }
+
+    #[test]
+    fn what_is_wrong_with_addresses_is_said_before_any_is_taken() {
+        let mut ranges = Ranges::default();
+        let two = json!({"type": "ClusterIP", "selector": {"a": "b"}, "ipFamilies": ["IPv4", "IPv4"]});
+        let text = "spec.ipFamilies[1]: Duplicate value: \"IPv4\"";
+        assert_eq!(refusal(&mut service(two), None, &mut ranges), text);
+        let spec = json!({"type": "ClusterIP", "selector": {"a": "b"}, "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"], "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"});
+        let old = service(spec);
+        let mut six = old.clone();
+        six["spec"]["ipFamilies"] = json!(["IPv6"]);
+        let text =
+            "spec.clusterIPs[0]: Invalid value: \"10.0.0.1\": expected an IPv6 value as indicated by `ipFamilies[0]`";
+        assert_eq!(refusal(&mut six, Some(&old), &mut ranges), text);
+        assert!(ranges.ips.is_empty());
+    }
+
+    #[test]
+    fn a_change_takes_no_other_address() {
+        let mut ranges = Ranges::default();
+        let old = service(json!({"type": "ClusterIP", "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"]}));
+        let mut new = service(json!({"type": "ClusterIP", "clusterIP": "8.8.8.8"}));
+        // Validation says that it may not change.
+        allocate(&mut new, Some(&old), &mut ranges).expect("nothing taken");
+        assert!(ranges.ips.is_empty());
+        assert_eq!(new["spec"]["clusterIPs"], json!(["8.8.8.8"]));
+    }
+
+    #[test]
+    fn a_port_for_health_checks_that_is_taken_is_a_fault() {
+        let mut ranges = Ranges { ports: vec![30002], ..Ranges::default() };
+        let spec = json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 30002});
+        let text = "failed to allocate requested HealthCheck NodePort 30002: provided port is already allocated";
+        assert_eq!(refusal(&mut service(spec), None, &mut ranges), text);
     }
 
     #[test]
@@ -385,5 +369,10 @@ mod tests {
         allocate(&mut new, Some(&old), &mut Ranges::default()).expect("nothing needed");
         drop_type_dependent(&mut new, &old);
         assert_eq!(new["spec"], json!({"type": "ExternalName", "internalTrafficPolicy": "Cluster"}));
+        let old = service(json!({"type": "ClusterIP", "clusterIP": "None", "clusterIPs": ["None"]}));
+        let mut new = service(json!({"type": "ExternalName", "clusterIP": "None"}));
+        allocate(&mut new, Some(&old), &mut Ranges::default()).expect("nothing needed");
+        drop_type_dependent(&mut new, &old);
+        assert_eq!(new["spec"], json!({"type": "ExternalName"}));
     }
 }

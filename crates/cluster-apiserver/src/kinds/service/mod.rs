@@ -3,6 +3,8 @@
 //! The kind says what it needs ([`addresses`]); handing out cluster IPs and node ports is the server's.
 
 pub mod addresses;
+mod families;
+mod node_ports;
 mod validate;
 
 use serde_json::{Value, json};
@@ -116,13 +118,17 @@ fn normalize(service: &mut Value, old: Option<&Value>) {
         }
         return;
     };
-    let before = str_at(old, &["spec", "clusterIP"]);
-    let is_single_cleared = single.is_empty() && !before.is_empty();
-    let is_list_unchanged = semantic_eq(spec.get("clusterIPs").unwrap_or(&Value::Null), &old["spec"]["clusterIPs"]);
-    if is_single_cleared && is_list_unchanged {
-        spec.remove("clusterIPs");
-    } else if single != before && is_list_unchanged && !single.is_empty() {
-        spec.insert("clusterIPs".to_owned(), json!([single]));
+    let (before, listed) = (str_at(old, &["spec", "clusterIP"]), &old["spec"]["clusterIPs"]);
+    if single == before {
+        if first.is_none() && !listed.is_null() {
+            spec.insert("clusterIPs".to_owned(), listed.clone());
+        }
+    } else if semantic_eq(spec.get("clusterIPs").unwrap_or(&Value::Null), listed) {
+        if single.is_empty() {
+            spec.remove("clusterIPs");
+        } else {
+            spec.insert("clusterIPs".to_owned(), json!([single]));
+        }
     }
 }
 

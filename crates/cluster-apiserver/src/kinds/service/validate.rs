@@ -25,6 +25,7 @@ use crate::{
 
 const NOT_EXTERNAL: &str = "may not be set for ExternalName services";
 const ONLY_BALANCER: &str = "may only be used when `type` is 'LoadBalancer'";
+const MAY_NOT_CHANGE: &str = "may not change once set";
 const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
 
 pub(super) fn service(service: &Value, errors: &mut Errors) {
@@ -50,7 +51,7 @@ pub(super) fn service(service: &Value, errors: &mut Errors) {
     validate_labels(&spec["selector"], &path.child("selector"), errors);
     affinity(spec, &path, errors);
     if kind != "ExternalName" {
-        cluster_ips(spec, &path, errors);
+        cluster_ips(service, &path, errors);
     }
     let list = path.child("externalIPs");
     for (index, ip) in strings_at(spec, &["externalIPs"]).iter().enumerate() {
@@ -128,7 +129,9 @@ fn affinity(spec: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
     }
 }
 
-fn cluster_ips(spec: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
+/// Checks the addresses of a Service that has some, and their families.
+pub(super) fn cluster_ips(service: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
+    let spec = &service["spec"];
     let single = str_at(spec, &["clusterIP"]);
     let ips = strings_at(spec, &["clusterIPs"]);
     let list = path.child("clusterIPs");
@@ -156,24 +159,32 @@ fn cluster_ips(spec: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
         let policies = ["PreferDualStack", "RequireDualStack", "SingleStack"];
         supported_value(policy, &policies, &path.child("ipFamilyPolicy"), errors);
     }
+    let before = errors.len();
     for (index, ip) in ips.iter().enumerate() {
-        if index == 0 && *ip == "None" {
-            if ips.len() > 1 {
-                let text = "'None' must be the first and only value";
-                errors.push(FieldError::invalid(&list, &spec["clusterIPs"], text));
-            }
-            continue;
-        }
-        validate_ip(ip, &list.index(index), errors);
-        if let (Ok(ip), Some(family)) = (ip.parse::<IpAddr>(), named.get(index))
-            && ip.is_ipv4() != (*family == "IPv4")
-        {
-            let text = format!("expected an {family} value as indicated by `ipFamilies[{index}]`");
-            errors.push(FieldError::invalid(&list.index(index), ips[index], &text));
+        if index > 0 || *ip != "None" {
+            validate_ip(ip, &list.index(index), errors);
+        } else if ips.len() > 1 {
+            errors.push(FieldError::invalid(&list, &spec["clusterIPs"], "'None' must be the first and only value"));
         }
     }
+    let has_invalid = errors.len() > before;
     if ips.len() > 2 {
         errors.push(FieldError::invalid(&list, &spec["clusterIPs"], "may only hold up to 2 values"));
+    }
+    if has_invalid {
+        return;
+    }
+    let is_four = |ip: &str| ip.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv4());
+    let fours = ips.iter().filter(|ip| is_four(ip)).count();
+    if ips.len() > 1 && (fours == 0 || fours == ips.len()) {
+        let text = "may specify no more than one IP for each IP family";
+        errors.push(FieldError::invalid(&list, &spec["clusterIPs"], text));
+    }
+    for (index, (ip, family)) in ips.iter().zip(&named).enumerate().filter(|_| !is_headless(service)) {
+        if (is_four(ip), *family) == (true, "IPv6") || (is_four(ip), *family) == (false, "IPv4") {
+            let text = format!("expected an {family} value as indicated by `ipFamilies[{index}]`");
+            errors.push(FieldError::invalid(&list.index(index), *ip, &text));
+        }
     }
 }
 
@@ -275,38 +286,53 @@ pub(super) fn update(new: &Value, old: &Value, errors: &mut Errors) {
     let path = root.child("spec");
     let is_external = |service: &Value| str_at(service, &["spec", "type"]) == "ExternalName";
     let (headless, was_headless) = (is_headless(new), is_headless(old));
-    let is_external = is_external(new) || is_external(old);
-    if !is_external && (!headless || !was_headless) {
-        let (ips, before) = (strings_at(new, &["spec", "clusterIPs"]), strings_at(old, &["spec", "clusterIPs"]));
-        let list = path.child("clusterIPs");
-        let shown = &new["spec"]["clusterIPs"];
-        if ips.is_empty() && !before.is_empty() {
-            errors.push(FieldError::invalid(&list.index(0), shown, "primary clusterIP can not be unset"));
+    if !is_external(new) && !is_external(old) {
+        if !headless || !was_headless {
+            keep_list("clusterIPs", new, old, &path, errors);
         }
-        for (index, (ip, before)) in ips.iter().zip(&before).enumerate() {
-            if ip != before {
-                errors.push(FieldError::invalid(&list.index(index), shown, "may not change once set"));
-            }
-        }
-    }
-    if !is_external && !headless && !was_headless {
-        let families = strings_at(new, &["spec", "ipFamilies"]);
-        let before = strings_at(old, &["spec", "ipFamilies"]);
-        if let (Some(now), Some(before)) = (families.first(), before.first())
-            && now != before
-        {
-            let list = path.child("ipFamilies");
-            errors.push(FieldError::invalid(&list.index(0), &new["spec"]["ipFamilies"], "may not change once set"));
+        if !headless && !was_headless {
+            keep_list("ipFamilies", new, old, &path, errors);
         }
     }
     let is_balancer = |service: &Value| str_at(service, &["spec", "type"]) == "LoadBalancer";
     let class = &new["spec"]["loadBalancerClass"];
     if is_balancer(new) && is_balancer(old) && !semantic_eq(class, &old["spec"]["loadBalancerClass"]) {
-        errors.push(FieldError::invalid(&path.child("loadBalancerClass"), class, "may not change once set"));
+        errors.push(FieldError::invalid(&path.child("loadBalancerClass"), class, MAY_NOT_CHANGE));
     }
     let health = |service: &Value| i64_at(service, &["spec", "healthCheckNodePort"]).unwrap_or_default();
     if needs_health_check(new) && needs_health_check(old) && health(new) != health(old) {
         errors.push(FieldError::forbidden(&path.child("healthCheckNodePort"), "field is immutable"));
+    }
+}
+
+/// Of addresses and of families a second may come and go, if the policy says so.
+fn keep_list(name: &str, new: &Value, old: &Value, path: &FieldPath<'_>, errors: &mut Errors) {
+    let is_family = name == "ipFamilies";
+    let (now, before) = (strings_at(new, &["spec", name]), strings_at(old, &["spec", name]));
+    let field = path.child(name);
+    let shown = &new["spec"][name];
+    if now.len() == before.len() {
+        for (index, _) in now.iter().zip(&before).enumerate().filter(|(_, (now, before))| now != before) {
+            let place = field.index(if is_family { 0 } else { index });
+            errors.push(FieldError::invalid(&place, shown, MAY_NOT_CHANGE));
+        }
+        return;
+    }
+    if now.len() < before.len() && list_at(new, &["spec", "clusterIPs"]).is_empty() {
+        let text = if is_family { "primary ipFamily can not be unset" } else { "primary clusterIP can not be unset" };
+        errors.push(FieldError::invalid(&field.index(0), shown, text));
+    }
+    if let (Some(now), Some(before)) = (now.first(), before.first())
+        && now != before
+    {
+        // Whichever list it is.
+        errors.push(FieldError::invalid(&field.index(0), &new["spec"]["clusterIPs"], MAY_NOT_CHANGE));
+    }
+    let policy = &new["spec"]["ipFamilyPolicy"];
+    if now.len() < before.len() && now.len() == 1 && policy != "SingleStack" {
+        let what = if is_family { "ipFamily" } else { "clusterIP" };
+        let text = format!("must be set to 'SingleStack' when releasing the secondary {what}");
+        errors.push(FieldError::invalid(&path.child("ipFamilyPolicy"), policy, &text));
     }
 }
 
