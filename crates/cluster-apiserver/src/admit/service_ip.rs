@@ -13,7 +13,6 @@ use serde_json::Value;
 
 use crate::entropy::Entropy;
 use crate::kinds::service::addresses::{Allocator, Refusal, allocate};
-use crate::kinds::service::drop_internal_policy;
 use crate::status::{Result, StatusError};
 use crate::store::{Revision, Store, TableName};
 use crate::value::{i64_at, list_at, str_at, strings_at};
@@ -147,7 +146,6 @@ impl ServiceIps {
             Refusal::Plain(why) => StatusError::new(500, "", why),
         })?;
         let chosen = choice.chosen;
-        drop_internal_policy(service);
         taken.reserved.addresses.extend(&chosen.addresses);
         taken.reserved.ports.extend(&chosen.ports);
         Ok(Reservation(Some((Arc::clone(&self.taken), chosen))))

@@ -1,6 +1,7 @@
 //! The verbs: one function each, for every resource alike.
 
 pub(crate) mod apply;
+mod conceal;
 mod get;
 mod list;
 mod options;
@@ -142,19 +143,34 @@ impl Ask {
         ownership.update(&facts::canonical::zero_message(of), object, Managed::default()).managed.into_value()
     }
 
-    /// Stored objects as the version that is asked for shows them.
+    /// Objects as the version that is asked for shows them.
     async fn shown(&self, content: Content) -> Result<Content> {
         Ok(match content {
             Content::Stored(stored) => {
-                let mut shown = conversion::shown(&self.core, &self.resource, vec![stored]).await?;
+                let mut shown = self.shown_stored(vec![stored]).await?;
                 shown.pop().map_or(Content::Other(Value::Null), Content::Stored)
             }
-            Content::List(list) => {
-                let objects = conversion::shown(&self.core, &self.resource, list.objects).await?;
-                Content::List(List { objects, ..list })
+            Content::List(list) => Content::List(List { objects: self.shown_stored(list.objects).await?, ..list }),
+            Content::Object(mut object) if self.is_about_objects() && !conceal::is_ending(&object) => {
+                conceal::object(&self.resource, &mut object);
+                Content::Object(object)
             }
             other => other,
         })
+    }
+
+    /// Stored objects as the version that is asked for shows them.
+    async fn shown_stored(&self, objects: Vec<Arc<Stored>>) -> Result<Vec<Arc<Stored>>> {
+        let mut shown = conversion::shown(&self.core, &self.resource, objects).await?;
+        if self.is_about_objects() {
+            shown.iter_mut().for_each(|stored| conceal::stored(&self.resource, stored));
+        }
+        Ok(shown)
+    }
+
+    /// Whether it is about the objects themselves, not about a subresource of one.
+    fn is_about_objects(&self) -> bool {
+        self.subresource.is_empty()
     }
 
     /// Where the asked-for objects are in their table.

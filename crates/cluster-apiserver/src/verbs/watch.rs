@@ -19,8 +19,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::options::{From, Selection, watch_options};
 use super::show::partial;
-use super::{Ask, Rows};
-use crate::crd::conversion;
+use super::{Ask, Rows, conceal};
 use crate::http::body::Body;
 use crate::http::limits::Ticket;
 use crate::http::respond;
@@ -193,11 +192,12 @@ impl Feed {
 
     /// Objects as the version that is watched shows them.
     async fn shown(&self, objects: Vec<Arc<Stored>>) -> Result<Vec<Arc<Stored>>> {
-        conversion::shown(&self.ask.core, &self.ask.resource, objects).await
+        self.ask.shown_stored(objects).await
     }
 
     async fn shown_events(&self, mut events: Vec<Event>) -> Result<Vec<Event>> {
         if !self.ask.resource.is_custom() {
+            events.iter_mut().for_each(|event| conceal::stored(&self.ask.resource, &mut event.object));
             return Ok(events);
         }
         // Nobody converts what this watch is not about.

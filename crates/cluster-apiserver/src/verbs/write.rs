@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::list::select;
 use super::patch::refuse_nameless;
-use super::{Answer, Ask, Content};
+use super::{Answer, Ask, Content, conceal};
 use crate::authz::Attributes;
 use crate::field_error::FieldError;
 use crate::http::query::{WriteOptions, dry_run};
@@ -155,7 +155,10 @@ pub(super) async fn delete(ask: &Ask) -> Result<Answer> {
     let (options, is_dry_run) = delete_options(ask)?;
     let resource = &ask.resource;
     let deleted = writes::delete(&ask.context(is_dry_run), &ask.name, &options).await?;
-    let Deleted { object, is_gone, warnings } = deleted;
+    let Deleted { mut object, is_gone, warnings } = deleted;
+    if is_gone {
+        conceal::object(resource, &mut object);
+    }
     let returns_object = resource.group.is_empty() && RETURN_DELETED.contains(&resource.plural.as_str());
     let content = if !is_gone || returns_object {
         Content::Object(object)

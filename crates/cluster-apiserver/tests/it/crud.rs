@@ -114,3 +114,27 @@ async fn services_get_addresses_that_nobody_else_has() {
         services.create(&post, &service("h", json!({"clusterIP": "None", "ports": ports}))).await.expect("headless");
     assert_eq!(headless.spec.expect("spec").cluster_ips, Some(vec!["None".to_owned()]));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_service_keeps_as_a_name_is_hidden_until_it_has_an_address_again() {
+    const SERVICES: &str = "/api/v1/namespaces/default/services";
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    let spec = json!({"internalTrafficPolicy": "Local", "ports": [{"port": 80}]});
+    raw.post(SERVICES, &json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": spec})).await;
+    let path = format!("{SERVICES}/s");
+    let policy = |object: &serde_json::Value| object["spec"]["internalTrafficPolicy"].clone();
+    let named = raw.merge(&path, &json!({"spec": {"type": "ExternalName", "externalName": "a.b"}})).await.json();
+    assert_eq!((named["spec"]["type"].clone(), policy(&named)), (json!("ExternalName"), json!(null)));
+    assert_eq!(policy(&raw.get(&path).await.json()), json!(null));
+    let only = format!("{SERVICES}?fieldSelector=metadata.name%3Ds");
+    let listed = raw.get(&only).await.json()["items"][0].clone();
+    assert_eq!((listed["spec"]["type"].clone(), policy(&listed)), (json!("ExternalName"), json!(null)));
+    assert_eq!(policy(&raw.get(&format!("{path}/status")).await.json()), json!("Local"));
+    let event = raw.get(&format!("{only}&watch=true&timeoutSeconds=1")).await.json();
+    assert_eq!((event["type"].clone(), policy(&event["object"])), (json!("ADDED"), json!(null)));
+    let tried = raw.merge(&format!("{path}?dryRun=All"), &json!({"metadata": {"labels": {"a": "b"}}})).await.json();
+    assert_eq!((tried["metadata"]["labels"]["a"].clone(), policy(&tried)), (json!("b"), json!(null)));
+    let again = raw.merge(&path, &json!({"spec": {"type": "ClusterIP"}})).await.json();
+    assert_eq!(policy(&again), json!("Local"));
+}

@@ -95,13 +95,6 @@ fn warnings(service: &Value) -> Vec<String> {
     found.into_iter().map(str::to_owned).collect()
 }
 
-/// What is only a name has no endpoints inside. This is no rule of the kind: kube-apiserver keeps it and does not show it.
-pub(crate) fn drop_internal_policy(service: &mut Value) {
-    if str_at(service, &["spec", "type"]) == "ExternalName" {
-        as_object(child_mut(service, "spec")).remove("internalTrafficPolicy");
-    }
-}
-
 /// Whether the Service has no address of its own.
 pub(super) fn is_headless(service: &Value) -> bool {
     str_at(service, &["spec", "clusterIP"]) == "None"

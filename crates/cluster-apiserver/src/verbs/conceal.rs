@@ -1,0 +1,42 @@
+//! What the store keeps of an object and its readers do not see.
+//!
+//! There is one such field: a Service that is only a name keeps the `internalTrafficPolicy` that it had, and has it again with another type.
+//! As in kube-apiserver it is hidden where the Service itself is read, and seen where its status is, and where a write begins or ends its deletion.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::registry::Resource;
+use crate::store::Stored;
+use crate::value::{as_object, at, child_mut, str_at};
+
+const NAMED: &[u8] = b"\"ExternalName\"";
+
+/// Takes out of an object what its readers do not see.
+pub(super) fn object(resource: &Resource, object: &mut Value) {
+    if resource.is("", "services") && str_at(object, &["spec", "type"]) == "ExternalName" {
+        as_object(child_mut(object, "spec")).remove("internalTrafficPolicy");
+    }
+}
+
+/// Whether an answer that is not in the store is about an object that is being deleted.
+pub(super) fn is_ending(object: &Value) -> bool {
+    at(object, &["metadata", "deletionTimestamp"]).is_some()
+}
+
+/// A stored object as its readers see it.
+pub(super) fn stored(resource: &Resource, stored: &mut Arc<Stored>) {
+    if !resource.is("", "services") || !stored.body.windows(NAMED.len()).any(|text| text == NAMED) {
+        return;
+    }
+    let Ok(mut seen) = serde_json::from_slice::<Value>(&stored.body) else { return };
+    object(resource, &mut seen);
+    *stored = Arc::new(Stored {
+        key: stored.key.clone(),
+        revision: stored.revision,
+        shape: stored.shape,
+        labels: stored.labels.clone(),
+        body: seen.to_string().into(),
+    });
+}
