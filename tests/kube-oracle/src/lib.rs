@@ -138,6 +138,8 @@ fn api_options(folder: &Path, etcd: &str, port: u16, secrets: &Secrets<'_>) -> R
         "--service-account-issuer=https://kubernetes.default.svc".into(),
         "--service-cluster-ip-range=10.96.0.0/16".into(),
         "--authorization-mode=RBAC".into(),
+        // As installers set it.
+        "--allow-privileged=true".into(),
         "--endpoint-reconciler-type=none".into(),
         "--enable-priority-and-fairness=false".into(),
         "--profiling=false".into(),

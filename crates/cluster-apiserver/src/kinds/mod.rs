@@ -21,6 +21,7 @@ mod config;
 pub mod defaults;
 mod event;
 mod extensions;
+mod internal;
 mod lease;
 mod limits;
 pub mod metadata;

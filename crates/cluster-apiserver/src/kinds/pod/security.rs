@@ -7,7 +7,10 @@ use serde_json::Value;
 use super::{spec::Scope, volumes};
 use crate::{
     field_error::{FieldError, FieldPath},
-    kinds::check::{Errors, supported_value},
+    kinds::{
+        check::{Errors, supported_value},
+        internal,
+    },
     names,
     value::{at, bool_at, i64_at, list_at, str_at, strings_at},
 };
@@ -128,13 +131,14 @@ pub(super) fn validate_container(scope: &Scope<'_>, context: &Value, path: &Fiel
     }
     validate_profile(context, "seccompProfile", "seccomp", path, errors);
     if bool_at(context, &["allowPrivilegeEscalation"]) == Some(false) {
+        let shown = internal::shown("io.k8s.api.core.v1.SecurityContext", context);
         if bool_at(context, &["privileged"]) == Some(true) {
             let text = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
-            errors.push(FieldError::invalid(path, context, text));
+            errors.push(FieldError::invalid(path, &shown, text));
         }
         if strings_at(context, &["capabilities", "add"]).contains(&"CAP_SYS_ADMIN") {
             let text = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
-            errors.push(FieldError::invalid(path, context, text));
+            errors.push(FieldError::invalid(path, &shown, text));
         }
     }
     validate_profile(context, "appArmorProfile", "AppArmor", path, errors);

@@ -4,7 +4,10 @@ use serde_json::Value;
 
 use crate::{
     field_error::{FieldError, FieldPath},
-    kinds::check::{Errors, non_negative},
+    kinds::{
+        check::{Errors, non_negative},
+        internal,
+    },
     names,
     value::{at, str_at},
 };
@@ -64,7 +67,10 @@ pub(super) fn validate_deployment(strategy: &Value, path: &FieldPath<'_>, errors
             }
             validate_share(unavailable, &field.child("maxUnavailable"), errors);
         }
-        _ => errors.push(FieldError::not_supported(path, strategy, &["Recreate", "RollingUpdate"])),
+        _ => {
+            let shown = internal::shown("io.k8s.api.apps.v1.DeploymentStrategy", strategy);
+            errors.push(FieldError::not_supported(path, &shown, &["Recreate", "RollingUpdate"]));
+        }
     }
 }
 
@@ -90,7 +96,8 @@ pub(super) fn validate_stateful_set(strategy: &Value, path: &FieldPath<'_>, erro
         ("OnDelete" | "RollingUpdate", None) => {}
         _ => {
             let text = "must be 'RollingUpdate' or 'OnDelete'";
-            errors.push(FieldError::invalid(path, strategy, text));
+            let shown = internal::shown("io.k8s.api.apps.v1.StatefulSetUpdateStrategy", strategy);
+            errors.push(FieldError::invalid(path, &shown, text));
         }
     }
 }
@@ -117,6 +124,9 @@ pub(super) fn validate_daemon_set(strategy: &Value, path: &FieldPath<'_>, errors
             validate_share(unavailable, &place, errors);
             validate_share(surge, &field.child("maxSurge"), errors);
         }
-        _ => errors.push(FieldError::not_supported(path, strategy, &["RollingUpdate", "OnDelete"])),
+        _ => {
+            let shown = internal::shown("io.k8s.api.apps.v1.DaemonSetUpdateStrategy", strategy);
+            errors.push(FieldError::not_supported(path, &shown, &["RollingUpdate", "OnDelete"]));
+        }
     }
 }
