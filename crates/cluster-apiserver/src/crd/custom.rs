@@ -91,7 +91,7 @@ impl CustomVersion {
         }
         let mut errors = Vec::new();
         metadata::validate_object(object, is_namespaced, NameRule::Subdomain, &FieldPath::Root, &mut errors);
-        let mut warnings = self.check(object, None, &mut errors);
+        let mut warnings = self.check(object, None, None, &mut errors);
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -127,13 +127,19 @@ impl CustomVersion {
         // As kube-apiserver does, once for every kind and once for custom ones: what is wrong is said twice.
         metadata::validate_object_update(new, old, is_namespaced, &mut errors);
         metadata::validate_object_update(new, old, is_namespaced, &mut errors);
-        let mut warnings = self.check(new, Some(old), &mut errors);
+        let mut warnings = self.check(new, Some(old), subresource, &mut errors);
         warnings.extend(finalizer_warnings(new, Some(old)));
         if errors.is_empty() { Ok(warnings) } else { Err(errors) }
     }
 
     /// Checks an object against its schema and what it was; answers what is said of one that is let through.
-    fn check(&self, object: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) -> Vec<String> {
+    fn check(
+        &self,
+        object: &Value,
+        old: Option<&Value>,
+        subresource: Option<&str>,
+        errors: &mut Vec<FieldError>,
+    ) -> Vec<String> {
         for (field, wanted) in [("kind", &self.kind), ("apiVersion", &self.api_version)] {
             let found = str_at(object, &[field]);
             if found != wanted {
@@ -141,9 +147,14 @@ impl CustomVersion {
             }
         }
         let first = errors.len();
-        self.schema.check_values(object, old, errors);
+        let is_status = subresource == Some("status");
+        if is_status {
+            self.schema.check_status(object, old, errors);
+        } else {
+            self.schema.check_values(object, old, errors);
+        }
         if let Some(scale) = &self.scale {
-            scale.check(object, errors);
+            scale.check(object, is_status, errors);
         }
         self.schema.check_relations(object, old, first, errors)
     }

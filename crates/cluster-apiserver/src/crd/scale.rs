@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::json_path;
 use crate::field_error::{FieldError, FieldPath};
+use crate::value::go_text;
 
 /// Paths of fields, such as `.spec.replicas`.
 #[derive(Clone, Debug)]
@@ -14,11 +15,15 @@ pub(crate) struct ScalePaths {
 }
 
 impl ScalePaths {
-    /// Checks that an object has what a scale can show.
-    pub(super) fn check(&self, object: &Value, errors: &mut Vec<FieldError>) {
-        for path in [&self.spec_replicas, &self.status_replicas] {
-            let Some(value) = json_path::find(object, path).into_iter().next() else { continue };
+    /// Checks that an object has what a scale can show; of a write to the status alone, what it shows of that.
+    pub(super) fn check(&self, object: &Value, is_status: bool, errors: &mut Vec<FieldError>) {
+        for path in [&self.spec_replicas, &self.status_replicas].into_iter().skip(usize::from(is_status)) {
             let field = FieldPath::Root.child(path);
+            if let Some((place, value)) = not_an_object(object, path) {
+                errors.push(FieldError::invalid(&field, 0, &wrong_type(&place, value, "map[string]interface{}")));
+                continue;
+            }
+            let Some(value) = json_path::find(object, path).into_iter().next() else { continue };
             match value.as_i64() {
                 None => errors.push(FieldError::invalid(&field, 0, &wrong_type(path, value, "int64"))),
                 Some(count) if count < 0 => {
@@ -39,6 +44,21 @@ impl ScalePaths {
     }
 }
 
+/// What on the way to a field is no object, and the path of the field below it.
+fn not_an_object<'v>(object: &'v Value, path: &str) -> Option<(String, &'v Value)> {
+    let mut value = object;
+    let mut place = String::new();
+    for name in json_path::fields(path)? {
+        place = format!("{place}.{name}");
+        match value {
+            Value::Object(fields) => value = fields.get(&name)?,
+            Value::Null => return None,
+            other => return Some((place, other)),
+        }
+    }
+    None
+}
+
 fn wrong_type(path: &str, value: &Value, wanted: &str) -> String {
     let found = match value {
         Value::Null => "<nil>",
@@ -49,7 +69,7 @@ fn wrong_type(path: &str, value: &Value, wanted: &str) -> String {
         Value::Array(_) => "[]interface {}",
         Value::Object(_) => "map[string]interface {}",
     };
-    format!("{path} accessor error: {} is of the type {found}, expected {wanted}", json_path::text(value))
+    format!("{path} accessor error: {} is of the type {found}, expected {wanted}", go_text(value))
 }
 
 #[cfg(test)]
@@ -66,7 +86,7 @@ mod tests {
         };
         let found = |object: Value| {
             let mut errors = Vec::new();
-            paths.check(&object, &mut errors);
+            paths.check(&object, false, &mut errors);
             errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
         };
         assert_eq!(found(json!({"spec": {"n": 1}, "status": {"n": 0, "s": "a=b"}})), "");
@@ -76,6 +96,13 @@ mod tests {
              .status.n: Invalid value: -1: should be a non-negative integer; \
              .status.s: Invalid value: \"\": .status.s accessor error: 1 is of the type int64, expected string"
         );
+        assert_eq!(
+            found(json!({"spec": [1, "x"]})),
+            ".spec.n: Invalid value: 0: .spec.n accessor error: [1 x] is of the type []interface {}, expected map[string]interface{}"
+        );
+        let mut errors = Vec::new();
+        paths.check(&json!({"spec": {"n": "str"}}), true, &mut errors);
+        assert_eq!(errors, [], "of a status");
         assert!(
             found(json!({"spec": {"n": 3_000_000_000_u32}})).contains("should be less than or equal to 2147483647")
         );

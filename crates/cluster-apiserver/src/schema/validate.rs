@@ -28,6 +28,19 @@ impl Schema {
         check(self, object, Before { old, parent: None }, &FieldPath::Root, errors);
     }
 
+    /// Checks the values of the status, as a write to the status alone does: what is wrong with one is said in words that begin there.
+    pub(crate) fn check_status(&self, object: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+        let (Some(schema), Some(status)) = (self.properties.get("status"), object.get("status")) else { return };
+        let mut found = Vec::new();
+        let before = Before { old: old.and_then(|old| old.get("status")), parent: None };
+        check(schema, status, before, &FieldPath::Root, &mut found);
+        let root = FieldPath::Root.to_string();
+        errors.extend(found.into_iter().map(|error| {
+            let field = if error.field == root { "status".to_owned() } else { format!("status.{}", error.field) };
+            FieldError { field, ..error }
+        }));
+    }
+
     /// Checks what values mean together: embedded resources, items of lists, rules in CEL. `first` is where errors about this object begin.
     pub(crate) fn check_relations(
         &self,
@@ -125,10 +138,11 @@ fn check_value(schema: &Schema, value: &Value, before: Before<'_>, path: &FieldP
     if errors.len() >= MAX_ERRORS || (value.is_null() && schema.is_nullable) {
         return;
     }
+    // What is of the wrong type is held against the other rules all the same.
     if !has_type(schema, value) {
         errors.push(wrong_type(schema, value, path));
-        return;
     }
+    check_range(schema, value, path, errors);
     if let Some(rules) = &schema.rules {
         check_rules(schema, rules, value, path, errors);
     }
@@ -187,11 +201,12 @@ fn type_name(value: &Value) -> &'static str {
 }
 
 fn wrong_type(schema: &Schema, value: &Value, path: &FieldPath<'_>) -> FieldError {
-    let wanted = match schema.kind {
-        _ if schema.is_int_or_string => "integer,string",
-        kind => kind.map(Type::name).unwrap_or_default(),
+    let (wanted, found) = match (schema.kind, numeric_format(schema)) {
+        _ if schema.is_int_or_string => ("integer,string", type_name(value)),
+        (_, Some(format)) if value.is_number() => (format, "float64"),
+        (_, Some(format)) if value.is_boolean() || value.is_object() => (format, ""),
+        (kind, _) => (kind.map(Type::name).unwrap_or_default(), type_name(value)),
     };
-    let found = type_name(value);
     FieldError::type_invalid(path, found, &format!("{} must be of type {wanted}: \"{found}\"", in_body(path)))
 }
 
@@ -200,6 +215,49 @@ fn in_body(path: &FieldPath<'_>) -> String {
     match path {
         FieldPath::Root => "in body".to_owned(),
         _ => format!("{path} in body"),
+    }
+}
+
+/// The format of a schema's numbers, if it is one that numbers have.
+fn numeric_format(schema: &Schema) -> Option<&str> {
+    let format = schema.rules.as_ref()?.format.as_deref()?;
+    let is_known = match schema.kind {
+        Some(Type::Integer) => matches!(format, "int32" | "int64"),
+        Some(Type::Number) => matches!(format, "float" | "double"),
+        _ => false,
+    };
+    is_known.then_some(format)
+}
+
+/// Whether a number can be one of its type and format.
+fn check_range(schema: &Schema, value: &Value, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {
+    let (Some(kind), Value::Number(number)) = (schema.kind.filter(|_| !schema.is_int_or_string), value) else { return };
+    let number = number.as_f64().unwrap_or_default();
+    let format = numeric_format(schema);
+    let fits = match (kind, format) {
+        (Type::Integer, Some("int32")) => {
+            is_integer(value) && (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&number)
+        }
+        (Type::Integer, _) => value.is_i64() || (is_integer(value) && number.abs() < TWO_TO_63),
+        (Type::Number, Some("float")) => number.abs() <= f64::from(f32::MAX),
+        _ => true,
+    };
+    if fits {
+        return;
+    }
+    let format = format.map_or_else(|| "(default format)".to_owned(), |format| format!("with format {format}"));
+    let text = format!("Checked value must be of type {} {format} in {}", kind.name(), name_of(path));
+    errors.push(FieldError::invalid(&FieldPath::Root, "", &text));
+}
+
+/// The first number that is too large for 64 bits and a sign.
+const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
+
+/// A place as texts of the validator name it that know no object.
+fn name_of(path: &FieldPath<'_>) -> String {
+    match path {
+        FieldPath::Root => String::new(),
+        _ => path.to_string(),
     }
 }
 
@@ -267,7 +325,9 @@ fn check_rules(schema: &Schema, rules: &Rules, value: &Value, path: &FieldPath<'
     if !rules.allowed.is_empty() && !rules.allowed.contains(value) {
         errors.push(not_allowed(rules, value, path));
     }
-    check_branches(schema, rules, value, path, errors);
+    if !value.is_null() {
+        check_branches(schema, rules, value, path, errors);
+    }
 }
 
 fn exceeds(number: f64, bound: &Bound) -> bool {
@@ -300,10 +360,7 @@ fn check_branches(schema: &Schema, rules: &Rules, value: &Value, path: &FieldPat
         check(branch, value, Before { old: None, parent: None }, path, &mut errors);
         errors
     };
-    let name = match path {
-        FieldPath::Root => String::new(),
-        _ => path.to_string(),
-    };
+    let name = name_of(path);
     let mut wrong = |detail: String| {
         let message = format!("Invalid value: \"\": \"{name}\" {detail}");
         errors.push(FieldError { reason: FieldReason::Invalid, field: path.to_string(), message });

@@ -28,7 +28,10 @@ fn crd() -> Value {
                             "req": {"type": "string", "minLength": 2}, "color": {"type": "string"},
                             "n": {"type": "integer", "default": 1, "maximum": 5},
                         }},
-                        "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+                        "status": {
+                            "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+                            "properties": {"phase": {"type": "string"}},
+                        },
                     }}},
                 },
                 {
@@ -123,6 +126,13 @@ async fn status_scale_and_generation() {
     let scaled = raw.merge(&format!("{path}/scale"), &json!({"spec": {"replicas": 3}})).await.json();
     assert_eq!(scaled["spec"]["replicas"], 3);
     assert_eq!(raw.get(&path).await.json()["spec"]["n"], 3);
+    // Of a status its own values are checked, in words that begin there.
+    let refused = raw.merge(&format!("{path}/status"), &json!({"status": {"phase": 5, "n": "many"}})).await;
+    assert_eq!(
+        refused.message(),
+        "Foo.g.io \"a\" is invalid: [status.phase: Invalid value: \"integer\": phase in body must be of type string: \"integer\", \
+         .status.n: Invalid value: 0: .status.n accessor error: many is of the type string, expected int64]"
+    );
     let table = raw.get_as(FOOS, "application/json;as=Table;v=v1;g=meta.k8s.io").await.json();
     assert_eq!(table["rows"][0]["cells"], json!(["a", "True"]));
     let norv = raw.put(&path, &foo("a", json!({"req": "yy"}))).await;

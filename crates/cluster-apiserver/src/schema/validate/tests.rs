@@ -46,6 +46,28 @@ fn bounds_formats_and_branches() {
         one(json!({"type": "number", "minimum": 1, "exclusiveMinimum": true}), json!(1)),
         "v: Invalid value: 1: v in body should be greater than 1"
     );
+    let count = json!({"type": "integer", "format": "int32", "maximum": 50});
+    assert_eq!(
+        one(count.clone(), json!(99_999_999_999_u64)),
+        "<nil>: Invalid value: \"\": Checked value must be of type integer with format int32 in v; \
+         v: Invalid value: 99999999999: v in body should be less than or equal to 50"
+    );
+    assert_eq!(
+        one(count.clone(), json!(1.5)),
+        "v: Invalid value: \"float64\": v in body must be of type int32: \"float64\"; \
+         <nil>: Invalid value: \"\": Checked value must be of type integer with format int32 in v"
+    );
+    assert_eq!(one(count.clone(), json!(true)), "v: Invalid value: \"\": v in body must be of type int32: \"\"");
+    assert_eq!(one(count, json!(7.0)), "");
+    assert_eq!(
+        one(json!({"type": "integer"}), json!(1.5)),
+        "v: Invalid value: \"number\": v in body must be of type integer: \"number\"; \
+         <nil>: Invalid value: \"\": Checked value must be of type integer (default format) in v"
+    );
+    assert_eq!(
+        one(json!({"type": "string", "enum": ["a"]}), json!(5)),
+        "v: Invalid value: \"integer\": v in body must be of type string: \"integer\"; v: Unsupported value: 5: supported values: \"a\""
+    );
     assert_eq!(
         one(json!({"type": "string", "maxLength": 1}), json!("ab")),
         "v: Too long: may not be more than 1 bytes".replace("1 bytes", "1 byte")
