@@ -42,7 +42,7 @@ pub(super) async fn update(ask: &Ask) -> Result<Answer> {
     let context = ask.context(options.is_dry_run);
     let given_uid = str_at(&object, &["metadata", "uid"]);
     let mut replace = |old: &Value| {
-        check_uid(&ask.resource, old, given_uid)?;
+        check_uid(&ask.resource, old, given_uid, options.is_dry_run)?;
         check_kind(&ask.resource, &object)?;
         Ok(Next::Changed(object.clone()))
     };
@@ -73,7 +73,7 @@ async fn create_at(ask: &Ask, context: &Context<'_>, mut object: Value) -> Resul
     };
     ask.core.rbac.authorize(&ask.caller.identity, &wanted)?;
     let nothing = json!({"metadata": {"name": name, "namespace": namespace}});
-    check_uid(resource, &nothing, str_at(&object, &["metadata", "uid"]))?;
+    check_uid(resource, &nothing, str_at(&object, &["metadata", "uid"]), context.is_dry_run)?;
     let metadata = crate::value::object_at(&mut object, &["metadata"]);
     metadata.insert("name".to_owned(), name.into());
     metadata.remove("resourceVersion");
@@ -82,7 +82,7 @@ async fn create_at(ask: &Ask, context: &Context<'_>, mut object: Value) -> Resul
 
 /// # Errors
 /// 409 if a PUT is meant for an object that lived under this name before.
-fn check_uid(resource: &Resource, old: &Value, given: &str) -> Result<()> {
+fn check_uid(resource: &Resource, old: &Value, given: &str, is_dry_run: bool) -> Result<()> {
     let (name, namespace) = (str_at(old, &["metadata", "name"]), str_at(old, &["metadata", "namespace"]));
     let uid = str_at(old, &["metadata", "uid"]);
     if given.is_empty() || given == uid {
@@ -90,8 +90,10 @@ fn check_uid(resource: &Resource, old: &Value, given: &str) -> Result<()> {
     }
     let place = if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") };
     let table = etcd_prefix(resource);
+    // A dry run asks before the key has its root.
+    let root = if is_dry_run { "" } else { "/registry" };
     let why = format!(
-        "StorageError: invalid object, Code: 4, Key: /registry/{table}/{place}, ResourceVersion: 0, AdditionalErrorMsg: \
+        "StorageError: invalid object, Code: 4, Key: {root}/{table}/{place}, ResourceVersion: 0, AdditionalErrorMsg: \
          Precondition failed: UID in precondition: {given}, UID in object meta: {uid}"
     );
     Err(StatusError::conflict(&resource.group, &resource.plural, name, &why))

@@ -138,3 +138,17 @@ async fn what_a_service_keeps_as_a_name_is_hidden_until_it_has_an_address_again(
     let again = raw.merge(&path, &json!({"spec": {"type": "ClusterIP"}})).await.json();
     assert_eq!(policy(&again), json!("Local"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_put_that_is_meant_for_an_object_of_before_is_told_where_that_was() {
+    const SERVICES: &str = "/api/v1/namespaces/default/services";
+    let harness = Harness::start().await;
+    let metadata = json!({"name": "s", "uid": "11111111-2222-3333-4444-555555555555"});
+    let body = json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [{"port": 80}]}});
+    for (query, root) in [("", "/registry"), ("?dryRun=All", "")] {
+        let refused = harness.raw().put(&format!("{SERVICES}/s{query}"), &body).await;
+        assert_eq!(refused.status, 409);
+        let key = format!("Key: {root}/services/specs/default/s,");
+        assert!(refused.message().contains(&key), "{}", refused.message());
+    }
+}
