@@ -38,6 +38,8 @@ pub(crate) struct Difference {
 pub(crate) struct Pairs {
     there: BTreeMap<String, String>,
     back: BTreeMap<String, String>,
+    /// The object that is looked at, by its uid here: its ports are given out again when it has them no more.
+    object: String,
     revisions: BTreeMap<u64, u64>,
     revisions_back: BTreeMap<u64, u64>,
 }
@@ -82,6 +84,11 @@ impl Pairs {
 
     fn is_same(&mut self, kwick: &Value, oracle: &Value, path: &str) -> bool {
         let name = path.rsplit('/').next().unwrap_or_default();
+        if let Value::String(uid) = kwick
+            && path.ends_with("metadata/uid")
+        {
+            self.object.clone_from(uid);
+        }
         match (kwick, oracle) {
             (Value::String(ours), Value::String(theirs)) => match name {
                 "resourceVersion" => self.revision(ours, theirs),
@@ -91,7 +98,8 @@ impl Pairs {
                 _ => ours == theirs || self.text(ours, theirs),
             },
             (Value::Number(ours), Value::Number(theirs)) if matches!(name, "nodePort" | "healthCheckNodePort") => {
-                self.pair("port", &ours.to_string(), &theirs.to_string())
+                let class = format!("port {}", self.object);
+                self.pair(&class, &ours.to_string(), &theirs.to_string())
             }
             _ => kwick == oracle,
         }
@@ -108,6 +116,12 @@ impl Pairs {
             }
             _ => false,
         }
+    }
+
+    /// Whether it is the same port of some object.
+    fn is_port(&self, ours: &str, theirs: &str) -> bool {
+        let is_of = |text: &str, port: &str| text.starts_with("port ") && text.rsplit(' ').next() == Some(port);
+        self.there.iter().any(|(here, there)| is_of(here, ours) && is_of(there, theirs))
     }
 
     /// An object's resourceVersion.
@@ -133,8 +147,10 @@ impl Pairs {
 
     fn text(&mut self, ours: &str, theirs: &str) -> bool {
         if let (Some(ours), Some(theirs)) = (shown_value(ours), shown_value(theirs)) {
-            let objects = self.bodies(&ours.1, &theirs.1);
-            return objects.is_empty() && self.text(&ours.0, &theirs.0);
+            let is_same = self.bodies(&ours.value, &theirs.value).is_empty();
+            return is_same
+                && self.text(&ours.before, &theirs.before)
+                && (ours.after == theirs.after || self.text(&ours.after, &theirs.after));
         }
         let Some(own) = OWN.as_ref() else { return false };
         let pieces = |text: &str| own.split(text).map(str::to_owned).collect::<Vec<_>>();
@@ -154,23 +170,36 @@ impl Pairs {
         }
         let all_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
         if all_digits(ours) && all_digits(theirs) {
-            return self.there.get(&format!("port {ours}")) == Some(&format!("port {theirs}"))
-                || self.revision(ours, theirs);
+            return self.is_port(ours, theirs) || self.revision(ours, theirs);
         }
         self.pair("", ours, theirs)
     }
 }
 
-/// A value that stands in a message, whose fields Go lists in the order of its structs, and what stands around it.
-fn shown_value(text: &str) -> Option<(String, Value)> {
-    let (before, rest) = text.split_once("Invalid value: ")?;
-    let mut reader = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
-    let shown = match reader.next()?.ok()? {
-        Value::String(quoted) => serde_json::from_str(&quoted).ok()?,
-        other => other,
-    };
-    let after = rest.get(reader.byte_offset()..)?;
-    (shown.is_object() || shown.is_array()).then(|| (format!("{before}{after}"), shown))
+/// A value that stands in a message, whose fields Go lists in the order of its structs.
+struct Shown {
+    before: String,
+    value: Value,
+    /// Where others may follow.
+    after: String,
+}
+
+/// The first such value of a message.
+fn shown_value(text: &str) -> Option<Shown> {
+    let words = ["Invalid value: ", "Unsupported value: ", "Duplicate value: "];
+    let mut begins: Vec<usize> =
+        words.iter().flat_map(|word| text.match_indices(word).map(|(at, _)| at + word.len())).collect();
+    begins.sort_unstable();
+    begins.into_iter().find_map(|at| {
+        let (before, rest) = text.split_at_checked(at)?;
+        let mut reader = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
+        let value = match reader.next()?.ok()? {
+            Value::String(quoted) => serde_json::from_str(&quoted).ok()?,
+            other => other,
+        };
+        let after = rest.get(reader.byte_offset()..)?.to_owned();
+        (value.is_object() || value.is_array()).then(|| Shown { before: before.to_owned(), value, after })
+    })
 }
 
 /// Puts what has no order of its own into one, after checking the order that each side gave it.
@@ -261,6 +290,16 @@ mod tests {
     }
 
     #[test]
+    fn a_port_is_paired_within_its_object() {
+        let mut pairs = Pairs::default();
+        let of = |uid: &str, port: u16| json!({"metadata": {"uid": uid}, "spec": {"ports": [{"nodePort": port}]}});
+        assert!(pairs.bodies(&of("a", 30000), &of("x", 31000)).is_empty());
+        assert_eq!(pairs.bodies(&of("a", 30000), &of("x", 31001)).len(), 1);
+        assert!(pairs.bodies(&of("b", 30000), &of("y", 31002)).is_empty());
+        assert!(pairs.bodies(&json!("{TCP 30000}"), &json!("{TCP 31000}")).is_empty());
+    }
+
+    #[test]
     fn texts_may_differ_only_in_what_is_paired() {
         let mut pairs = Pairs::default();
         assert!(pairs.bodies(&json!("g00012-abcde is new"), &json!("g00012-vwxyz is new")).is_empty());
@@ -269,6 +308,12 @@ mod tests {
         let said = |object: &str| json!(format!("Invalid value: {object:?}: wrong"));
         assert!(pairs.bodies(&said(r#"{"a":1,"b":2}"#), &said(r#"{"b":2,"a":1}"#)).is_empty());
         assert_eq!(pairs.bodies(&said(r#"{"a":1}"#), &said(r#"{"a":2}"#)).len(), 1);
+        let both =
+            |one: &str, two: &str| json!(format!("[a: Invalid value: {one}: x, b: Unsupported value: {two}: y]"));
+        let same =
+            pairs.bodies(&both(r#"{"a":1,"b":2}"#, r#"{"c":3,"d":4}"#), &both(r#"{"b":2,"a":1}"#, r#"{"d":4,"c":3}"#));
+        assert!(same.is_empty());
+        assert_eq!(pairs.bodies(&both("{}", r#"{"c":3}"#), &both("{}", r#"{"c":4}"#)).len(), 1);
         assert!(pairs.bodies(&json!("2026-01-01T00:00:00Z"), &json!("2026-01-01T00:00:02Z")).is_empty());
         assert_eq!(pairs.bodies(&json!("2026-01-01T00:00:00Z"), &json!("2026-01-01T01:00:00Z")).len(), 1);
     }
