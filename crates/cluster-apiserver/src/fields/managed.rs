@@ -175,8 +175,15 @@ impl Managed {
             return None;
         }
         let mut entries: Vec<(Manager, Owned)> = self.0.into_iter().collect();
-        entries.sort_by(|a, b| listed(a).cmp(&listed(b)));
+        entries.sort_by(|(a, of_a), (b, of_b)| rank(a, of_a).cmp(&rank(b, of_b)));
         Some(Value::Array(entries.into_iter().map(|(manager, owned)| entry(manager, owned)).collect()))
+    }
+
+    /// The managers as they are listed.
+    pub(crate) fn order(&self) -> Vec<Manager> {
+        let mut entries: Vec<(&Manager, &Owned)> = self.0.iter().collect();
+        entries.sort_by(|(a, of_a), (b, of_b)| rank(a, of_a).cmp(&rank(b, of_b)));
+        entries.into_iter().map(|(manager, _)| manager.clone()).collect()
     }
 
     /// Merges the oldest of too many managers that only update.
@@ -215,7 +222,7 @@ impl Managed {
 }
 
 /// The place of an entry in the list.
-fn listed((manager, owned): &(Manager, Owned)) -> impl Ord {
+fn rank(manager: &Manager, owned: &Owned) -> impl Ord {
     (manager.operation, owned.time.as_deref(), &manager.name, &owned.api_version, &manager.subresource)
 }
 

@@ -245,23 +245,39 @@ impl Ownership<'_> {
     /// The merged object without what its applier owned last time, does not name this time, and nobody else owns.
     fn prune(&self, merged: Value, managed: &Managed, last: &Owned) -> Value {
         let Some(place) = self.versions.place(&last.api_version) else { return merged };
-        let is_other_version = last.api_version != self.api_version;
-        let merged = if is_other_version { self.versions.convert(&merged, &last.api_version) } else { merged };
+        let merged = self.in_version(merged, self.api_version, &last.api_version);
+        let named = |place, object: &Value| with_named_fields(place, &fields_of(place, object));
         let last_set = with_named_fields(place, &last.set.get());
-        let all = with_named_fields(place, &fields_of(place, &merged));
-        let rest_of = |object: &Value| with_named_fields(place, &fields_of(place, object));
-        // What is still owned comes back, by whomever it is.
-        let mut pruned = remove(place, &merged, &last_set);
-        let mut still_owned = FieldSet::default();
-        for owned in managed.0.values() {
-            still_owned = still_owned.union(&owned.set.get());
-        }
-        let kept = rest_of(&pruned).union(&with_named_fields(place, &still_owned));
-        pruned = remove(place, &merged, &all.difference(&kept));
+        let pruned = remove(place, &merged, &last_set);
+        let pruned = self.with_owned(&merged, pruned, managed, &last.api_version);
         // What came along although the applier never owned it comes back too.
-        let gone = all.difference(&rest_of(&pruned)).intersection(&last_set);
-        let pruned = remove(place, &merged, &gone);
-        if is_other_version { self.versions.convert(&pruned, self.api_version) } else { pruned }
+        let gone = named(place, &merged).difference(&named(place, &pruned)).intersection(&last_set);
+        self.in_version(remove(place, &merged, &gone), &last.api_version, self.api_version)
+    }
+
+    /// What is left of `merged`, with what is still owned, by whomever it is: in each owner's version, whose schema says what is on the way to it.
+    fn with_owned(&self, merged: &Value, pruned: Value, managed: &Managed, api_version: &str) -> Value {
+        let mut owned_in: BTreeMap<&str, FieldSet> = BTreeMap::new();
+        for owned in managed.0.values() {
+            let set = owned_in.entry(&owned.api_version).or_default();
+            *set = set.union(&owned.set.get());
+        }
+        let first = owned_in.remove_entry(api_version);
+        let (mut merged, mut pruned, mut current) = (merged.clone(), pruned, api_version);
+        for (version, owned) in first.into_iter().chain(owned_in) {
+            let Some(place) = self.versions.place(version) else { continue };
+            merged = self.in_version(merged, current, version);
+            pruned = self.in_version(pruned, current, version);
+            current = version;
+            let named = |set: &FieldSet| with_named_fields(place, set);
+            let kept = named(&fields_of(place, &pruned)).union(&named(&owned));
+            pruned = remove(place, &merged, &named(&fields_of(place, &merged)).difference(&kept));
+        }
+        self.in_version(pruned, current, api_version)
+    }
+
+    fn in_version(&self, object: Value, from: &str, to: &str) -> Value {
+        if from == to { object } else { self.versions.convert(&object, to) }
     }
 }
 

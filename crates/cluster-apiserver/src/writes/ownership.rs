@@ -153,7 +153,11 @@ impl Context<'_> {
         if old == new {
             return Fields { list: Some(before), differs: false };
         }
-        let Updated { managed, differs } = self.owning(|ownership| ownership.update(old, new, Managed::stored(before)));
+        let before = Managed::stored(before);
+        let order = before.order();
+        let Updated { managed, differs } = self.owning(|ownership| ownership.update(old, new, before));
+        // As kube-apiserver compares them one by one, one that moves because it is newer differs too.
+        let differs = differs || managed.order() != order;
         Fields { list: managed.into_value(), differs }
     }
 

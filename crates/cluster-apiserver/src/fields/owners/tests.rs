@@ -249,3 +249,41 @@ fn what_is_not_of_its_type_is_named() {
         );
     }
 }
+
+/// A type whose `v1` knows no fields and whose `v2` does.
+struct TwoVersions([Schema; 2]);
+
+impl Versions for TwoVersions {
+    fn place(&self, api_version: &str) -> Option<Place<'_>> {
+        let [loose, known] = &self.0;
+        Some(Place::Root(if api_version == "v1" { loose } else { known }))
+    }
+
+    fn convert(&self, object: &Value, to: &str) -> Value {
+        let mut object = object.clone();
+        object["apiVersion"] = to.into();
+        object
+    }
+}
+
+#[test]
+fn what_is_on_the_way_to_a_field_stays_with_it_whatever_version_it_was_applied_in() {
+    let loose = Schema::parse(&json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}));
+    let versions = TwoVersions([loose, schema()]);
+    let apply = |api_version: &str, live: &Value, spec: Value, managed: Managed| {
+        let config = json!({"apiVersion": api_version, "kind": "K", "metadata": {"name": "x"}, "spec": spec});
+        let ownership = Ownership {
+            versions: &versions,
+            api_version,
+            reach: &Reach::Without(FieldSet::default()),
+            manager: "m",
+            subresource: "",
+            now: "2024-01-01T00:00:00Z",
+        };
+        ownership.apply(live, &config, managed, &json!({}), false).expect("no conflict")
+    };
+    let first = apply("v1", &json!({}), json!({"a": "x", "b": "y"}), Managed::default());
+    let live = versions.convert(&first.object, "v2");
+    let second = apply("v2", &live, json!({"a": "x"}), first.managed);
+    assert_eq!(second.object["spec"], json!({"a": "x"}));
+}
