@@ -1,16 +1,14 @@
 //! One served version of a custom resource: what a strategy is for a built-in kind.
 
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::json_path;
 use super::scale::ScalePaths;
-use crate::field_error::{FieldError, FieldPath, quote};
+use crate::field_error::{FieldError, FieldPath};
 use crate::kinds::{NameRule, metadata};
 use crate::schema::Schema;
-use crate::value::{as_object, child_mut, copy_field, i64_at, object_at, str_at, strings_at};
+use crate::value::{as_object, child_mut, copy_field, i64_at, object_at, str_at};
 
 /// A version of a CRD.
 #[derive(Debug)]
@@ -95,7 +93,7 @@ impl CustomVersion {
         if !errors.is_empty() {
             return Err(errors);
         }
-        warnings.extend(finalizer_warnings(object, None));
+        warnings.extend(metadata::finalizer_warnings(object, None));
         // A status that the schema gives is there from the beginning, whatever was sent.
         self.default(object);
         Ok(warnings)
@@ -124,11 +122,11 @@ impl CustomVersion {
         }
         keep_system_metadata(new, old);
         let mut errors = Vec::new();
-        // As kube-apiserver does, once for every kind and once for custom ones: what is wrong is said twice.
-        metadata::validate_object_update(new, old, is_namespaced, &mut errors);
-        metadata::validate_object_update(new, old, is_namespaced, &mut errors);
+        metadata::validate_custom_update(new, old, is_namespaced, &mut errors);
         let mut warnings = self.check(new, Some(old), subresource, &mut errors);
-        warnings.extend(finalizer_warnings(new, Some(old)));
+        if subresource.is_none() {
+            warnings.extend(metadata::finalizer_warnings(new, Some(old)));
+        }
         if errors.is_empty() { Ok(warnings) } else { Err(errors) }
     }
 
@@ -183,23 +181,6 @@ impl CustomVersion {
             }
         }
     }
-}
-
-/// Finalizers that are new and whose names may clash.
-fn finalizer_warnings(object: &Value, old: Option<&Value>) -> Vec<String> {
-    const STANDARD: [&str; 3] = ["orphan", "foregroundDeletion", "kubernetes"];
-    let of = |object| strings_at(object, &["metadata", "finalizers"]);
-    let known = old.map(of).unwrap_or_default();
-    let added: BTreeSet<&str> = of(object).into_iter().filter(|name| !known.contains(name)).collect();
-    let clashing = added.into_iter().filter(|name| !name.contains('/') && !STANDARD.contains(name));
-    let told = clashing.map(|name| {
-        let with_path = if name.contains('.') { " including a path (/)" } else { "" };
-        format!(
-            "metadata.finalizers: {}: prefer a domain-qualified finalizer name{with_path} to avoid accidental conflicts with other finalizer writers",
-            quote(name)
-        )
-    });
-    told.collect()
 }
 
 /// The old object, asked for at the revision that the new one names.

@@ -23,7 +23,16 @@ const FIELD_MANAGER_MAX: usize = 128;
 /// Checks the metadata of a new object.
 pub fn validate_create(kind: &Kind, object: &Value, errors: &mut Vec<FieldError>) {
     validate_object(object, kind.is_namespaced(), kind.strategy.name_rule(), &FieldPath::Root, errors);
-    validate_finalizer_domains(&object["metadata"], errors);
+    if needs_domains(kind) {
+        validate_finalizer_domains(&object["metadata"], errors);
+    }
+}
+
+/// Whether the finalizers of a kind are qualified with a domain; not of those whose own check does without the core group's.
+fn needs_domains(kind: &Kind) -> bool {
+    const WITHOUT: [&str; 4] =
+        ["admissionregistration.k8s.io", "apiextensions.k8s.io", "coordination.k8s.io", "node.k8s.io"];
+    !WITHOUT.contains(&kind.group)
 }
 
 /// Checks the metadata of a new object of any kind, a custom one included.
@@ -44,20 +53,27 @@ pub fn validate_object(
 
 /// Checks what an update does to metadata.
 pub fn validate_update(kind: &Kind, new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
-    validate_object_update(new, old, kind.is_namespaced(), errors);
-    // Not of a Lease, whose own check of an update is older.
-    if kind.plural != "leases" {
+    validate_object(new, kind.is_namespaced(), NameRule::PathSegment, &FieldPath::Root, errors);
+    validate_change(new, old, errors);
+    if needs_domains(kind) {
         validate_finalizer_domains(&new["metadata"], errors);
     }
 }
 
-/// Checks what an update does to the metadata of any kind, a custom one included.
-pub fn validate_object_update(new: &Value, old: &Value, is_namespaced: bool, errors: &mut Vec<FieldError>) {
+/// Checks the metadata of a custom object after an update. As kube-apiserver does, what is wrong is said once for every check that finds it.
+pub fn validate_custom_update(new: &Value, old: &Value, is_namespaced: bool, errors: &mut Vec<FieldError>) {
+    validate_object(new, is_namespaced, NameRule::PathSegment, &FieldPath::Root, errors);
+    for _ in 0..2 {
+        validate_change(new, old, errors);
+        validate_common(&new["metadata"], &FieldPath::Root.child("metadata"), errors);
+    }
+}
+
+/// Checks what an update does to metadata, but for what it is after that.
+fn validate_change(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     let (meta, old_meta) = (&new["metadata"], &old["metadata"]);
     let root = FieldPath::Root;
     let path = root.child("metadata");
-    validate_names(meta, NameRule::PathSegment, &path, errors);
-    validate_namespace(meta, is_namespaced, &path, errors);
     if at(old_meta, &["deletionTimestamp"]).is_some() {
         refuse_new_finalizers(meta, old_meta, &path, errors);
     }
@@ -73,8 +89,6 @@ pub fn validate_object_update(new: &Value, old: &Value, is_namespaced: bool, err
             errors.push(FieldError::invalid(&path.child(name), &meta[name], IMMUTABLE));
         }
     }
-    validate_common(meta, &path, errors);
-    validate_finalizers(meta, &path, errors);
 }
 
 fn validate_names(meta: &Value, rule: NameRule, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {
@@ -221,6 +235,26 @@ fn validate_finalizer_domains(meta: &Value, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::invalid(&field.index(index), *name, text));
         }
     }
+}
+
+/// What is said of the finalizers that a custom object has and `old` has not, if they are not qualified with a domain.
+pub(crate) fn finalizer_warnings(object: &Value, old: Option<&Value>) -> Vec<String> {
+    let names = |object: &Value| -> BTreeSet<String> {
+        strings_at(object, &["metadata", "finalizers"]).into_iter().map(str::to_owned).collect()
+    };
+    let old = old.map(names).unwrap_or_default();
+    let added = names(object).into_iter().filter(|name| !old.contains(name));
+    let unqualified = added
+        .filter(|name| !name.contains('/') && !matches!(name.as_str(), "kubernetes" | "orphan" | "foregroundDeletion"));
+    let warning = |name: String| {
+        let with_path = if name.contains('.') { " including a path (/)" } else { "" };
+        format!(
+            "metadata.finalizers: {}: prefer a domain-qualified finalizer name{with_path} to avoid accidental conflicts with other \
+             finalizer writers",
+            crate::field_error::quote(&name)
+        )
+    };
+    unqualified.map(warning).collect()
 }
 
 fn refuse_new_finalizers(meta: &Value, old_meta: &Value, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {

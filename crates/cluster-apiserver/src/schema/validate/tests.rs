@@ -115,3 +115,32 @@ fn bounds_formats_and_branches() {
     );
     assert_eq!(one(json!({"type": "string", "pattern": "("}), json!("b")), "");
 }
+
+#[test]
+fn integers_of_a_format_are_checked_twice() {
+    let of = |schema: Value, value: Value| {
+        errors(json!({"type": "object", "properties": {"v": schema}}), json!({"v": value}))
+    };
+    let int32 = json!({"type": "integer", "format": "int32", "maximum": 50});
+    let range = "<nil>: Invalid value: \"\": Checked value must be of type integer with format int32 in v";
+    assert_eq!(
+        of(int32.clone(), json!(1.5)),
+        ["v: Invalid value: \"float64\": v in body must be of type int32: \"float64\"", range]
+    );
+    assert_eq!(
+        of(int32.clone(), json!(99_999_999_999_u64)),
+        [range, "v: Invalid value: 99999999999: v in body should be less than or equal to 50"]
+    );
+    assert_eq!(of(int32, json!(true)), ["v: Invalid value: \"\": v in body must be of type int32: \"\""]);
+    assert_eq!(
+        of(json!({"type": "integer"}), json!(1e300))[0],
+        "<nil>: Invalid value: \"\": Checked value must be of type integer (default format) in v"
+    );
+    assert_eq!(
+        of(json!({"type": "string", "enum": ["a"]}), json!(5)),
+        [
+            "v: Invalid value: \"integer\": v in body must be of type string: \"integer\"",
+            "v: Unsupported value: 5: supported values: \"a\"",
+        ]
+    );
+}
