@@ -20,7 +20,7 @@ pub fn request_line(path: &str, query: &str) {
 
 /// Lays a JSON patch over a value; `None` if it is none, or does not fit.
 pub fn json_patch(value: &Value, patch: &Value) -> Option<Value> {
-    let patch = serde_json::from_value(patch.clone()).ok()?;
+    let patch = json::Operations::of(patch.clone()).ok()?;
     json::apply(value, &patch).ok()
 }
 

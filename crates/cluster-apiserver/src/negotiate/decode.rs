@@ -35,29 +35,44 @@ fn form(content_type: &str, is_custom: bool) -> Result<Form> {
         "" | "application/json" => Ok(Form::Json),
         "application/yaml" => Ok(Form::Yaml),
         PROTOBUF if !is_custom => Ok(Form::Protobuf),
-        _ if is_custom => Err(StatusError::unsupported_media_type("application/json, application/yaml")),
         _ => Err(StatusError::unsupported_media_type(crate::status::MEDIA_TYPES)),
     }
+}
+
+/// Checks the form of the body of a create or an update.
+///
+/// # Errors
+/// 415 for an unknown form.
+pub(crate) fn check_form(resource: &Resource, content_type: &str) -> Result<()> {
+    form(content_type, resource.is_custom()).map(drop)
 }
 
 /// Decodes the body of a create or an update.
 ///
 /// # Errors
 /// 415 for an unknown form, 400 for a body that is not an object of this resource.
-pub(crate) fn object(resource: &Resource, content_type: &str, body: &[u8]) -> Result<Decoded> {
+pub(crate) fn object(
+    resource: &Resource,
+    content_type: &str,
+    body: &[u8],
+    validation: FieldValidation,
+) -> Result<Decoded> {
     let form = form(content_type, resource.is_custom())?;
     let target = Target::of(resource);
     if form == Form::Protobuf {
         return protobuf(&target, body);
     }
     let text = Text::of(&target, form, body)?;
-    let (api_version, kind) = text.type_meta(&target)?;
+    let (api_version, kind) = text.type_meta(&target, body)?;
     if target.of.is_none() && kind.is_empty() {
-        let (shown, summary) = (String::from_utf8_lossy(body), summary(body));
-        return Err(StatusError::bad_request(format!(
-            "the object provided is unrecognized (must be of type {}): Object 'Kind' is missing in '{shown}' ({summary})",
-            target.kind
-        )));
+        let why = format!("Object 'Kind' is missing in '{}'", String::from_utf8_lossy(body));
+        // Who does not ask for unknown fields has it read by another reader, which knows what it should be.
+        return Err(if validation == FieldValidation::Ignore {
+            let version = api_version.rsplit('/').next().filter(|version| !version.is_empty());
+            target.cannot_be_handled(target.kind, version.unwrap_or(target.version), &why)
+        } else {
+            target.unrecognized(&why, body)
+        });
     }
     let checked = target.check(&api_version, &kind);
     // Whether a custom object can be read comes before which version of it that is.
@@ -111,7 +126,7 @@ pub(crate) fn body_of(group: &str, version: &str, kind: &str, content_type: &str
         return protobuf(&target, body);
     }
     let text = Text::of(&target, form, body)?;
-    let (found_version, found_kind) = text.type_meta(&target)?;
+    let (found_version, found_kind) = text.type_meta(&target, body)?;
     target.check(&found_version, &found_kind)?;
     let decoded = match (text, of) {
         (Text::Yaml(parsed), Some(of)) => strict::decode_value(of, &parsed.value).map(|decoded| parsed.and(decoded)),
@@ -138,7 +153,7 @@ pub(crate) fn delete_options(content_type: &str, body: &[u8]) -> Result<Option<V
         return protobuf(&target, body).map(|decoded| Some(decoded.value));
     }
     let text = Text::of(&target, form, body)?;
-    let (_, kind) = text.type_meta(&target)?;
+    let (_, kind) = text.type_meta(&target, body)?;
     if !kind.is_empty() && kind != "DeleteOptions" {
         let scheme = "pkg/runtime/scheme.go:111";
         let message = format!("no kind {} is registered for version \"v1\" in scheme {}", quote(&kind), quote(scheme));
@@ -156,6 +171,21 @@ pub(crate) fn patched(resource: &Resource, value: &Value) -> std::result::Result
     let mut decoded = match Target::of(resource).of {
         Some(of) => strict::decode_value(of, value)?,
         None => strict::decode_custom_value(value)?,
+    };
+    prune(resource, &mut decoded);
+    Ok(decoded)
+}
+
+/// Brings the result of an apply into the form of the resource; of a custom object, what does not fit in its metadata is dropped.
+pub(crate) fn applied(resource: &Resource, mut value: Value) -> std::result::Result<Decoded, DecodeError> {
+    let mut decoded = match Target::of(resource).of {
+        Some(of) => strict::convert_value(of, &value)?,
+        None => {
+            if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+                metadata.retain(|name, value| strict::decode_custom_value(&json!({"metadata": {name: value}})).is_ok());
+            }
+            strict::decode_custom_value(&value)?
+        }
     };
     prune(resource, &mut decoded);
     Ok(decoded)
@@ -241,9 +271,13 @@ impl<'a> Target<'a> {
     fn unrecognized(&self, why: &str, body: &[u8]) -> StatusError {
         let kind = self.kind;
         StatusError::bad_request(format!(
-            "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; {why} ({})",
+            "the object provided is unrecognized (must be of type {kind}): {why} ({})",
             summary(body)
         ))
+    }
+
+    fn without_version(&self, why: &str, body: &[u8]) -> StatusError {
+        self.unrecognized(&format!("couldn't get version/kind; json parse error: {why}"), body)
     }
 }
 
@@ -287,7 +321,8 @@ impl<'a> Text<'a> {
     ///
     /// # Errors
     /// 400 for JSON that cannot be read.
-    fn type_meta(&self, target: &Target<'_>) -> Result<(String, String)> {
+    /// Also 400 for a version that is none; `shown` is the body as it came.
+    fn type_meta(&self, target: &Target<'_>, shown: &[u8]) -> Result<(String, String)> {
         #[derive(serde::Deserialize)]
         struct Meta {
             #[serde(default, rename = "apiVersion")]
@@ -308,12 +343,16 @@ impl<'a> Text<'a> {
                 if let Some(value) = value.as_ref().filter(|value| !value.is_string() && !value.is_null()) {
                     let of = go_json::kind(value);
                     let why = format!("json: cannot unmarshal {of} into Go struct field .{field} of type string");
-                    return Err(target.unrecognized(&format!("json parse error: {why}"), body));
+                    return Err(target.without_version(&why, body));
                 }
             }
         }
         let text = |value: Option<Value>| value.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
-        Ok((text(meta.api_version), text(meta.kind)))
+        let (api_version, kind) = (text(meta.api_version), text(meta.kind));
+        if api_version.matches('/').count() > 1 {
+            return Err(target.unrecognized(&format!("unexpected GroupVersion string: {api_version}"), shown));
+        }
+        Ok((api_version, kind))
     }
 }
 
@@ -327,12 +366,9 @@ fn json_error(target: &Target<'_>, body: &[u8]) -> StatusError {
                 Some(b't' | b'f') => "bool",
                 _ => "number",
             };
-            let why = format!(
-                "json parse error: json: cannot unmarshal {of} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
-            );
-            target.unrecognized(&why, body)
+            target.without_version(&go_json::no_type_meta(of), body)
         }
-        Err(_) => target.unrecognized(&format!("json parse error: {}", go_json::syntax_error(body)), body),
+        Err(_) => target.without_version(&go_json::syntax_error(body), body),
     }
 }
 
@@ -350,7 +386,7 @@ fn protobuf(target: &Target<'_>, body: &[u8]) -> Result<Decoded> {
         target.check(&envelope.api_version, &envelope.kind)?;
     }
     let Some(of) = target.of else {
-        return Err(StatusError::unsupported_media_type("application/json, application/yaml"));
+        return Err(StatusError::unsupported_media_type(crate::status::MEDIA_TYPES));
     };
     let value = proto::decode_envelope(&envelope, of).map_err(|error| wrong(&error))?;
     Ok(Decoded { value, strict_errors: Vec::new() })

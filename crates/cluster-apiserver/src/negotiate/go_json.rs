@@ -192,6 +192,14 @@ pub(crate) fn no_map(value: &serde_json::Value) -> String {
     format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", kind(value))
 }
 
+/// What Go says of JSON that should be an object with a version and a kind.
+pub(crate) fn no_type_meta(kind: &str) -> String {
+    format!(
+        "json: cannot unmarshal {kind} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind \
+         string \"json:\\\"kind,omitempty\\\"\" }}"
+    )
+}
+
 /// What Go's decoder calls a value.
 pub(crate) fn kind(value: &serde_json::Value) -> &'static str {
     use serde_json::Value;

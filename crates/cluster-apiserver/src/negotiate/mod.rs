@@ -5,4 +5,4 @@ pub(crate) mod decode;
 mod go_json;
 pub(crate) mod yaml;
 
-pub(crate) use go_json::{kind as json_kind, no_map, syntax_error as json_syntax_error};
+pub(crate) use go_json::{kind as json_kind, no_map, no_type_meta, syntax_error as json_syntax_error};

@@ -1,15 +1,15 @@
-//! JSON patch, one operation after the other and within bounds: what an operation carries from one place to another is measured before.
+//! JSON patch as kube-apiserver's library carries it out, one operation after the other and within bounds: what an operation carries from one
+//! place to another is measured before.
 //!
 //! A few copies, each of what the ones before have made, would otherwise fill the memory, and a few moves nest an object deeper than any
-//! reader's stack. Which bound was met is not told, as in Kubernetes.
+//! reader's stack. Which bound was met is not told, as in Kubernetes. Neither is which operation does not fit.
+//!
+//! Unlike the standard, a field that is not there is null where it is tested, copied or replaced; indices count from the end if they are
+//! negative; and a path loses what stands before its first slash.
 
-use std::borrow::Cow;
-use std::slice;
+use serde_json::{Map, Value};
 
-use json_patch::jsonptr::Pointer;
-use json_patch::{AddOperation, Patch, PatchOperation, ReplaceOperation, TestOperation};
-use serde_json::Value;
-
+use crate::negotiate::json_kind;
 use crate::strict::MAX_VALUES;
 use crate::value::{MAX_DEPTH, is_deeper_than};
 
@@ -21,43 +21,179 @@ const MAX_CARRIED_BYTES: usize = 3 << 20;
 #[error("the JSON patch cannot be applied")]
 pub(crate) struct Unfit;
 
+/// The operations of a patch, which may lack what they need until they are carried out.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Operations(Vec<Map<String, Value>>);
+
+impl Operations {
+    /// The operations that a patch consists of.
+    ///
+    /// # Errors
+    /// What Go says of JSON that is no list of objects.
+    pub(crate) fn of(patch: Value) -> Result<Self, String> {
+        let refuse = |value: &Value, of: &str| {
+            format!("json: cannot unmarshal {} into Go value of type jsonpatch.{of}", json_kind(value))
+        };
+        let items = match patch {
+            Value::Null => Vec::new(),
+            Value::Array(items) => items,
+            other => return Err(refuse(&other, "Patch")),
+        };
+        let one = |item| match item {
+            Value::Null => Ok(Map::new()),
+            Value::Object(fields) => Ok(fields),
+            other => Err(refuse(&other, "Operation")),
+        };
+        items.into_iter().map(one).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
 /// Lays `patch` over `object`.
 ///
 /// # Errors
 /// An operation does not fit, or goes beyond a bound.
-pub(crate) fn apply(object: &Value, patch: &Patch) -> Result<Value, Unfit> {
+pub(crate) fn apply(object: &Value, patch: &Operations) -> Result<Value, Unfit> {
     let mut object = object.clone();
     let mut room = Room { bytes: MAX_CARRIED_BYTES, values: MAX_VALUES };
-    for operation in patch.iter() {
-        room.check(&object, operation)?;
-        let operation = of_kubernetes(&object, operation);
-        if is_test_of_absence(&object, operation.as_ref()) {
-            continue;
-        }
-        json_patch::patch_unsafe(&mut object, slice::from_ref(&*operation)).map_err(|_| Unfit)?;
+    for operation in &patch.0 {
+        carry_out(&mut object, operation, &mut room)?;
     }
     Ok(object)
 }
 
-/// The operation as kube-apiserver carries it out: a field may be replaced that is not there.
-fn of_kubernetes<'a>(object: &Value, operation: &'a PatchOperation) -> Cow<'a, PatchOperation> {
-    if let PatchOperation::Replace(ReplaceOperation { path, value }) = operation
-        && lacks(object, path)
-    {
-        return Cow::Owned(PatchOperation::Add(AddOperation { path: path.clone(), value: value.clone() }));
+fn carry_out(object: &mut Value, operation: &Map<String, Value>, room: &mut Room) -> Result<(), Unfit> {
+    let text = |name: &str| operation.get(name).and_then(Value::as_str).ok_or(Unfit);
+    let (kind, path) = (text("op")?, text("path")?);
+    let value = operation.get("value");
+    let given = value.unwrap_or(&Value::Null);
+    match kind {
+        "test" if path.is_empty() && value == Some(&*object) => Ok(()),
+        "test" if path.is_empty() => Err(Unfit),
+        "test" => (*Spot::find(object, path)?.get()? == *given).then_some(()).ok_or(Unfit),
+        "replace" if path.is_empty() && (given.is_object() || given.is_array()) => {
+            room.check(given, path)?;
+            *object = given.clone();
+            Ok(())
+        }
+        "add" => {
+            room.check(given, path)?;
+            Spot::find(object, path)?.add(given.clone())
+        }
+        "replace" => {
+            room.check(given, path)?;
+            Spot::find(object, path)?.set(given.clone())
+        }
+        "remove" => Spot::find(object, path)?.remove().map(drop),
+        "move" => {
+            let from = text("from")?;
+            room.carry(Spot::find(object, from)?.get()?, path)?;
+            let moved = Spot::find(object, from)?.remove()?;
+            Spot::find(object, path)?.add(moved)
+        }
+        "copy" => {
+            let from = text("from")?;
+            let copied = Spot::find(object, from)?.get()?;
+            room.carry(copied, path)?;
+            let copied = copied.clone();
+            Spot::find(object, path)?.add(copied)
+        }
+        _ => Err(Unfit),
     }
-    Cow::Borrowed(operation)
 }
 
-/// A field that is not there is null to a test, as in kube-apiserver: so clients make sure that they are the first to set it.
-fn is_test_of_absence(object: &Value, operation: &PatchOperation) -> bool {
-    matches!(operation, PatchOperation::Test(TestOperation { path, value: Value::Null }) if lacks(object, path))
+/// Where a path leads: a field of an object that is there, or an item of a list.
+enum Spot<'a> {
+    Field(&'a mut Map<String, Value>, String),
+    Item(&'a mut Vec<Value>, String),
 }
 
-/// Whether there is such an object without such a field.
-fn lacks(object: &Value, path: &Pointer) -> bool {
-    let Some((parent, field)) = path.split_back() else { return false };
-    matches!(object.pointer(parent.as_str()), Some(Value::Object(fields)) if !fields.contains_key(&*field.decoded()))
+impl<'a> Spot<'a> {
+    /// # Errors
+    /// There is nothing that could have such a field or item.
+    fn find(object: &'a mut Value, path: &str) -> Result<Self, Unfit> {
+        let (parents, last) = path.rsplit_once('/').ok_or(Unfit)?;
+        let mut here = object;
+        for name in parents.split('/').skip(1) {
+            let name = unescaped(name);
+            let inner = match here {
+                Value::Object(fields) => fields.get_mut(&name),
+                Value::Array(items) => {
+                    let at = index(&name, items.len())?;
+                    items.get_mut(at)
+                }
+                _ => None,
+            };
+            here = inner.ok_or(Unfit)?;
+        }
+        match here {
+            Value::Object(fields) => Ok(Self::Field(fields, unescaped(last))),
+            Value::Array(items) => Ok(Self::Item(items, unescaped(last))),
+            _ => Err(Unfit),
+        }
+    }
+
+    /// What is there; a field that is not is null.
+    fn get(self) -> Result<&'a Value, Unfit> {
+        match self {
+            Self::Field(fields, name) => Ok(fields.get(&name).unwrap_or(&Value::Null)),
+            Self::Item(items, name) => items.get(index(&name, items.len())?).ok_or(Unfit),
+        }
+    }
+
+    fn add(self, value: Value) -> Result<(), Unfit> {
+        match self {
+            Self::Field(fields, name) => {
+                fields.insert(name, value);
+            }
+            Self::Item(items, name) if name == "-" => items.push(value),
+            Self::Item(items, name) => {
+                let at = index(&name, items.len() + 1)?;
+                if at > items.len() {
+                    return Err(Unfit);
+                }
+                items.insert(at, value);
+            }
+        }
+        Ok(())
+    }
+
+    fn set(self, value: Value) -> Result<(), Unfit> {
+        match self {
+            Self::Field(fields, name) => {
+                fields.insert(name, value);
+            }
+            Self::Item(items, name) => {
+                let at = index(&name, items.len())?;
+                *items.get_mut(at).ok_or(Unfit)? = value;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(self) -> Result<Value, Unfit> {
+        match self {
+            Self::Field(fields, name) => fields.remove(&name).ok_or(Unfit),
+            Self::Item(items, name) => {
+                let at = index(&name, items.len())?;
+                if at < items.len() { Ok(items.remove(at)) } else { Err(Unfit) }
+            }
+        }
+    }
+}
+
+/// An index into a list of so many items, from its end if it is negative; perhaps beyond it.
+fn index(name: &str, length: usize) -> Result<usize, Unfit> {
+    let index: isize = name.parse().map_err(|_| Unfit)?;
+    if index < 0 { length.checked_sub(index.unsigned_abs()).ok_or(Unfit) } else { Ok(index.unsigned_abs()) }
+}
+
+fn unescaped(name: &str) -> String {
+    name.replace("~1", "/").replace("~0", "~")
 }
 
 /// What may still be carried.
@@ -68,21 +204,15 @@ struct Room {
 
 impl Room {
     /// # Errors
-    /// The operation would carry too much, or nest the object too deeply.
-    fn check(&mut self, object: &Value, operation: &PatchOperation) -> Result<(), Unfit> {
-        // A pointer may be as long as its patch; no place is so deep.
-        let depth = MAX_DEPTH.checked_sub(operation.path().count()).ok_or(Unfit)?;
-        match operation {
-            PatchOperation::Add(add) if is_deeper_than(&add.value, depth) => Err(Unfit),
-            PatchOperation::Replace(replace) if is_deeper_than(&replace.value, depth) => Err(Unfit),
-            PatchOperation::Move(carried) => self.carry(object.pointer(carried.from.as_str()), depth),
-            PatchOperation::Copy(carried) => self.carry(object.pointer(carried.from.as_str()), depth),
-            _ => Ok(()),
-        }
+    /// The value would nest the object too deeply at `path`.
+    fn check(&self, value: &Value, path: &str) -> Result<(), Unfit> {
+        if is_deeper_than(value, room_below(path)?) { Err(Unfit) } else { Ok(()) }
     }
 
-    fn carry(&mut self, value: Option<&Value>, depth: usize) -> Result<(), Unfit> {
-        self.take(value.ok_or(Unfit)?, depth)
+    /// # Errors
+    /// The value is too much to carry, or would nest the object too deeply at `path`.
+    fn carry(&mut self, value: &Value, path: &str) -> Result<(), Unfit> {
+        self.take(value, room_below(path)?)
     }
 
     fn take(&mut self, value: &Value, depth: usize) -> Result<(), Unfit> {
@@ -114,13 +244,18 @@ impl Room {
     }
 }
 
+/// How deep a value at `path` may be. A path may be as long as its patch; no place is so deep.
+fn room_below(path: &str) -> Result<usize, Unfit> {
+    MAX_DEPTH.checked_sub(path.matches('/').count()).ok_or(Unfit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
 
     fn patched(object: &Value, operations: Value) -> Result<Value, Unfit> {
-        apply(object, &serde_json::from_value(operations).expect("patch"))
+        apply(object, &Operations::of(operations).expect("patch"))
     }
 
     fn nested(depth: usize) -> Value {
@@ -147,14 +282,56 @@ mod tests {
         assert_eq!(patched(&json!({"a": {}}), is_absent("/a/b")), Ok(json!({"a": {}})), "as in Kubernetes");
         assert_eq!(patched(&json!({"a": {"b": 1}}), is_absent("/a/b")), Err(Unfit));
         assert_eq!(patched(&json!({}), is_absent("/a/b")), Err(Unfit));
-        assert_eq!(patched(&json!({}), json!([{"op": "copy", "from": "/a", "path": "/b"}])), Err(Unfit));
+    }
+
+    #[test]
+    fn operations_are_those_of_kubernetes_library() {
+        let object = json!({"a": {"b": 1}, "l": [1, 2, 3], "n": null});
+        let done = |operation: Value| patched(&object, json!([operation]));
+        let with = |field: &str, value: Value| {
+            let mut new = object.clone();
+            new[field] = value;
+            Ok(new)
+        };
+        assert_eq!(done(json!({"op": "copy", "from": "/a/c", "path": "/n"})), Ok(object.clone()), "nothing is null");
+        assert_eq!(done(json!({"op": "copy", "from": "/a/c", "path": "/d"})), with("d", Value::Null));
+        assert_eq!(done(json!({"op": "copy", "from": "/d/c", "path": "/a"})), Err(Unfit));
+        assert_eq!(done(json!({"op": "move", "from": "/a/c", "path": "/d"})), Err(Unfit));
+        assert_eq!(done(json!({"op": "remove", "path": "/l/-1"})), with("l", json!([1, 2])));
+        assert_eq!(done(json!({"op": "replace", "path": "/l/-3", "value": 0})), with("l", json!([0, 2, 3])));
+        assert_eq!(done(json!({"op": "add", "path": "/l/-1", "value": 4})), with("l", json!([1, 2, 3, 4])));
+        assert_eq!(done(json!({"op": "remove", "path": "/l/-4"})), Err(Unfit));
+        assert_eq!(done(json!({"op": "add", "path": "/l/4", "value": 4})), Err(Unfit));
+        assert_eq!(done(json!({"op": "add", "path": "a/b", "value": 4})), with("b", json!(4)));
+        assert_eq!(done(json!({"op": "add", "path": "b", "value": 4})), Err(Unfit));
+        assert_eq!(done(json!({"op": "add", "path": "/d"})), with("d", Value::Null));
+        assert_eq!(done(json!({"op": "add", "path": "/n/d", "value": 1})), Err(Unfit));
+        assert_eq!(done(json!({"op": "test", "path": "", "value": object})), Ok(object.clone()));
+        assert_eq!(done(json!({"op": "test", "path": ""})), Err(Unfit));
+        assert_eq!(done(json!({"op": "replace", "path": "", "value": 5})), Err(Unfit));
+        assert_eq!(done(json!({"op": "remove", "path": ""})), Err(Unfit));
+        for malformed in
+            [json!({"op": 5, "path": "/a"}), json!({"op": "add", "path": 5}), json!({"path": "/a"}), json!(null)]
+        {
+            assert_eq!(done(malformed), Err(Unfit));
+        }
+        let of = |patch: Value| Operations::of(patch).map(|operations| operations.len());
+        assert_eq!(of(json!(null)), Ok(0));
+        assert_eq!(
+            of(json!({})),
+            Err("json: cannot unmarshal object into Go value of type jsonpatch.Patch".to_owned())
+        );
+        assert_eq!(
+            of(json!([5])),
+            Err("json: cannot unmarshal number into Go value of type jsonpatch.Operation".to_owned())
+        );
     }
 
     #[test]
     fn copies_of_copies_are_refused_before_they_are_made() {
         // Each doubles the object: without a bound these would be 2^60 bytes.
         let doubling: Vec<Value> =
-            (0..60).map(|n| json!({"op": "copy", "from": "", "path": format!("/data/{n}")})).collect();
+            (0..60).map(|n| json!({"op": "copy", "from": "/data", "path": format!("/data/{n}")})).collect();
         let object = json!({"data": {"a": "x".repeat(1000)}});
         assert_eq!(patched(&object, json!(doubling)), Err(Unfit));
         assert!(patched(&object, json!(doubling[..5])).is_ok());

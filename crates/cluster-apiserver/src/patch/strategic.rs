@@ -14,7 +14,8 @@
 //! | `$setElementOrder/x` | orders the list `x`; other items keep their places |
 //! | `$retainKeys` | the fields that may stay, and the only ones the patch may set |
 //!
-//! Specified by apimachinery's `strategicpatch` as the server calls it.
+//! Specified by apimachinery's `strategicpatch` as the server calls it. It consumes a part of the patch, and what is left of it is what kube-apiserver
+//! shows when the result does not fit; so this does the same.
 
 mod order;
 mod schema;
@@ -23,6 +24,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
+use super::merge::drop_nulls;
 use crate::facts::Type;
 use crate::value::as_object;
 use crate::value::go_text;
@@ -54,35 +56,36 @@ const BAD_ORDER: PatchError = PatchError::Malformed("invalid patch format of set
 
 type Fields = Map<String, Value>;
 
-/// Lays `patch` over `old`, an object of the type `of`.
+/// Lays `patch` over `old`, an object of the type `of`; of the patch that is left which kube-apiserver would show.
 ///
 /// # Errors
 /// If the patch does not fit the object.
-pub fn apply(of: Type, old: &Value, patch: &Value) -> Result<Value, PatchError> {
+pub fn apply(of: Type, old: &Value, patch: &mut Value) -> Result<Value, PatchError> {
     match (old, patch) {
         (Value::Object(old), Value::Object(patch)) => {
-            merge_map(old.clone(), patch.clone(), Schema::Message(of)).map(Value::Object)
+            merge_map(old.clone(), patch, Schema::Message(of)).map(Value::Object)
         }
-        (Value::Object(_), other) | (other, _) => Err(wrong_type("map[string]interface {}", other)),
+        (Value::Object(_), other) => Err(wrong_type("map[string]interface {}", other)),
+        (other, _) => Err(wrong_type("map[string]interface {}", other)),
     }
 }
 
-fn merge_map(mut old: Fields, mut patch: Fields, schema: Schema) -> Result<Fields, PatchError> {
-    if let Some(directive) = patch.remove(DIRECTIVE) {
+fn merge_map(mut old: Fields, patch: &mut Fields, schema: Schema) -> Result<Fields, PatchError> {
+    if let Some(directive) = patch.get(DIRECTIVE) {
         return match directive.as_str() {
-            Some("replace") => Ok(patch),
-            Some("delete") => Ok(Map::new()),
-            _ => {
-                patch.insert(DIRECTIVE.to_owned(), directive.clone());
-                Err(unknown_directive(&directive, &patch))
+            Some("replace") => {
+                patch.remove(DIRECTIVE);
+                Ok(patch.clone())
             }
+            Some("delete") => Ok(Map::new()),
+            _ => Err(unknown_directive(directive, patch)),
         };
     }
-    retain_keys(&mut old, &mut patch)?;
-    merge_ordered(&mut old, &mut patch, schema)?;
+    retain_keys(&mut old, patch)?;
+    merge_ordered(&mut old, patch, schema)?;
     for (key, value) in patch {
         if key.starts_with(DELETE_FROM) {
-            let name = directive_target(&key, DELETE_FROM).ok_or(BAD_DELETE)?.to_owned();
+            let name = directive_target(key, DELETE_FROM).ok_or(BAD_DELETE)?;
             delete_scalars(&mut old, name, value, schema)?;
         } else {
             merge_field(&mut old, key, value, schema)?;
@@ -92,43 +95,46 @@ fn merge_map(mut old: Fields, mut patch: Fields, schema: Schema) -> Result<Field
 }
 
 /// `$deleteFromPrimitiveList/name`.
-fn delete_scalars(old: &mut Fields, name: String, value: Value, schema: Schema) -> Result<(), PatchError> {
-    match (old.get_mut(&name), value) {
+fn delete_scalars(old: &mut Fields, name: &str, value: &mut Value, schema: Schema) -> Result<(), PatchError> {
+    match (old.get_mut(name), value) {
         (_, Value::Null) => {
-            old.remove(&name);
+            old.remove(name);
         }
         (Some(Value::Array(items)), Value::Array(gone)) => {
-            let rule = schema.list(&name)?;
+            let rule = schema.list(name)?;
             let merged = merge_list(std::mem::take(items), gone, &rule, true)?;
-            old.insert(name, Value::Array(merged));
+            old.insert(name.to_owned(), Value::Array(merged));
         }
         _ => {}
     }
     Ok(())
 }
 
-fn merge_field(old: &mut Fields, name: String, value: Value, schema: Schema) -> Result<(), PatchError> {
+fn merge_field(old: &mut Fields, name: &str, value: &mut Value, schema: Schema) -> Result<(), PatchError> {
     if value.is_null() {
-        old.remove(&name);
+        old.remove(name);
         return Ok(());
     }
-    let merged = match (old.get_mut(&name), value) {
+    let merged = match (old.get_mut(name), value) {
         (Some(Value::Object(before)), Value::Object(now)) => {
-            let (inner, is_replaced) = schema.map(&name)?;
+            let (inner, is_replaced) = schema.map(name)?;
             let before = std::mem::take(before);
-            Some(Value::Object(if is_replaced { now } else { merge_map(before, now, inner)? }))
+            Some(Value::Object(if is_replaced { now.clone() } else { merge_map(before, now, inner)? }))
         }
         (Some(Value::Array(before)), Value::Array(now)) => {
-            let rule = schema.list(&name)?;
+            let rule = schema.list(name)?;
             let before = std::mem::take(before);
-            Some(Value::Array(if rule.merges { merge_list(before, now, &rule, false)? } else { now }))
+            Some(Value::Array(if rule.merges { merge_list(before, now, &rule, false)? } else { now.clone() }))
         }
-        (Some(_), scalar) if !scalar.is_object() && !scalar.is_array() => Some(scalar),
-        (_, new) => without_directives(without_nulls(new)),
+        (Some(_), scalar) if !scalar.is_object() && !scalar.is_array() => Some(scalar.clone()),
+        (_, new) => {
+            drop_nulls(new);
+            drop_directives(new).then(|| new.clone())
+        }
     };
     match merged {
-        Some(value) => old.insert(name, value),
-        None => old.remove(&name),
+        Some(value) => old.insert(name.to_owned(), value),
+        None => old.remove(name),
     };
     Ok(())
 }
@@ -163,8 +169,12 @@ fn merge_ordered(old: &mut Fields, patch: &mut Fields, schema: Schema) -> Result
         order::check(now.unwrap_or(&empty), &order, rule.key)?;
         let merged = match (before, now) {
             (Some(before), None) => before.clone(),
-            (None, Some(now)) => now.iter().cloned().filter_map(without_directives).collect(),
-            (Some(before), Some(now)) if rule.merges => merge_list(before.clone(), now.clone(), &rule, false)?,
+            (None, Some(now)) => {
+                let mut added = Value::Array(now.clone());
+                drop_directives(&mut added);
+                as_list(&added)?.clone()
+            }
+            (Some(before), Some(now)) if rule.merges => merge_list(before.clone(), &mut now.clone(), &rule, false)?,
             (Some(_), Some(now)) => now.clone(),
             (None, None) => continue,
         };
@@ -172,36 +182,35 @@ fn merge_ordered(old: &mut Fields, patch: &mut Fields, schema: Schema) -> Result
         let before = before.unwrap_or(&empty);
         check_items(before, now.unwrap_or(&empty))?;
         let normal = normalize(ordered, others, &order, before, rule.key);
-        let name = name.to_owned();
-        patch.remove(&name);
-        old.insert(name, Value::Array(normal));
+        patch.remove(name);
+        old.insert(name.to_owned(), Value::Array(normal));
     }
     Ok(())
 }
 
 fn merge_list(
     old: Vec<Value>,
-    patch: Vec<Value>,
+    patch: &mut [Value],
     rule: &ListRule,
     is_deletion: bool,
 ) -> Result<Vec<Value>, PatchError> {
     if old.is_empty() && patch.is_empty() {
         return Ok(old);
     }
-    if !check_items(&old, &patch)? {
+    if !check_items(&old, patch)? {
         if is_deletion {
             let gone: HashSet<&Value> = patch.iter().collect();
             return Ok(old.into_iter().filter(|item| !gone.contains(item)).collect());
         }
         let mut seen = HashSet::new();
-        let merged = old.iter().chain(&patch).filter(|item| seen.insert(*item)).cloned().collect();
-        let (ordered, others) = split(merged, &patch, rule.key)?;
-        return Ok(normalize(ordered, others, &patch, &old, rule.key));
+        let merged = old.iter().chain(patch.iter()).filter(|item| seen.insert(*item)).cloned().collect();
+        let (ordered, others) = split(merged, patch, rule.key)?;
+        return Ok(normalize(ordered, others, patch, &old, rule.key));
     }
     let Some(key) = rule.key else {
         return Err(PatchError::Unfit(format!("cannot merge lists without merge key for {}", rule.items.go_name())));
     };
-    let (old, patch) = merge_directives(old, patch, key)?;
+    let (old, mut patch) = merge_directives(old, patch, key)?;
     let mut merged = old.clone();
     let mut places: HashMap<&Value, usize> = HashMap::new();
     for (place, item) in old.iter().enumerate() {
@@ -209,29 +218,34 @@ fn merge_list(
             places.entry(value).or_insert(place);
         }
     }
-    for item in &patch {
-        let Value::Object(fields) = item else { continue };
-        let value = fields.get(key).ok_or_else(|| no_key(fields, key))?;
+    let wanted: Vec<Value> = patch.iter().map(|item| (**item).clone()).collect();
+    for (item, wanted) in patch.iter_mut().zip(&wanted) {
+        let (Value::Object(fields), Value::Object(wanted)) = (&mut **item, wanted) else { continue };
+        let value = wanted.get(key).ok_or_else(|| no_key(wanted, key))?;
         let place = *places.entry(value).or_insert(merged.len());
         match merged.get_mut(place) {
             Some(before) => {
                 let fields_before = std::mem::take(as_object(before));
-                *before = Value::Object(merge_map(fields_before, fields.clone(), rule.items)?);
+                *before = Value::Object(merge_map(fields_before, fields, rule.items)?);
             }
-            None => merged.push(item.clone()),
+            None => merged.push(Value::Object(fields.clone())),
         }
     }
-    let (ordered, others) = split(merged, &patch, rule.key)?;
-    Ok(normalize(ordered, others, &patch, &old, rule.key))
+    let (ordered, others) = split(merged, &wanted, rule.key)?;
+    Ok(normalize(ordered, others, &wanted, &old, rule.key))
 }
 
 /// Carries out the `$patch` directives among the items of a patch: what is left of the old list, and of the patch.
-fn merge_directives(mut old: Vec<Value>, patch: Vec<Value>, key: &str) -> Result<(Vec<Value>, Vec<Value>), PatchError> {
-    let mut rest = Vec::with_capacity(patch.len());
+fn merge_directives<'p>(
+    mut old: Vec<Value>,
+    patch: &'p mut [Value],
+    key: &str,
+) -> Result<(Vec<Value>, Vec<&'p mut Value>), PatchError> {
+    let mut rest: Vec<&mut Value> = Vec::with_capacity(patch.len());
     let mut gone = HashSet::new();
     let mut is_replaced = false;
     for item in patch {
-        let Value::Object(fields) = &item else { continue };
+        let Value::Object(fields) = &*item else { continue };
         let Some(directive) = fields.get(DIRECTIVE) else {
             rest.push(item);
             continue;
@@ -249,7 +263,10 @@ fn merge_directives(mut old: Vec<Value>, patch: Vec<Value>, key: &str) -> Result
         }
     }
     old.retain(|item| item.get(key).is_none_or(|value| !gone.contains(value)));
-    Ok(if is_replaced { (rest, Vec::new()) } else { (old, rest) })
+    if is_replaced {
+        return Ok((rest.into_iter().map(|item| item.clone()).collect(), Vec::new()));
+    }
+    Ok((old, rest))
 }
 
 /// Whether the items are maps.
@@ -284,28 +301,15 @@ fn directive_target<'a>(key: &'a str, directive: &str) -> Option<&'a str> {
     key.split_once('/').filter(|(prefix, _)| *prefix == directive).map(|(_, name)| name)
 }
 
-fn without_nulls(value: Value) -> Value {
+/// Takes the directives out of a value of a patch that nothing is merged with; false if it is one itself.
+fn drop_directives(value: &mut Value) -> bool {
     match value {
-        Value::Object(fields) => {
-            let kept = fields.into_iter().filter(|(_, value)| !value.is_null());
-            Value::Object(kept.map(|(key, value)| (key, without_nulls(value))).collect())
-        }
-        Value::Array(items) => items.into_iter().map(without_nulls).collect(),
-        other => other,
+        Value::Object(fields) if fields.contains_key(DIRECTIVE) => return false,
+        Value::Object(fields) => fields.retain(|_, value| drop_directives(value)),
+        Value::Array(items) => items.retain_mut(drop_directives),
+        _ => {}
     }
-}
-
-/// A value of a patch that nothing is merged with: maps that are directives vanish.
-fn without_directives(value: Value) -> Option<Value> {
-    Some(match value {
-        Value::Object(fields) if fields.contains_key(DIRECTIVE) => return None,
-        Value::Object(fields) => {
-            let kept = fields.into_iter().filter_map(|(key, value)| Some((key, without_directives(value)?)));
-            Value::Object(kept.collect())
-        }
-        Value::Array(items) => items.into_iter().filter_map(without_directives).collect(),
-        other => other,
-    })
+    true
 }
 
 fn no_key(fields: &Fields, key: &str) -> PatchError {

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::words::{self, Found, Kind, Reader, Wanted};
 use super::{DecodeError, Decoded};
 use crate::facts::{Field, Type};
 
@@ -25,10 +26,17 @@ pub(super) struct Cursor {
     path: Vec<Segment>,
     values: usize,
     strict_errors: Vec<String>,
+    reader: Reader,
     first_error: Option<String>,
+    /// Where a type that reads by itself failed: this ends Go's reading, whatever did not fit before.
+    end: Option<String>,
 }
 
 impl Cursor {
+    pub(super) fn of(reader: Reader) -> Self {
+        Self { reader, ..Self::default() }
+    }
+
     /// Goes one step down; fails when the body has more values than a body may have.
     pub(super) fn push<E: serde::de::Error>(&mut self, segment: Segment) -> Result<(), E> {
         self.path.push(segment);
@@ -61,9 +69,10 @@ impl Cursor {
         }
     }
 
-    /// Notes a value of the wrong JSON type: `got` is what it is, `wanted` the Go type it should be.
-    pub(super) fn mismatch(&mut self, got: &str, wanted: &str) {
-        if self.first_error.is_some() {
+    /// Notes a value of the wrong JSON type.
+    pub(super) fn mismatch(&mut self, found: &Found, wanted: Wanted<'_>) {
+        let is_end = wanted.kind == Kind::Own;
+        if self.end.is_some() || self.first_error.is_some() && !is_end {
             return;
         }
         let mut names = String::new();
@@ -82,12 +91,22 @@ impl Cursor {
             Some(of) => format!("struct field {}.{names}", of.go_struct_name()),
             None => "value".to_owned(),
         };
-        self.first_error = Some(format!("json: cannot unmarshal {got} into Go {target} of type {wanted}"));
+        let text = words::mismatch(self.reader, found, wanted, &target);
+        *(if is_end { &mut self.end } else { &mut self.first_error }) = Some(text);
     }
 
-    /// Notes a value of the right type and the wrong form.
-    pub(super) fn malformed(&mut self, text: String) {
+    /// Notes text that is not base64.
+    pub(super) fn not_base64(&mut self, text: String) {
+        let text = match self.reader {
+            Reader::Json => text,
+            Reader::Converter => format!("error decoding from json: {text}"),
+        };
         self.first_error.get_or_insert(text);
+    }
+
+    /// Notes a value of the right type whose form its own reader does not take.
+    pub(super) fn malformed(&mut self, text: String) {
+        self.end.get_or_insert(text);
     }
 
     fn strict_path(&self, name: &str) -> String {
@@ -103,8 +122,11 @@ impl Cursor {
         path
     }
 
-    pub(super) fn finish(self, value: Value) -> Result<Decoded, DecodeError> {
-        match self.first_error {
+    pub(super) fn finish(mut self, value: Value) -> Result<Decoded, DecodeError> {
+        if self.reader == Reader::Converter {
+            self.strict_errors.sort();
+        }
+        match self.end.or(self.first_error) {
             Some(text) => Err(DecodeError::Type(text)),
             None => Ok(Decoded { value, strict_errors: self.strict_errors }),
         }

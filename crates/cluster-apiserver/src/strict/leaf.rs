@@ -3,7 +3,9 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
-use super::{cursor::Cursor, time};
+use super::cursor::Cursor;
+use super::time;
+use super::words::{Found, Kind, Wanted};
 use crate::{
     facts::{Field, Shape, ValueKind},
     quantity::Quantity,
@@ -20,12 +22,13 @@ pub(super) enum Got<'a> {
 }
 
 impl Got<'_> {
-    /// What JSON calls it, as in Go's errors.
-    pub(super) fn name(&self) -> &'static str {
+    /// What it is, whatever its value.
+    pub(super) fn found(&self) -> Found {
         match self {
-            Self::Bool(_) => "bool",
-            Self::Int(_) | Self::Unsigned(_) | Self::Float(_) => "number",
-            Self::Str(_) => "string",
+            Self::Bool(_) => Found::Bool,
+            Self::Int(_) | Self::Unsigned(_) => Found::Number { is_float: false, literal: None },
+            Self::Float(_) => Found::Number { is_float: true, literal: None },
+            Self::Str(_) => Found::Text,
         }
     }
 
@@ -41,7 +44,30 @@ impl Got<'_> {
 }
 
 /// The Go type of one value of `field`, for error messages.
-pub(super) fn item_type(field: Field) -> &'static str {
+pub(super) fn wanted(field: Field) -> Wanted<'static> {
+    let (name, kind) = match field.value_kind() {
+        ValueKind::Bool => (item_type(field), Kind::Plain("bool")),
+        ValueKind::Int32 => (item_type(field), Kind::Plain("int32")),
+        ValueKind::Int64 => (item_type(field), Kind::Plain("int64")),
+        ValueKind::Float64 => (item_type(field), Kind::Plain("float64")),
+        ValueKind::String => (item_type(field), Kind::Plain("string")),
+        ValueKind::Bytes => ("[]uint8", Kind::Slice),
+        ValueKind::Time | ValueKind::MicroTime => ("string", Kind::Own),
+        ValueKind::IntOrString => ("int32", Kind::Own),
+        ValueKind::Message => (item_type(field), Kind::Struct),
+        ValueKind::StringList => (item_type(field), Kind::Slice),
+        ValueKind::Quantity
+        | ValueKind::RawExtension
+        | ValueKind::FieldsV1
+        | ValueKind::Json
+        | ValueKind::SchemaOrBool
+        | ValueKind::SchemaOrArray
+        | ValueKind::SchemaOrStringArray => (item_type(field), Kind::Own),
+    };
+    Wanted { name, kind }
+}
+
+fn item_type(field: Field) -> &'static str {
     let whole = field.go_type();
     match (field.shape(), field.message()) {
         (Shape::One, _) => whole,
@@ -68,14 +94,8 @@ pub(super) fn scalar(field: Field, got: &Got<'_>, cursor: &mut Cursor) -> Value 
         (ValueKind::Time, Got::Str(text)) => noted(time::canonical_time(text), cursor),
         (ValueKind::MicroTime, Got::Str(text)) => noted(time::canonical_micro_time(text), cursor),
         (ValueKind::Quantity, got) => quantity(got, cursor),
-        (kind, got) => {
-            let wanted = match kind {
-                ValueKind::Time | ValueKind::MicroTime => "string",
-                ValueKind::IntOrString => "int32",
-                ValueKind::Bytes => "[]uint8",
-                _ => item_type(field),
-            };
-            cursor.mismatch(got.name(), wanted);
+        (_, got) => {
+            cursor.mismatch(&got.found(), wanted(field));
             Value::Null
         }
     }
@@ -88,8 +108,8 @@ fn integer(field: Field, got: &Got<'_>, cursor: &mut Cursor) -> Value {
     {
         return Value::from(*number);
     }
-    let wanted = if field.value_kind() == ValueKind::IntOrString { "int32" } else { item_type(field) };
-    cursor.mismatch(&format!("number {}", got.number_text().unwrap_or_default()), wanted);
+    let found = Found::Number { is_float: matches!(got, Got::Float(_)), literal: got.number_text() };
+    cursor.mismatch(&found, wanted(field));
     Value::Null
 }
 
@@ -124,7 +144,7 @@ fn bytes(text: &str, cursor: &mut Cursor) -> Value {
                 // Go names the start of the group of four that is not whole.
                 base64::DecodeError::InvalidLength(_) | base64::DecodeError::InvalidPadding => text.len() / 4 * 4,
             };
-            cursor.malformed(format!("illegal base64 data at input byte {offset}"));
+            cursor.not_base64(format!("illegal base64 data at input byte {offset}"));
             Value::Null
         }
     }

@@ -12,9 +12,11 @@
 //! Specified by `sigs.k8s.io/json` and recorded answers.
 
 mod cursor;
+mod flow;
 mod leaf;
 mod time;
 mod visitor;
+mod words;
 
 use serde::de::DeserializeSeed;
 use serde_json::Value;
@@ -25,6 +27,7 @@ pub(crate) use cursor::MAX_VALUES;
 pub(crate) use leaf::float;
 pub use time::{format_micro_time, format_time};
 use visitor::{Custom, Message, Untyped};
+use words::Reader;
 
 /// An object as the rest of the server takes it.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,7 +64,12 @@ pub fn decode_json(of: Type, body: &[u8]) -> Result<Decoded, DecodeError> {
 
 /// Decodes a value, such as the result of a patch or what [`parse_yaml`] made of a body.
 pub fn decode_value(of: Type, value: &Value) -> Result<Decoded, DecodeError> {
-    run(|cursor| Message { of, cursor }.deserialize(value))
+    run(Reader::Json, |cursor| Message { of, cursor }.deserialize(value))
+}
+
+/// As [`decode_value`], in the words of the reader that kube-apiserver has for the results of strategic merge patches and applies.
+pub(crate) fn convert_value(of: Type, value: &Value) -> Result<Decoded, DecodeError> {
+    run(Reader::Converter, |cursor| Message { of, cursor }.deserialize(value))
 }
 
 /// Brings an object into the canonical form of the kind that it says it is; what does not fit stays as it is.
@@ -81,7 +89,7 @@ pub fn decode_custom_json(body: &[u8]) -> Result<Decoded, DecodeError> {
 
 /// Decodes a custom object from a value, such as the result of a patch.
 pub fn decode_custom_value(value: &Value) -> Result<Decoded, DecodeError> {
-    run(|cursor| Custom { cursor }.deserialize(value))
+    run(Reader::Json, |cursor| Custom { cursor }.deserialize(value))
 }
 
 /// Parses JSON without a type, such as a patch, noticing duplicate fields only.
@@ -96,7 +104,8 @@ pub fn parse_yaml(body: &[u8]) -> Result<Decoded, DecodeError> {
         Err(error) => error,
     };
     let serde_saphyr::Error::DuplicateMappingKey { key, location } = error.without_snippet() else {
-        return Err(DecodeError::Syntax(format!("yaml: {error}")));
+        let why = flow::error(body).unwrap_or_else(|| error.to_string());
+        return Err(DecodeError::Syntax(format!("yaml: {why}")));
     };
     let key = crate::field_error::quote(key.as_deref().unwrap_or_default());
     let twice = format!("yaml: unmarshal errors:\n  line {}: key {key} already set in map", location.line());
@@ -119,15 +128,15 @@ fn json<'de>(
     ) -> serde_json::Result<Value>,
 ) -> Result<Decoded, DecodeError> {
     let mut reader = serde_json::Deserializer::from_slice(body);
-    run(|cursor| {
+    run(Reader::Json, |cursor| {
         let value = decode(cursor, &mut reader)?;
         reader.end()?;
         Ok(value)
     })
 }
 
-fn run(decode: impl FnOnce(&mut Cursor) -> serde_json::Result<Value>) -> Result<Decoded, DecodeError> {
-    let mut cursor = Cursor::default();
+fn run(reader: Reader, decode: impl FnOnce(&mut Cursor) -> serde_json::Result<Value>) -> Result<Decoded, DecodeError> {
+    let mut cursor = Cursor::of(reader);
     let value = decode(&mut cursor).map_err(|error| DecodeError::Syntax(error.to_string()))?;
     cursor.finish(value)
 }

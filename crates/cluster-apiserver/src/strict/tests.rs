@@ -92,3 +92,35 @@ fn broken_and_deep_bodies_are_refused() {
     let many = format!("[{}0]", "0,".repeat(600_000));
     assert!(parse_json(many.as_bytes()).expect_err("many").to_string().contains("more than 200000 values"));
 }
+
+#[test]
+fn what_reads_itself_ends_the_reading() {
+    let body = r#"{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","spec":{"leaseDurationSeconds":1.5,"renewTime":"2026-01-02T03:04:05.1Z","holderIdentity":5}}"#;
+    let why = decode(body).expect_err("a wrong time");
+    assert_eq!(
+        why.to_string(),
+        "parsing time \"2026-01-02T03:04:05.1Z\" as \"2006-01-02T15:04:05.000000Z07:00\": cannot parse \".1Z\" as \".000000\""
+    );
+}
+
+#[test]
+fn the_results_of_patches_are_told_in_other_words() {
+    let of = type_of_kind("apps", "v1", "Deployment").expect("a kind");
+    for (value, wanted) in [
+        (json!({"spec": {"replicas": "3"}}), "unrecognized type: int32"),
+        (json!({"spec": {"replicas": 1.5}}), "cannot convert float64 to int32"),
+        (json!({"spec": {"replicas": {}}}), "unrecognized type: int32"),
+        (json!({"spec": {"paused": 1}}), "unrecognized type: bool"),
+        (json!({"spec": {"strategy": {"type": 1}}}), "cannot convert int64 to v1.DeploymentStrategyType"),
+        (json!({"spec": {"strategy": {"type": true}}}), "unrecognized type: string"),
+        (json!({"spec": {"strategy": "x"}}), "cannot restore struct from: string"),
+        (json!({"spec": {"template": {"spec": {"containers": {}}}}}), "cannot restore slice from map"),
+        (json!({"metadata": {"labels": []}}), "cannot restore map from slice"),
+        (json!({"metadata": {"creationTimestamp": 5}}), "json: cannot unmarshal number into Go value of type string"),
+    ] {
+        assert_eq!(convert_value(of, &value).expect_err("a value that does not fit").to_string(), wanted, "{value}");
+    }
+    let unknown = json!({"spec": {"x": 1}, "metadata": {"y": 1}, "a": 1});
+    let found = convert_value(of, &unknown).expect("a Deployment").strict_errors;
+    assert_eq!(found, ["\"a\"", "\"metadata.y\"", "\"spec.x\""].map(|name| format!("unknown field {name}")));
+}

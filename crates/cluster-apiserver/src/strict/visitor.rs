@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::{
     cursor::{Cursor, Segment},
     leaf::{self, Got},
+    words::{Found, Kind, Wanted},
 };
 use crate::facts::{self, Field, Shape, Type, ValueKind, canonical};
 
@@ -147,8 +148,13 @@ fn skip_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<(), A::Error> {
 }
 
 impl Message<'_> {
+    fn wanted(&self) -> Wanted<'static> {
+        Wanted { name: self.of.go_name(), kind: Kind::Struct }
+    }
+
     fn scalar(self, got: &Got<'_>) -> Value {
-        self.cursor.mismatch(got.name(), self.of.go_name());
+        let wanted = self.wanted();
+        self.cursor.mismatch(&got.found(), wanted);
         Value::Null
     }
 
@@ -191,7 +197,8 @@ impl<'de> Visitor<'de> for Message<'_> {
     scalars!();
 
     fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Value, A::Error> {
-        self.cursor.mismatch("array", self.of.go_name());
+        let wanted = self.wanted();
+        self.cursor.mismatch(&Found::List, wanted);
         skip_list(list)?;
         Ok(Value::Null)
     }
@@ -248,7 +255,7 @@ impl<'de> Visitor<'de> for Item<'_> {
             ValueKind::StringList | ValueKind::SchemaOrArray | ValueKind::SchemaOrStringArray
         );
         if !has_lists {
-            cursor.mismatch("array", leaf::item_type(field));
+            cursor.mismatch(&Found::List, leaf::wanted(field));
             skip_list(list)?;
             return Ok(Value::Null);
         }
@@ -283,15 +290,17 @@ impl<'de> Visitor<'de> for Item<'_> {
 
 /// Notes an object where a scalar should be; a quantity's reader sees its text instead.
 fn object_mismatch(field: Field, cursor: &mut Cursor) {
-    match field.value_kind() {
-        ValueKind::Quantity => {
-            leaf::scalar(field, &Got::Str("{}"), cursor);
-        }
-        ValueKind::Time | ValueKind::MicroTime => cursor.mismatch("object", "string"),
-        ValueKind::IntOrString => cursor.mismatch("object", "int32"),
-        _ => cursor.mismatch("object", leaf::item_type(field)),
+    if field.value_kind() == ValueKind::Quantity {
+        leaf::scalar(field, &Got::Str("{}"), cursor);
+    } else {
+        cursor.mismatch(&Found::Object, leaf::wanted(field));
     }
 }
+
+/// Of what stands in such a list.
+const A_STRING: Wanted<'static> = Wanted { name: "string", kind: Kind::Own };
+/// What a custom object is.
+const A_MAP: Wanted<'static> = Wanted { name: "map[string]interface {}", kind: Kind::Map };
 
 /// A string in a list that is a value of its own.
 struct Text<'c> {
@@ -305,7 +314,7 @@ impl Text<'_> {
         if let Got::Str(text) = got {
             return Value::from(*text);
         }
-        self.cursor.mismatch(got.name(), "string");
+        self.cursor.mismatch(&got.found(), A_STRING);
         Value::from("")
     }
 
@@ -320,13 +329,13 @@ impl<'de> Visitor<'de> for Text<'_> {
     scalars!();
 
     fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Value, A::Error> {
-        self.cursor.mismatch("array", "string");
+        self.cursor.mismatch(&Found::List, A_STRING);
         skip_list(list)?;
         Ok(Value::from(""))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
-        self.cursor.mismatch("object", "string");
+        self.cursor.mismatch(&Found::Object, A_STRING);
         skip_map(map)?;
         Ok(Value::from(""))
     }
@@ -334,7 +343,7 @@ impl<'de> Visitor<'de> for Text<'_> {
 
 impl Items<'_> {
     fn scalar(self, got: &Got<'_>) -> Value {
-        self.cursor.mismatch(got.name(), self.field.go_type());
+        self.cursor.mismatch(&got.found(), Wanted { name: self.field.go_type(), kind: Kind::Slice });
         Value::Null
     }
 
@@ -364,7 +373,7 @@ impl<'de> Visitor<'de> for Items<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
-        self.cursor.mismatch("object", self.field.go_type());
+        self.cursor.mismatch(&Found::Object, Wanted { name: self.field.go_type(), kind: Kind::Slice });
         skip_map(map)?;
         Ok(Value::Null)
     }
@@ -372,7 +381,7 @@ impl<'de> Visitor<'de> for Items<'_> {
 
 impl Entries<'_> {
     fn scalar(self, got: &Got<'_>) -> Value {
-        self.cursor.mismatch(got.name(), self.field.go_type());
+        self.cursor.mismatch(&got.found(), Wanted { name: self.field.go_type(), kind: Kind::Map });
         Value::Null
     }
 
@@ -387,7 +396,7 @@ impl<'de> Visitor<'de> for Entries<'_> {
     scalars!();
 
     fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Value, A::Error> {
-        self.cursor.mismatch("array", self.field.go_type());
+        self.cursor.mismatch(&Found::List, Wanted { name: self.field.go_type(), kind: Kind::Map });
         skip_list(list)?;
         Ok(Value::Null)
     }
@@ -450,7 +459,7 @@ impl<'de> Visitor<'de> for Untyped<'_> {
 
 impl Custom<'_> {
     fn scalar(self, got: &Got<'_>) -> Value {
-        self.cursor.mismatch(got.name(), "map[string]interface {}");
+        self.cursor.mismatch(&got.found(), A_MAP);
         Value::Null
     }
 
@@ -465,7 +474,7 @@ impl<'de> Visitor<'de> for Custom<'_> {
     scalars!();
 
     fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Value, A::Error> {
-        self.cursor.mismatch("array", "map[string]interface {}");
+        self.cursor.mismatch(&Found::List, A_MAP);
         skip_list(list)?;
         Ok(Value::Null)
     }

@@ -11,7 +11,7 @@ use crate::writes::{self, Next};
 
 pub(super) async fn update(ask: &Ask) -> Result<Answer> {
     let options = WriteOptions::parse(&ask.query, "UpdateOptions")?;
-    let given = decode::object(&ask.resource, &ask.content_type, &ask.body)?.value;
+    let given = decode::object(&ask.resource, &ask.content_type, &ask.body, options.field_validation)?.value;
     let finalizers: Vec<String> = strings_at(&given, &["spec", "finalizers"]).into_iter().map(str::to_owned).collect();
     let written = writes::update(&ask.context(options.is_dry_run), &ask.name, &mut |old| {
         let mut new = old.clone();

@@ -19,7 +19,8 @@ pub(super) async fn write_part(ask: &Ask) -> Result<Answer> {
         "patch" => patch(ask).await,
         _ => {
             let write_options = WriteOptions::parse(&ask.query, "UpdateOptions")?;
-            let object = decode::object(&ask.resource, &ask.content_type, &ask.body)?.value;
+            let object =
+                decode::object(&ask.resource, &ask.content_type, &ask.body, write_options.field_validation)?.value;
             let written = writes::update(&ask.context(write_options.is_dry_run), &ask.name, &mut |_| {
                 Ok(Next::Changed(object.clone()))
             })

@@ -15,7 +15,7 @@ pub(crate) async fn create(ask: &Ask) -> Result<Answer> {
         return binding::create(ask, "").await;
     }
     let options = WriteOptions::parse(&ask.query, "CreateOptions")?;
-    let decoded = decode::object(resource, &ask.content_type, &ask.body)?;
+    let decoded = decode::object(resource, &ask.content_type, &ask.body, options.field_validation)?;
     let warnings =
         decode::settle_strictness(&resource.kind, &resource.version, &decoded.strict_errors, options.field_validation)?;
     let mut review = decoded.value;

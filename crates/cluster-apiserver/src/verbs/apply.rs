@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::patch::{is_there, options, refuse_nameless, unstructured_text};
+use super::patch::{is_there, options, refuse_nameless};
 use super::{Answer, Ask};
 use crate::authz::Attributes;
 use crate::fields::{Conflicts, Place, errors_of};
@@ -40,13 +40,21 @@ impl Config {
         api_version: &str,
         kind: &str,
     ) -> Result<Self> {
+        // JSON is YAML, and is sent so often that it is tried first.
+        let decoded = strict::parse_json(&ask.body).or_else(|_| strict::parse_yaml(&ask.body));
+        // What looks like JSON is read later than what does not.
+        let is_like_json = ask.body.trim_ascii_start().starts_with(b"{");
+        if let Err(error) = decoded.as_ref()
+            && !is_like_json
+        {
+            return Err(StatusError::bad_request(format!("error encoding patch: {error}")));
+        }
         if !ask.subresource.is_empty() && !is_there(ask) {
             return Err(ask.resource.not_found(&ask.name));
         }
-        // JSON is YAML, and is sent so often that it is tried first.
-        let decoded = strict::parse_json(&ask.body).or_else(|_| strict::parse_yaml(&ask.body));
-        let Decoded { value: object, strict_errors } =
-            decoded.map_err(|error| StatusError::bad_request(format!("error decoding patch: {error}")))?;
+        let Decoded { value: object, strict_errors } = decoded.map_err(|error| {
+            StatusError::bad_request(format!("error decoding patch: error converting YAML to JSON: {error}"))
+        })?;
         if !object.is_object() && !object.is_null() {
             let why = crate::negotiate::no_map(&object);
             let message = format!("error decoding patch: error unmarshaling JSON: while decoding JSON: {why}");
@@ -131,15 +139,16 @@ async fn create(ask: &Ask, context: &Context<'_>, config: &Config) -> Result<Wri
         let message = format!("the name of the object ({given}) does not match the name on the URL ({name})");
         return Err(StatusError::bad_request(message));
     }
+    writes::revision_of(&config.object)?;
     writes::create(context, next).await
 }
 
 /// The configuration laid over an object, in the resource's form.
 fn lay_over(context: &Context<'_>, old: Option<&Value>, config: &Config) -> Result<Next> {
     let applied = context.apply(old, &config.object, config.is_forced).map_err(refuse)?;
-    let decoded = decode::patched(context.resource, &applied).map_err(|error| {
+    let decoded = decode::applied(context.resource, applied).map_err(|error| {
         let kind = kind_text(&context.resource.api_version, &context.resource.kind);
-        let why = format!("unable to convert unstructured object to {kind}: {}", unstructured_text(&error));
+        let why = format!("unable to convert unstructured object to {kind}: {error}");
         let message =
             format!("failed to convert new object ({}) to proper version: {why}", object_text(&config.object));
         StatusError::new(500, "", message)

@@ -9,14 +9,15 @@ use super::{Answer, Ask, apply};
 use crate::facts;
 use crate::field_error::{FieldError, quote};
 use crate::http::query::{FieldValidation, WriteOptions};
-use crate::negotiate::{decode, json_kind};
-use crate::patch::json;
+use crate::negotiate::{decode, json_kind, no_map, no_type_meta};
+use crate::patch::json::{self, Operations};
+use crate::patch::merge;
 use crate::patch::strategic::{self, PatchError};
 use crate::registry::Resource;
 use crate::status::{Result, StatusError, top};
 use crate::store::ObjectKey;
-use crate::strict::{self, DecodeError, Decoded};
-use crate::value::{at, go_text, list_at, list_at_mut, object_at, str_at};
+use crate::strict::{self, Decoded};
+use crate::value::{at, go_text, list_at, object_at, str_at};
 use crate::writes::{self, Next};
 
 /// A JSON patch may have so many operations, as in Kubernetes.
@@ -24,78 +25,63 @@ const MAX_OPERATIONS: usize = 10_000;
 
 /// A patch, read.
 pub(crate) enum Patch {
-    Json(json_patch::Patch),
+    Json(Operations),
     Merge(Value),
     Strategic(Value),
 }
 
+/// What a patch made of an object.
+pub(crate) struct Patched {
+    pub(crate) object: Value,
+    /// What is left of a strategic merge patch, which is shown instead of an object that does not fit.
+    left: Option<Value>,
+}
+
 const JSON_PATCH: &str = "application/json-patch+json";
+const MERGE_PATCH: &str = "application/merge-patch+json";
+const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
 
 impl Patch {
-    /// Reads the patch of a request.
+    /// Reads the patch of a request, and which of its fields stand twice in it or are unknown.
     ///
     /// # Errors
-    /// 415 for a kind of patch that the resource does not take, 400 for one that cannot be read.
-    pub(crate) fn of(ask: &Ask) -> Result<Self> {
-        Self::read(ask).map(|(patch, _)| patch)
+    /// 404 for an object that is not there, as nobody reads a patch for nothing; 400 for a patch that is none, even then if it is no JSON.
+    pub(crate) fn of(ask: &Ask, validation: FieldValidation) -> Result<(Self, Vec<String>)> {
+        let parsed = strict::parse_json(&ask.body).map_err(|_| StatusError::bad_request("invalid JSON patch"))?;
+        match Self::read(decode::media_type(&ask.content_type), parsed, validation) {
+            Err(_) if !is_there(ask) => Err(ask.resource.not_found(&ask.name)),
+            read => read,
+        }
     }
 
-    /// The patch, and which of its fields stand twice in it.
-    fn read(ask: &Ask) -> Result<(Self, Vec<String>)> {
-        let is_custom = ask.resource.is_custom() && ask.subresource != "scale";
-        let media = decode::media_type(&ask.content_type);
-        let bad = |error: &dyn std::fmt::Display| StatusError::bad_request(format!("error decoding patch: {error}"));
-        let value = || {
-            if ask.body.is_empty() && media != JSON_PATCH {
-                return Err(StatusError::bad_request("invalid JSON patch"));
-            }
-            let parsed = strict::parse_json(&ask.body);
-            parsed.map_err(|_| {
-                StatusError::bad_request(format!(
-                    "error decoding patch: {}",
-                    crate::negotiate::json_syntax_error(&ask.body)
-                ))
-            })
-        };
-        match media {
+    fn read(media_type: &str, parsed: Decoded, validation: FieldValidation) -> Result<(Self, Vec<String>)> {
+        let Decoded { value, mut strict_errors } = parsed;
+        // Who wants to know of unknown fields has it read once more before, in other words.
+        let is_checked = validation != FieldValidation::Ignore;
+        let undecodable = |why: String| StatusError::bad_request(format!("error decoding patch: {why}"));
+        let is_map = value.is_object() || value.is_null();
+        match media_type {
             JSON_PATCH => {
-                let Decoded { value: operations, mut strict_errors } = value()?;
-                strict_errors.extend(unknown_words(&operations));
-                let strict_errors = strict_errors.into_iter().map(|error| format!("json patch {error}")).collect();
-                // As in Go, nothing is a list without entries.
-                let mut operations = if operations.is_null() { json!([]) } else { operations };
-                for operation in list_at_mut(&mut operations, &[]) {
-                    root_paths(operation);
-                    let adds = matches!(str_at(operation, &["op"]), "add" | "replace" | "test");
-                    if let Some(fields) = operation.as_object_mut().filter(|_| adds) {
-                        fields.entry("value").or_insert(Value::Null);
-                    }
+                if is_checked {
+                    check_operations(&value).map_err(undecodable)?;
+                    strict_errors.extend(unknown_words(&value));
+                    strict_errors.iter_mut().for_each(|error| error.insert_str(0, "json patch "));
                 }
-                let Some(list) = operations.as_array() else {
-                    let of = json_kind(&operations);
-                    return Err(bad(&format!(
-                        "json: cannot unmarshal {of} into Go value of type []handlers.jsonPatchOp"
-                    )));
-                };
-                if list.len() > MAX_OPERATIONS {
-                    let found = list.len();
+                let operations = Operations::of(value).map_err(StatusError::bad_request)?;
+                if operations.len() > MAX_OPERATIONS {
+                    let found = operations.len();
                     let message =
                         format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {found}");
                     return Err(StatusError::new(413, "RequestEntityTooLarge", message));
                 }
-                let patch = serde_json::from_value(operations).map_err(|_| StatusError::unprocessable())?;
-                Ok((Self::Json(patch), strict_errors))
+                Ok((Self::Json(operations), strict_errors))
             }
-            "application/merge-patch+json" => {
-                let Decoded { value, strict_errors } = value()?;
-                Ok((Self::Merge(object_only(value)?), strict_errors))
-            }
-            "application/strategic-merge-patch+json" if !is_custom => {
-                let Decoded { value, strict_errors } = value()?;
-                Ok((Self::Strategic(object_only(value)?), strict_errors))
-            }
-            _ if is_custom => Err(unsupported_custom()),
-            _ => Err(StatusError::unsupported_patch()),
+            MERGE_PATCH if is_checked && !is_map => Err(undecodable(no_map(&value))),
+            // A list takes the place of the object, which it does not fit.
+            MERGE_PATCH if value.is_object() || value.is_array() => Ok((Self::Merge(value), strict_errors)),
+            MERGE_PATCH => Err(StatusError::bad_request("Invalid JSON Patch")),
+            _ if !is_map => Err(StatusError::bad_request(no_map(&value))),
+            _ => Ok((Self::Strategic(if value.is_null() { json!({}) } else { value }), strict_errors)),
         }
     }
 
@@ -103,20 +89,73 @@ impl Patch {
     ///
     /// # Errors
     /// 422 or 400 if it does not fit.
-    pub(crate) fn apply(&self, of: Option<facts::Type>, object: &Value) -> Result<Value> {
+    pub(crate) fn apply(&self, of: Option<facts::Type>, object: &Value) -> Result<Patched> {
         match self {
-            Self::Json(patch) => json::apply(object, patch).map_err(|_| StatusError::unprocessable()),
+            Self::Json(patch) => {
+                json::apply(object, patch).map(Patched::of_json).map_err(|_| StatusError::unprocessable())
+            }
             Self::Merge(patch) => {
                 let mut new = object.clone();
-                json_patch::merge(&mut new, patch);
-                Ok(new)
+                match (&mut new, patch) {
+                    (Value::Object(new), Value::Object(patch)) => merge::apply(new, patch),
+                    (new, patch) => *new = merge::without_nulls(patch.clone()),
+                }
+                Ok(Patched::of_json(new))
             }
             Self::Strategic(patch) => {
                 let of = of.ok_or_else(StatusError::unsupported_patch)?;
-                strategic::apply(of, object, patch).map_err(|error| refuse_strategic(&error))
+                let mut patch = patch.clone();
+                let object = strategic::apply(of, object, &mut patch).map_err(|error| refuse_strategic(&error))?;
+                Ok(Patched { object, left: Some(patch) })
             }
         }
     }
+}
+
+impl Patched {
+    /// An object that is shown as it is.
+    pub(crate) fn of_json(object: Value) -> Self {
+        Self { object, left: None }
+    }
+
+    fn shown(&self) -> String {
+        self.left.as_ref().map_or_else(|| shown_json(&self.object), go_text)
+    }
+
+    /// What the patch made, as an object of its type.
+    ///
+    /// # Errors
+    /// 422 if it is none.
+    pub(crate) fn typed(&self, of: facts::Type) -> Result<Decoded> {
+        let read = if self.left.is_some() { strict::convert_value } else { strict::decode_value };
+        read(of, &self.object).map_err(|error| self.refuse(&error.to_string()))
+    }
+
+    fn refuse(&self, why: &str) -> StatusError {
+        refuse_shown(&self.shown(), why)
+    }
+}
+
+/// # Errors
+/// What Go says of JSON that is no list of operations.
+fn check_operations(patch: &Value) -> std::result::Result<(), String> {
+    let refuse = |value: &Value, what: &str| Err(format!("json: cannot unmarshal {} into Go {what}", json_kind(value)));
+    let items = match patch {
+        Value::Null => return Ok(()),
+        Value::Array(items) => items,
+        other => return refuse(other, "value of type []handlers.jsonPatchOp"),
+    };
+    for item in items {
+        if !item.is_object() && !item.is_null() {
+            return refuse(item, "value of type handlers.jsonPatchOp");
+        }
+        for name in ["op", "path", "from"] {
+            if let Some(value) = item.get(name).filter(|value| !value.is_string() && !value.is_null()) {
+                return refuse(value, &format!("struct field jsonPatchOp.{name} of type string"));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Fields of a JSON patch's operations that no operation has.
@@ -128,17 +167,6 @@ fn unknown_words(operations: &Value) -> Vec<String> {
         found.extend(unknown.map(|word| format!("unknown field {}", quote(&format!("[{index}].{word}")))));
     }
     found
-}
-
-/// A path that does not begin at the root loses its first piece, as in kube-apiserver.
-fn root_paths(operation: &mut Value) {
-    for field in ["path", "from"] {
-        if let Some(Value::String(path)) = operation.get_mut(field)
-            && let Some(slash) = path.find('/').filter(|slash| *slash > 0)
-        {
-            path.drain(..slash);
-        }
-    }
 }
 
 /// 415 for a patch that custom resources do not take.
@@ -156,15 +184,17 @@ fn refuse_strategic(error: &PatchError) -> StatusError {
     }
 }
 
-fn object_only(patch: Value) -> Result<Value> {
-    if patch.is_object() {
-        return Ok(patch);
-    }
-    Err(StatusError::bad_request(format!("error decoding patch: {}", crate::negotiate::no_map(&patch))))
-}
-
-/// Checks the options of a patch.
+/// Checks the kind and the options of a patch.
+///
+/// # Errors
+/// 415 for a kind of patch that the resource does not take, 422 for other options than there are.
 pub(crate) fn options(ask: &Ask) -> Result<WriteOptions> {
+    match decode::media_type(&ask.content_type) {
+        apply::MEDIA_TYPE | JSON_PATCH | MERGE_PATCH => {}
+        _ if ask.resource.is_custom() => return Err(unsupported_custom()),
+        STRATEGIC_PATCH => {}
+        _ => return Err(StatusError::unsupported_patch()),
+    }
     let mut errors = Vec::new();
     if is_apply(ask) && ask.query.text("fieldManager").is_empty() {
         errors.push(FieldError::required(&top("fieldManager"), "is required for apply patch"));
@@ -185,48 +215,32 @@ pub(crate) async fn patch(ask: &Ask) -> Result<Answer> {
         return apply::apply(ask).await;
     }
     let resource = &ask.resource;
-    let media_type = decode::media_type(&ask.content_type);
-    match media_type {
-        "application/json-patch+json" | "application/merge-patch+json" => {}
-        _ if resource.is_custom() => return Err(unsupported_custom()),
-        "application/strategic-merge-patch+json" => {}
-        _ => return Err(StatusError::unsupported_patch()),
-    }
     let options = options(ask)?;
-    let (patch, repeated) = match Patch::read(ask) {
-        // Nobody reads a patch for nothing.
-        Err(refused) if refused.code != 415 && !is_there(ask) => {
-            return Err(resource.not_found(&ask.name).with_warnings(&refused.warnings));
-        }
-        read => read?,
-    };
+    let (patch, repeated) = Patch::of(ask, options.field_validation)?;
     let of = type_of(resource);
     let mut warnings = Vec::new();
     let written = writes::update(&ask.context(options.is_dry_run), &ask.name, &mut |old| {
-        let mut new = patch.apply(of, old)?;
+        let mut patched = patch.apply(of, old)?;
         // Without entries is not without the list, which is what is left of one without entries; but not for custom kinds.
         if !resource.is_custom()
-            && at(&new, &["metadata", "managedFields"]).and_then(Value::as_array).is_some_and(Vec::is_empty)
+            && at(&patched.object, &["metadata", "managedFields"]).and_then(Value::as_array).is_some_and(Vec::is_empty)
         {
-            object_at(&mut new, &["metadata"]).insert("managedFields".to_owned(), json!([{}]));
+            object_at(&mut patched.object, &["metadata"]).insert("managedFields".to_owned(), json!([{}]));
         }
-        if !matches!(patch, Patch::Strategic(_)) {
-            check_type(resource, &new)?;
+        if patched.left.is_none() {
+            check_type(resource, &patched)?;
         }
-        let decoded = decode::patched(resource, &new).map_err(|error| match &patch {
-            Patch::Strategic(patch) => refuse_shown(&go_text(patch), &unstructured_text(&error)),
-            Patch::Json(_) | Patch::Merge(_) => refuse_unfit(&new, &error),
-        })?;
+        let decoded = match of {
+            Some(of) => patched.typed(of)?,
+            None => decode::patched(resource, &patched.object).map_err(|error| patched.refuse(&error.to_string()))?,
+        };
         warnings.clear();
         let strict_errors: Vec<String> = repeated.iter().chain(&decoded.strict_errors).cloned().collect();
         if !strict_errors.is_empty() {
             match options.field_validation {
                 FieldValidation::Ignore => {}
                 FieldValidation::Warn => warnings = strict_errors,
-                FieldValidation::Strict => {
-                    let shown = if let Patch::Strategic(patch) = &patch { go_text(patch) } else { new.to_string() };
-                    return Err(refuse_shown(&shown, &strict::strict_error_text(&strict_errors)));
-                }
+                FieldValidation::Strict => return Err(patched.refuse(&strict::strict_error_text(&strict_errors))),
             }
         }
         if str_at(&decoded.value, &["metadata", "name"]).is_empty() {
@@ -234,7 +248,8 @@ pub(crate) async fn patch(ask: &Ask) -> Result<Answer> {
         }
         Ok(Next::Changed(decoded.value))
     })
-    .await?;
+    .await;
+    let written = written.map_err(|refused| refused.with_warnings(&warnings))?;
     warnings.extend(written.warnings.iter().cloned());
     Ok(Answer { warnings, ..Answer::from(written) })
 }
@@ -256,20 +271,26 @@ pub(crate) fn type_of(resource: &Resource) -> Option<facts::Type> {
 
 /// # Errors
 /// 400 if the patch made it something else.
-fn check_type(resource: &Resource, new: &Value) -> Result<()> {
+fn check_type(resource: &Resource, patched: &Patched) -> Result<()> {
+    let new = &patched.object;
+    if !new.is_object() {
+        return Err(
+            patched.refuse(&format!("couldn't get version/kind; json parse error: {}", no_type_meta(json_kind(new))))
+        );
+    }
     for field in ["apiVersion", "kind"] {
         if let Some(value) = new.get(field).filter(|value| !value.is_string() && !value.is_null()) {
             let kind = json_kind(value);
             let why = format!("json: cannot unmarshal {kind} into Go struct field .{field} of type string");
-            return Err(refuse_shown(&new.to_string(), &format!("couldn't get version/kind; json parse error: {why}")));
+            return Err(patched.refuse(&format!("couldn't get version/kind; json parse error: {why}")));
         }
     }
     let (api_version, kind) = (str_at(new, &["apiVersion"]), str_at(new, &["kind"]));
     if resource.is_custom() && kind.is_empty() {
-        return Err(refuse_shown(&new.to_string(), &format!("Object 'Kind' is missing in '{new}'")));
+        return Err(patched.refuse(&format!("Object 'Kind' is missing in '{}'", patched.shown())));
     }
     if api_version.matches('/').count() > 1 {
-        return Err(refuse_shown(&new.to_string(), &format!("unexpected GroupVersion string: {api_version}")));
+        return Err(patched.refuse(&format!("unexpected GroupVersion string: {api_version}")));
     }
     // What it does not say it is by its place.
     let is_said = |text: &str| resource.is_custom() || !text.is_empty();
@@ -289,12 +310,7 @@ fn check_type(resource: &Resource, new: &Value) -> Result<()> {
     }
     let (kind, version, scheme) = (quote(kind), quote(api_version), quote("pkg/runtime/scheme.go:111"));
     let why = format!("no kind {kind} is registered for version {version} in scheme {scheme}");
-    Err(refuse_shown(&new.to_string(), &why))
-}
-
-/// The refusal for a patch whose result is not of its type.
-pub(crate) fn refuse_unfit(new: &Value, error: &DecodeError) -> StatusError {
-    refuse_shown(&new.to_string(), &error.to_string())
+    Err(patched.refuse(&why))
 }
 
 fn refuse_shown(shown: &str, why: &str) -> StatusError {
@@ -303,29 +319,13 @@ fn refuse_shown(shown: &str, why: &str) -> StatusError {
     StatusError::invalid("", "", "", &[error])
 }
 
-/// What Go says where it converts a value that is no JSON any more.
-pub(super) fn unstructured_text(error: &DecodeError) -> String {
-    let text = error.to_string();
-    if text.starts_with("illegal base64 data") {
-        return format!("error decoding from json: {text}");
+/// JSON as Go writes it into a text.
+fn shown_json(value: &Value) -> String {
+    let mut shown = value.to_string();
+    for (character, escape) in [("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")] {
+        if shown.contains(character) {
+            shown = shown.replace(character, escape);
+        }
     }
-    let found = text.strip_prefix("json: cannot unmarshal ").and_then(|rest| {
-        let (found, rest) = rest.split_once(" into Go struct field ")?;
-        Some((found.to_owned(), rest.rsplit_once(" of type ")?.1.to_owned()))
-    });
-    let Some((found, wanted)) = found else { return text };
-    let found = match found.strip_prefix("number ") {
-        Some(number) if number.contains('.') => "float64",
-        Some(_) => "int64",
-        None if found == "number" => "int64",
-        None => &found,
-    };
-    match wanted.as_str() {
-        // Of a text, Go says what it wanted.
-        "string" => "unrecognized type: string".to_owned(),
-        _ if wanted.starts_with("[]") => format!("cannot restore slice from {found}"),
-        _ if wanted.starts_with("map[") => format!("cannot restore map from {found}"),
-        _ if wanted.contains('.') => format!("cannot restore struct from: {found}"),
-        _ => format!("cannot convert {found} to {wanted}"),
-    }
+    shown
 }

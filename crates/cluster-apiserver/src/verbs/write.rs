@@ -27,6 +27,7 @@ const RETURN_DELETED: [&str; 7] = [
 ];
 
 pub(super) async fn create(ask: &Ask) -> Result<Answer> {
+    decode::check_form(&ask.resource, &ask.content_type)?;
     let options = WriteOptions::parse(&ask.query, "CreateOptions")?;
     let (object, mut warnings) = body(ask, options)?;
     let written = writes::create(&ask.context(options.is_dry_run), Next::Changed(object)).await;
@@ -147,7 +148,8 @@ pub(super) fn check_kind(resource: &Resource, object: &Value) -> Result<()> {
 
 fn body(ask: &Ask, options: WriteOptions) -> Result<(Value, Vec<String>)> {
     let resource = &ask.resource;
-    let Decoded { value, strict_errors } = decode::object(resource, &ask.content_type, &ask.body)?;
+    let Decoded { value, strict_errors } =
+        decode::object(resource, &ask.content_type, &ask.body, options.field_validation)?;
     let warnings =
         decode::settle_strictness(&resource.kind, &resource.version, &strict_errors, options.field_validation)?;
     Ok((value, warnings))

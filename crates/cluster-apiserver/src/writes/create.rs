@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::admission::Change;
 use super::ownership::{Next, has_fields, put_fields, take_fields};
-use super::{Context, MAX_OBJECT_BYTES, Outcome, Written, drop_self_link, match_namespace};
+use super::{Context, MAX_OBJECT_BYTES, Outcome, Written, match_namespace, take_self_link};
 use crate::admit::namespace;
 use crate::authz::escalation;
 use crate::status::{Result, StatusError};
@@ -27,7 +27,7 @@ pub(crate) async fn create(context: &Context<'_>, next: Next) -> Result<Written>
     let given = take_fields(&mut object);
     match_namespace(resource, context.namespace, &mut object)?;
     resource.set_type(&mut object);
-    drop_self_link(&mut object);
+    take_self_link(&mut object);
     drop_deletion(&mut object);
     namespace::check_create(&core.store, resource, context.namespace, str_at(&object, &["metadata", "name"]))?;
     resource.default(&mut object);

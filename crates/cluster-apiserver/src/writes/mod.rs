@@ -189,9 +189,24 @@ impl Context<'_> {
     }
 }
 
-/// Removes what no object has any more.
-fn drop_self_link(object: &mut Value) {
-    as_object(child_mut(object, "metadata")).remove("selfLink");
+/// Takes off what no stored object has any more.
+fn take_self_link(object: &mut Value) -> Option<Value> {
+    as_object(child_mut(object, "metadata")).remove("selfLink")
+}
+
+/// The revision that an object is meant for, as kube-apiserver reads it; 0 is any.
+///
+/// # Errors
+/// 500 for one that is no number, as there.
+pub(crate) fn revision_of(object: &Value) -> Result<u64> {
+    let given = str_at(object, &["metadata", "resourceVersion"]);
+    if given.is_empty() {
+        return Ok(0);
+    }
+    given.parse().map_err(|_| {
+        let why = format!("strconv.ParseUint: parsing {}: invalid syntax", crate::field_error::quote(given));
+        StatusError::new(500, "", why)
+    })
 }
 
 /// # Errors

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Context, drop_self_link};
+use super::{Context, take_self_link};
 use crate::admit::namespace;
 use crate::status::Result;
 use crate::store::{CommitError, Durability, Expected};
@@ -20,7 +20,7 @@ pub(crate) async fn restore(context: &Context<'_>, mut object: Value) -> Result<
     if context.durability(None, Some(&object)) == Durability::Durable {
         return Ok(false);
     }
-    drop_self_link(&mut object);
+    take_self_link(&mut object);
     let write = context.write_to(context.key(&name), Expected::Absent, Durability::Durable);
     match context.commit(write, object).await {
         Ok(_) => Ok(true),

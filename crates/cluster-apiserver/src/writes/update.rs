@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::admission::Change;
 use super::ownership::{Fields, Next, has_fields, put_fields, take_fields};
-use super::{Context, MAX_OBJECT_BYTES, Outcome, Written, drop_self_link, match_namespace};
+use super::{Context, MAX_OBJECT_BYTES, Outcome, Written, match_namespace, revision_of, take_self_link};
 use crate::authz::escalation;
 use crate::crd::conversion;
 use crate::field_error::{FieldError, FieldReason};
@@ -123,7 +123,7 @@ async fn prepare(
     };
     let given = take_fields(&mut new);
     resource.set_type(&mut new);
-    drop_self_link(&mut new);
+    let self_link = take_self_link(&mut new);
     match_names(context, name, &mut new)?;
     match_identity(context, name, old, &mut new)?;
     resource.default(&mut new);
@@ -142,11 +142,18 @@ async fn prepare(
     context.check_depth(&new)?;
     context.validate(&new, change, &mut warnings).await?;
     let taken = core.quotas.take(context, &new, Some(old)).await?;
-    let fate = match fate(context, old, &new) {
+    let mut fate = match fate(context, old, &new) {
         Fate::Vanishes => Fate::Vanishes,
         _ if !fields.differs && *old == new => Fate::Unchanged,
         _ => Fate::Changed,
     };
+    // What is not stored is shown as it came.
+    if let Some(self_link) = self_link.filter(|_| context.is_dry_run || fate == Fate::Vanishes) {
+        as_object(child_mut(&mut new, "metadata")).insert("selfLink".to_owned(), self_link);
+        if fate == Fate::Unchanged {
+            fate = Fate::Changed;
+        }
+    }
     put_fields(&mut new, fields.list);
     Ok(Prepared { object: new, is_owned, warnings, fate, addresses, taken })
 }
@@ -185,10 +192,7 @@ fn match_identity(context: &Context<'_>, name: &str, old: &Value, new: &mut Valu
     if given == current {
         return Ok(());
     }
-    if given.parse::<u64>().is_err() {
-        let why = format!("strconv.ParseUint: parsing {}: invalid syntax", crate::field_error::quote(given));
-        return Err(StatusError::new(500, "", why));
-    }
+    revision_of(new)?;
     Err(resource.modified(name))
 }
 

@@ -1,6 +1,7 @@
 //! Custom resources, from the CRD's creation to its end.
 
 use cluster_apiserver::store::journal::memory::MemoryDisk;
+use http::Method;
 use serde_json::{Value, json};
 
 use crate::support::{Harness, Raw, eventually};
@@ -337,4 +338,60 @@ async fn a_scale_is_an_int32() {
         assert_eq!(refused.status, 422, "{}", refused.message());
         assert!(refused.message().contains("into Go struct field"), "{}", refused.message());
     }
+}
+
+/// Texts and counts of a real server.
+#[tokio::test(start_paused = true)]
+async fn what_custom_objects_may_not_be_is_said_in_kubernetes_words() {
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    establish(&raw).await;
+    let path = format!("{FOOS}/a");
+    raw.post(FOOS, &foo("a", json!({"req": "xx"}))).await;
+    let wrong_status = raw.merge(&format!("{path}/status"), &json!({"status": 5})).await.json();
+    assert_eq!(
+        wrong_status["details"]["causes"][0]["message"],
+        "Invalid value: \"integer\":  in body must be of type object: \"integer\""
+    );
+    let causes = |answer: Value| answer["details"]["causes"].as_array().map_or(0, Vec::len);
+    let labels = json!({"metadata": {"labels": {"a": "not valid!"}}});
+    assert_eq!(causes(raw.merge(&path, &labels).await.json()), 3, "once for every check");
+    let finalizers = json!({"metadata": {"finalizers": ["not valid!"]}});
+    assert_eq!(causes(raw.merge(&path, &finalizers).await.json()), 1);
+    let unqualified = json!({"metadata": {"finalizers": ["hold"]}});
+    let warnings: Vec<usize> = [raw.merge(&path, &unqualified).await, raw.merge(&path, &unqualified).await]
+        .iter()
+        .map(|answer| answer.headers.get_all("warning").iter().count())
+        .collect();
+    assert_eq!(warnings, [1, 0], "of those that are added");
+    for (query, message) in [
+        ("", "the object provided is unrecognized (must be of type Foo): Object 'Kind' is missing in '{}' ({})"),
+        (
+            "?fieldValidation=Ignore",
+            "Foo in version \"v1\" cannot be handled as a Foo: Object 'Kind' is missing in '{}'",
+        ),
+    ] {
+        assert_eq!(raw.put(&format!("{path}{query}"), &json!({})).await.message(), message);
+    }
+    let scale =
+        json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "a"}, "spec": {"replicas": "x"}});
+    assert_eq!(
+        raw.put(&format!("{path}/scale"), &scale).await.message(),
+        "no kind is registered for the type v1.Scale in scheme \"pkg/runtime/scheme.go:111\""
+    );
+    let apply = async |name: &str, metadata: Value| {
+        let mut config = foo(name, json!({"req": "xx"}));
+        config["metadata"] = metadata;
+        raw.request(Method::PATCH, &format!("{FOOS}/{name}?fieldManager=m"), "application/apply-patch+yaml", &config)
+            .await
+    };
+    let made = apply("b", json!({"name": "b", "creationTimestamp": "yesterday"})).await;
+    assert_eq!(made.status, 201, "what does not fit is dropped: {}", made.message());
+    let refused = apply("c", json!({"name": "c", "resourceVersion": "x"})).await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.message()),
+        (500, "strconv.ParseUint: parsing \"x\": invalid syntax".to_owned())
+    );
+    let unknown = raw.request(Method::POST, FOOS, "text/plain", &foo("d", json!({"req": "xx"}))).await;
+    assert!(unknown.message().ends_with("application/json, application/yaml, application/vnd.kubernetes.protobuf"));
 }

@@ -30,7 +30,7 @@ async fn json_patches_apply_whole_or_not_at_all() {
     assert_eq!(patch(&raw, &path, "json", &refused).await.status, 422);
     assert_eq!(raw.get(&path).await.json()["data"]["c"], "d");
     let doubling: Vec<Value> =
-        (0..60).map(|n| json!({"op": "copy", "from": "", "path": format!("/data/{n}")})).collect();
+        (0..60).map(|n| json!({"op": "copy", "from": "/data", "path": format!("/data/{n}")})).collect();
     let refused = patch(&raw, &path, "json", &json!(doubling)).await;
     assert_eq!(
         (refused.status.as_u16(), refused.message()),
@@ -148,4 +148,143 @@ async fn what_is_meant_for_another_object_is_refused() {
     assert_eq!(raw.get(&path).await.json()["data"], newer["data"]);
     let right = json!({"preconditions": {"uid": newer["metadata"]["uid"], "resourceVersion": newer["metadata"]["resourceVersion"]}});
     assert_eq!(raw.delete(&path, &right).await.status, 200);
+}
+
+/// Texts of a real server: kind of patch, query, body, code, message. What is no JSON is refused before anything is looked for.
+#[tokio::test(start_paused = true)]
+async fn what_is_no_patch_is_refused_in_kubernetes_words() {
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    raw.post(CONFIG_MAPS, &config_map("a")).await;
+    let map = "json: cannot unmarshal array into Go value of type map[string]interface {}";
+    let nobody = "configmaps \"b\" not found";
+    for (name, kind, query, body, code, message) in [
+        ("a", "merge", "", "{", 400, "invalid JSON patch".to_owned()),
+        ("b", "json", "", "", 400, "invalid JSON patch".to_owned()),
+        ("b", "merge", "", "[]", 404, nobody.to_owned()),
+        ("a", "merge", "", "[]", 400, format!("error decoding patch: {map}")),
+        ("a", "merge", "?fieldValidation=Ignore", "5", 400, "Invalid JSON Patch".to_owned()),
+        ("a", "merge", "", "null", 400, "Invalid JSON Patch".to_owned()),
+        (
+            "a",
+            "merge",
+            "?fieldValidation=Ignore",
+            "[]",
+            422,
+            " \"\" is invalid: patch: Invalid value: \"[]\": couldn't get version/kind; json parse error: json: cannot unmarshal array into \
+             Go value of type struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }"
+                .to_owned(),
+        ),
+        ("a", "strategic-merge", "", "[]", 400, map.to_owned()),
+        (
+            "a",
+            "strategic-merge",
+            "",
+            "{\"metadata\":{\"labels\":{\"x\":null,\"y\":5}}}",
+            422,
+            " \"\" is invalid: patch: Invalid value: \"map[metadata:map[labels:map[y:5]]]\": cannot convert int64 to string".to_owned(),
+        ),
+        (
+            "a",
+            "strategic-merge",
+            "",
+            "{\"data\":[1]}",
+            422,
+            " \"\" is invalid: patch: Invalid value: \"map[data:[1]]\": cannot restore map from slice".to_owned(),
+        ),
+        (
+            "a",
+            "json",
+            "",
+            "{}",
+            400,
+            "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp".to_owned(),
+        ),
+        (
+            "a",
+            "json",
+            "?fieldValidation=Ignore",
+            "{}",
+            400,
+            "json: cannot unmarshal object into Go value of type jsonpatch.Patch".to_owned(),
+        ),
+        (
+            "a",
+            "json",
+            "",
+            "[{\"op\":5}]",
+            400,
+            "error decoding patch: json: cannot unmarshal number into Go struct field jsonPatchOp.op of type string".to_owned(),
+        ),
+        (
+            "a",
+            "apply",
+            "?fieldManager=m",
+            "{",
+            400,
+            "error decoding patch: error converting YAML to JSON: yaml: line 1: did not find expected node content".to_owned(),
+        ),
+        (
+            "a",
+            "apply",
+            "?fieldManager=m",
+            "[1",
+            400,
+            "error encoding patch: yaml: line 1: did not find expected ',' or ']'".to_owned(),
+        ),
+    ] {
+        let form = if kind == "apply" { "yaml" } else { "json" };
+        let request = Request::patch(format!("{CONFIG_MAPS}/{name}{query}"));
+        let request = request.header("content-type", format!("application/{kind}-patch+{form}"));
+        let answer = raw.send(request.body(Full::from(body.to_owned())).expect("request")).await;
+        assert_eq!((answer.status.as_u16(), answer.message()), (code, message), "{kind} {query} {body}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_patch_is_warned_of_is_said_with_a_refusal_too() {
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    raw.post(CONFIG_MAPS, &config_map("a")).await;
+    let refused = raw.merge(&format!("{CONFIG_MAPS}/a"), &json!({"metadata": {"name": "b"}, "unknown": 1})).await;
+    let warnings: Vec<_> = refused.headers.get_all("warning").iter().collect();
+    assert_eq!(refused.status, 400);
+    assert_eq!(warnings, ["299 - \"unknown field \\\"unknown\\\"\""]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_self_link_is_shown_only_where_nothing_is_stored() {
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    raw.post(CONFIG_MAPS, &config_map("a")).await;
+    let linked = json!({"metadata": {"selfLink": "/nowhere"}});
+    let path = format!("{CONFIG_MAPS}/a");
+    let dry = raw.merge(&format!("{path}?dryRun=All"), &linked).await.json();
+    assert_eq!(dry["metadata"]["selfLink"], "/nowhere");
+    let stored = raw.merge(&path, &linked).await.json();
+    assert_eq!(stored["metadata"]["selfLink"], Value::Null);
+    assert_eq!(stored["metadata"]["resourceVersion"], dry["metadata"]["resourceVersion"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scale_that_does_not_fit_is_shown_with_its_owners() {
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    let deployment = json!({
+        "metadata": {"name": "d"},
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": {"a": "b"}},
+            "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "x", "image": "one"}]}},
+        },
+    });
+    raw.post(&format!("{DEPLOYMENTS}?fieldManager=m"), &deployment).await;
+    let refused = raw.merge(&format!("{DEPLOYMENTS}/d/scale"), &json!({"spec": {"replicas": "x"}})).await;
+    assert_eq!(refused.status, 422);
+    assert!(refused.message().contains("\\\"manager\\\":\\\"m\\\""), "{}", refused.message());
+    assert!(
+        refused.message().contains("\\\"apiVersion\\\":\\\"autoscaling/v1\\\",\\\"fieldsType\\\""),
+        "{}",
+        refused.message()
+    );
 }

@@ -10,7 +10,7 @@ use super::{Failure, Question, Verdict, Version, allow};
 use crate::facts;
 use crate::field_error::quote;
 use crate::negotiate::decode;
-use crate::patch::json;
+use crate::patch::json::{self, Operations};
 use crate::registry::Resource;
 use crate::status::{Result, StatusError};
 use crate::strict;
@@ -146,9 +146,10 @@ impl Question<'_> {
         let operations =
             serde_json::from_slice(&text).map_err(|_| undecodable(&crate::negotiate::json_syntax_error(&text)))?;
         // Knative's webhook, for one, answers `null` where it has nothing to change.
-        let patch: Option<json_patch::Patch> =
-            serde_json::from_value(operations).map_err(|error| undecodable(&error.to_string()))?;
-        let Some(patch) = patch.filter(|patch| !patch.is_empty()) else { return Ok((None, warnings)) };
+        let patch = Operations::of(operations).map_err(|error| undecodable(&error))?;
+        if patch.len() == 0 {
+            return Ok((None, warnings));
+        }
         let internal = |why: &str| Failure::Server(StatusError::internal(why));
         if object.is_null() {
             let name = quote(&hook.name);

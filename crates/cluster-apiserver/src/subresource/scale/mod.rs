@@ -15,10 +15,9 @@ use crate::negotiate::decode;
 use crate::registry::{Behaviour, Resource};
 use crate::status::{Result, StatusError, top};
 use crate::store::ObjectKey;
-use crate::strict;
 use crate::value::{at, i64_at, object_at, str_at};
 use crate::verbs::apply::{self, Config};
-use crate::verbs::patch::{self, Patch};
+use crate::verbs::patch::{self, Patch, Patched};
 use crate::verbs::{Answer, Ask, Content};
 use crate::writes::{self, Context, Next, Refused, View};
 use owners::ScaleOwners;
@@ -82,7 +81,11 @@ pub(super) async fn write(ask: &Ask) -> Result<Answer> {
             let config = Config::of(ask, options.field_validation, place, "autoscaling/v1", "Scale")?;
             (options, Change::Apply(config))
         }
-        "patch" => (patch::options(ask)?, Change::Patch(Patch::of(ask)?)),
+        "patch" => {
+            let options = patch::options(ask)?;
+            let (patch, _) = Patch::of(ask, options.field_validation)?;
+            (options, Change::Patch(patch))
+        }
         _ => {
             let options = WriteOptions::parse(&ask.query, "UpdateOptions")?;
             (options, Change::Replace(body(ask, options)?))
@@ -103,7 +106,12 @@ pub(super) async fn write(ask: &Ask) -> Result<Answer> {
             }
             Change::Replace(scale) => (scale.clone(), owners.update(&before, scale)),
             Change::Patch(patch) => {
-                let scale = typed(patch.apply(owners::scale_type(), &before)?)?;
+                let shown = with_owners(&before, owners.of_scale());
+                let patched = patch.apply(owners::scale_type(), &shown)?;
+                let scale = match owners::scale_type() {
+                    Some(of) => patched.typed(of)?.value,
+                    None => patched.object,
+                };
                 let managed = owners.update(&before, &scale);
                 (scale, managed)
             }
@@ -149,22 +157,36 @@ enum Change {
     Apply(Config),
 }
 
-/// What a patch made of a scale, as a scale.
+/// What an apply made of a scale, as a scale.
 ///
 /// # Errors
 /// 422 if it is none, such as for more replicas than an int32 counts.
-fn typed(patched: Value) -> Result<Value> {
-    let Some(of) = owners::scale_type() else { return Ok(patched) };
-    match strict::decode_value(of, &patched) {
-        Ok(decoded) => Ok(decoded.value),
-        Err(error) => Err(patch::refuse_unfit(&patched, &error)),
+fn typed(applied: Value) -> Result<Value> {
+    let Some(of) = owners::scale_type() else { return Ok(applied) };
+    Patched::of_json(applied).typed(of).map(|decoded| decoded.value)
+}
+
+/// A scale that tells who owns it, which patches see.
+fn with_owners(scale: &Value, owners: Managed) -> Value {
+    let mut scale = scale.clone();
+    if let Some(list) = owners.into_value() {
+        object_at(&mut scale, &["metadata"]).insert("managedFields".to_owned(), list);
     }
+    scale
 }
 
 fn body(ask: &Ask, options: WriteOptions) -> Result<Value> {
-    let decoded = decode::body_of("autoscaling", "v1", "Scale", &ask.content_type, &ask.body)?;
-    decode::settle_strictness("Scale", "v1", &decoded.strict_errors, options.field_validation)?;
-    Ok(decoded.value)
+    let decoded = decode::body_of("autoscaling", "v1", "Scale", &ask.content_type, &ask.body).and_then(|decoded| {
+        decode::settle_strictness("Scale", "v1", &decoded.strict_errors, options.field_validation)?;
+        Ok(decoded.value)
+    });
+    decoded.map_err(|refused| {
+        if !ask.resource.is_custom() || refused.code != 400 {
+            return refused;
+        }
+        // Who serves custom resources there does not know what a scale is, and says so of each that cannot be read.
+        StatusError::bad_request("no kind is registered for the type v1.Scale in scheme \"pkg/runtime/scheme.go:111\"")
+    })
 }
 
 /// # Errors

@@ -64,7 +64,7 @@ impl ScaleOwners<'_> {
     }
 
     /// The managers of the object's replicas, as managers of a scale's.
-    fn of_scale(&self) -> Managed {
+    pub(super) fn of_scale(&self) -> Managed {
         let path = self.replicas();
         let owners = self.object.0.iter().filter(|(_, owned)| owned.set.has(&path));
         let owners = owners.map(|(manager, owned)| {
