@@ -11,6 +11,7 @@ use crate::value::go_text;
 pub(crate) struct ScalePaths {
     pub(crate) spec_replicas: String,
     pub(crate) status_replicas: String,
+    /// Empty if there is none.
     pub(crate) selector: String,
 }
 
@@ -35,6 +36,10 @@ impl ScalePaths {
                 }
                 Some(_) => {}
             }
+        }
+        if self.selector.is_empty() {
+            // That would be the path of the object.
+            return;
         }
         let selector = json_path::find(object, &self.selector).into_iter().next().filter(|value| !value.is_string());
         if let Some(value) = selector {
@@ -79,17 +84,19 @@ mod tests {
 
     #[test]
     fn a_scale_shows_counts() {
-        let paths = ScalePaths {
-            spec_replicas: ".spec.n".to_owned(),
-            status_replicas: ".status.n".to_owned(),
-            selector: ".status.s".to_owned(),
-        };
-        let found = |object: Value| {
+        let check = |selector: &str, object: Value| {
+            let paths = ScalePaths {
+                spec_replicas: ".spec.n".to_owned(),
+                status_replicas: ".status.n".to_owned(),
+                selector: selector.to_owned(),
+            };
             let mut errors = Vec::new();
             paths.check(&object, false, &mut errors);
             errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
         };
+        let found = |object| check(".status.s", object);
         assert_eq!(found(json!({"spec": {"n": 1}, "status": {"n": 0, "s": "a=b"}})), "");
+        assert_eq!(check("", json!({"spec": {"n": 1}})), "");
         assert_eq!(
             found(json!({"spec": {"n": "str"}, "status": {"n": -1, "s": 1}})),
             ".spec.n: Invalid value: 0: .spec.n accessor error: str is of the type string, expected int64; \
