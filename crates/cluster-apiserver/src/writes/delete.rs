@@ -54,13 +54,19 @@ pub(crate) async fn delete(context: &Context<'_>, name: &str, options: &DeleteOp
     let Context { core, resource, .. } = context;
     namespace::check_delete(resource, name)?;
     let mut warnings = Vec::new();
+    // Who sees the mark, as a node does, may remove the object before this does.
+    let mut marked = None;
     for _ in 0..ATTEMPTS {
         let head = core.store.head(&resource.table, &context.key(name));
         let Some(stored) = head.object else {
             context.settle(name, head.unpublished).await?;
-            return Err(resource.not_found(name));
+            return done(marked, warnings).ok_or_else(|| resource.not_found(name));
         };
         let old = context.load(&stored).await?;
+        if marked.as_ref().is_some_and(|marked| uid(marked) != uid(&old)) {
+            // It has gone, and another has come.
+            return done(marked, warnings).ok_or_else(|| resource.not_found(name));
+        }
         check_preconditions(resource, name, &old, options)?;
         context.admit_delete(&old, options, &mut warnings).await?;
         let plan = plan(resource, &old, options, core.clock.now());
@@ -73,7 +79,7 @@ pub(crate) async fn delete(context: &Context<'_>, name: &str, options: &DeleteOp
             };
             return Ok(Deleted { object, is_gone, warnings });
         }
-        match carry_out(context, &stored, old, plan).await {
+        match carry_out(context, &stored, old, plan, &mut marked).await {
             Ok((object, is_gone)) => {
                 context.settle(name, head.unpublished).await?;
                 return Ok(Deleted { object, is_gone, warnings });
@@ -85,11 +91,21 @@ pub(crate) async fn delete(context: &Context<'_>, name: &str, options: &DeleteOp
     Err(resource.modified(name))
 }
 
+/// The end of what this has marked and another has removed.
+fn done(marked: Option<Value>, warnings: Vec<String>) -> Option<Deleted> {
+    marked.map(|object| Deleted { object, is_gone: true, warnings })
+}
+
+fn uid(object: &Value) -> &str {
+    str_at(object, &["metadata", "uid"])
+}
+
 async fn carry_out(
     context: &Context<'_>,
     stored: &crate::store::Stored,
     old: Value,
     plan: Plan,
+    marked_for_removal: &mut Option<Value>,
 ) -> std::result::Result<(Value, bool), CommitError> {
     let (key, expected) = (stored.key.clone(), Expected::At(stored.revision));
     match plan {
@@ -103,6 +119,7 @@ async fn carry_out(
         Plan::MarkAndRemove(marked) => {
             let object = mark(context, stored, &old, marked).await?;
             let at = str_at(&object, &["metadata", "resourceVersion"]).parse().unwrap_or_default();
+            *marked_for_removal = Some(object.clone());
             let gone_at = context.commit_deletion(key, Expected::At(Revision(at)), &object).await?.revision;
             Ok((gone(gone_at, object), true))
         }
@@ -134,7 +151,7 @@ async fn mark(
 /// # Errors
 /// 409 if it is another object, or another version of it, that is meant.
 pub(crate) fn check_preconditions(resource: &Resource, name: &str, old: &Value, options: &DeleteOptions) -> Result<()> {
-    let uid = str_at(old, &["metadata", "uid"]);
+    let uid = uid(old);
     if let Some(given) = options.uid.as_deref().filter(|given| *given != uid) {
         let why = format!(
             "the UID in the precondition ({given}) does not match the UID in record ({uid}). \

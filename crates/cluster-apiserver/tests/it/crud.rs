@@ -52,6 +52,41 @@ async fn many_writers_lose_nothing() {
     assert_eq!(raw.get(&path).await.json()["data"].as_object().expect("data").len(), 51);
 }
 
+/// A Pod without grace is marked, so that watches see it end, then removed; a node that sees the mark removes it, too.
+#[tokio::test]
+async fn who_deletes_is_told_so_though_a_node_was_faster() {
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    raw.post("/api/v1/namespaces/default/serviceaccounts", &json!({"metadata": {"name": "default"}})).await;
+    let path = "/api/v1/namespaces/default/pods/p";
+    let spec =
+        json!({"nodeName": "n", "terminationGracePeriodSeconds": 0, "containers": [{"name": "c", "image": "i"}]});
+    let pod = json!({"metadata": {"name": "p"}, "spec": spec});
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}});
+    for round in 0..40 {
+        assert_eq!(raw.post("/api/v1/namespaces/default/pods", &pod).await.status, 201);
+        let node = async {
+            while raw.get(path).await.json()["metadata"]["deletionTimestamp"].is_null() {
+                if raw.get(path).await.status == 404 {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+            raw.delete(path, &json!({"gracePeriodSeconds": 0})).await;
+        };
+        let user = async {
+            if round % 2 == 0 {
+                raw.delete(path, &json!({})).await
+            } else {
+                raw.post(&format!("{path}/eviction"), &eviction).await
+            }
+        };
+        let ((), answer) = futures::join!(node, user);
+        assert!(answer.status.is_success(), "{}", answer.json());
+        assert_eq!(raw.get(path).await.status, 404);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn pages_show_one_state() {
     let harness = Harness::start().await;
