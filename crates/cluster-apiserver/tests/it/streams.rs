@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::support::{ADMIN_TOKEN, BOB_TOKEN, Harness, eventually};
@@ -168,14 +169,17 @@ async fn websocket(
     }
 }
 
-/// Messages until the end, put together by channel.
+/// Messages until the server takes its leave, put together by channel.
 async fn all(mut socket: WebSocketStream<DuplexStream>) -> Vec<Vec<u8>> {
-    let mut channels = vec![Vec::new(); 5];
+    let (mut channels, mut leave) = (vec![Vec::new(); 5], None);
     while let Some(Ok(message)) = socket.next().await {
-        if let Message::Binary(bytes) = message {
-            channels[usize::from(bytes[0])].extend(&bytes[1..]);
+        match message {
+            Message::Binary(bytes) => channels[usize::from(bytes[0])].extend(&bytes[1..]),
+            Message::Close(frame) => leave = frame.map(|frame| frame.code),
+            other => panic!("{other}"),
         }
     }
+    assert_eq!(leave, Some(CloseCode::Normal));
     channels
 }
 
@@ -375,6 +379,10 @@ async fn ports_over_numbered_channels() {
         heard,
         [b"\x50\0hello".to_vec(), b"\x50\0".to_vec(), b"\x51\0".to_vec(), b"\x51\0nobody listens to 81".to_vec()]
     );
+    // Once all of the Pod's ends are over, so is the session.
+    let path = format!("{FORWARD}?ports=81");
+    let channels = all(websocket(&harness, &path, "v4.channel.k8s.io", ADMIN_TOKEN).await.unwrap()).await;
+    assert_eq!(channels[..2], [b"\x51\0".to_vec(), b"\x51\0nobody listens to 81".to_vec()]);
 }
 
 #[tokio::test]
