@@ -2,6 +2,7 @@
 //!
 //! Checks of serving share one instance; those that start, kill or refuse have their own. A failed check does not hide the others.
 
+mod autoscale;
 mod bad_image;
 mod bad_input;
 mod clients;
@@ -80,6 +81,7 @@ const SHARED: &[Shared] = &[
     Shared { name: "an older kubectl, unmodified", run: kubectl::old_script },
     Shared { name: "kubectl in a container: exec, cp, attach, port-forward", run: sessions::script },
     Shared { name: "Jobs, CronJobs, a drain that waits", run: jobs::script },
+    Shared { name: "kubectl top, an autoscaled Deployment", run: autoscale::by_usage },
     Shared { name: "Knative's parts are Pods", run: parts::are_pods },
     Shared { name: "ClusterIP and names, from host and pod", run: network::addresses_and_names },
     Shared { name: "webhooks behind a Service", run: webhooks::behind_a_service },
