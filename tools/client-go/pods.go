@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/tools/remotecommand"
 	"k8s.io/client-go/transport/spdy"
 	clientexec "k8s.io/client-go/util/exec"
+	"k8s.io/client-go/util/retry"
 )
 
 // podSpec answers with "hello" on port 9000 and says a line in its log.
@@ -179,12 +180,17 @@ func evict(ctx context.Context, c *clients) error {
 	if !apierrors.IsTooManyRequests(err) || !apierrors.HasStatusCause(err, policyv1.DisruptionBudgetCause) {
 		return fmt.Errorf("eviction of the only Pod is answered with %v", err)
 	}
-	scale, err := deployments.GetScale(ctx, "evicted", metav1.GetOptions{})
-	if err != nil {
+	// The Deployment's status may be written meanwhile.
+	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		scale, err := deployments.GetScale(ctx, "evicted", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		scale.Spec.Replicas = 2
+		_, err = deployments.UpdateScale(ctx, "evicted", scale, metav1.UpdateOptions{})
 		return err
-	}
-	scale.Spec.Replicas = 2
-	if _, err := deployments.UpdateScale(ctx, "evicted", scale, metav1.UpdateOptions{}); err != nil {
+	})
+	if err != nil {
 		return err
 	}
 	if err := healthy(2); err != nil {

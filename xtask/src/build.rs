@@ -57,9 +57,14 @@ pub(crate) fn binaries(profile: Profile) -> Result<()> {
 
 /// The folder of the binaries. The target is named in .cargo/config.toml, so it is a folder of its own.
 pub(crate) fn folder(profile: Profile) -> Result<PathBuf> {
-    let host = sh::output("rustc", ["-vV"])?;
-    let triple = host.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc -vV names no host")?;
-    Ok(target()?.join(triple).join(profile.folder()))
+    Ok(target()?.join(host()?).join(profile.folder()))
+}
+
+/// The target that rustc builds for here.
+fn host() -> Result<String> {
+    let version = sh::output("rustc", ["-vV"])?;
+    let triple = version.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc -vV names no host")?;
+    Ok(triple.to_owned())
 }
 
 /// Builds kubectl, unmodified, from its public module; Go's own build cache makes the second time quick.
@@ -99,21 +104,42 @@ pub(crate) fn crane() -> Result<PathBuf> {
 
 /// Builds the program that uses client-go.
 pub(crate) fn client_go() -> Result<PathBuf> {
-    go_tool("client-go", "client-go", ".", "-s -w")
+    go_tool("client-go", "everyday/client-go", ".", "-s -w")
+}
+
+/// Builds the program that uses kube-rs. It has its own dependencies, of which Kwick's own build is to know nothing.
+pub(crate) fn kube_rs() -> Result<PathBuf> {
+    let built = target()?.join("kube-rs");
+    let manifest = ["build", "--quiet", "--locked", "--manifest-path", "tools/kube-rs/Cargo.toml", "--target-dir"];
+    sh::check(sh::command("cargo", manifest).arg(&built))?;
+    let path = tools()?.join("kube-rs");
+    std::fs::create_dir_all(tools()?)?;
+    std::fs::copy(built.join(host()?).join("debug/kube-rs"), &path).context("cannot copy the kube-rs program")?;
+    Ok(path)
 }
 
 /// Makes a Python that has the client library of tools/python, from PyPI.
 pub(crate) fn python() -> Result<PathBuf> {
-    let folder = tools()?.join("python");
+    let folder = everyday_tools()?.join("python");
     sh::check(sh::command("python3", ["-m", "venv"]).arg(&folder))?;
     let pip = folder.join("bin/pip");
-    sh::run(&pip.to_string_lossy(), ["install", "--quiet", "--requirement", "tools/python/requirements.txt"])?;
-    Ok(folder)
+    let installed =
+        sh::run(&pip.to_string_lossy(), ["install", "--quiet", "--requirement", "tools/python/requirements.txt"]);
+    if installed.is_err() {
+        // Nobody is to take it for one that has the library.
+        std::fs::remove_dir_all(&folder)?;
+    }
+    installed.map(|()| folder)
 }
 
 /// The folder of what is built besides the binaries.
 pub(crate) fn tools() -> Result<PathBuf> {
     Ok(target()?.join("tools"))
+}
+
+/// The folder of those that every run uses; what an earlier full run built is no part of it.
+pub(crate) fn everyday_tools() -> Result<PathBuf> {
+    Ok(tools()?.join("everyday"))
 }
 
 fn go_tool(module: &str, name: &str, package: &str, flags: &str) -> Result<PathBuf> {

@@ -53,7 +53,7 @@ pub(crate) fn run(profile: Profile, name: &str, options: &[&str]) -> Result<()> 
             args.extend([format!("--{tool}").into(), path.into()]);
         }
     }
-    // What an earlier full run built is no part of an everyday one.
+    args.extend(["--tools".into(), build::everyday_tools()?.into()]);
     if options.contains(&"--full") {
         args.extend(["--tools".into(), build::tools()?.into()]);
     }

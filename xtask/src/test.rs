@@ -36,8 +36,9 @@ const STAGES: &[Stage] = &[
     Stage { name: "fuzz", needs: &[], run: fuzz },
     Stage { name: "kubectl", needs: &[], run: |_| tool("kubectl", build::kubectl) },
     Stage { name: "crane", needs: &[], run: |_| tool("crane", build::crane) },
-    Stage { name: "client-go", needs: &[], run: |full| long_tool("the client-go program", full, build::client_go) },
-    Stage { name: "python", needs: &[], run: python },
+    Stage { name: "client-go", needs: &[], run: |_| tool("client-go", build::client_go) },
+    Stage { name: "kube-rs", needs: &[], run: kube_rs },
+    Stage { name: "python", needs: &[], run: |_| python() },
     Stage { name: "helm", needs: &[], run: |full| long_tool("Helm", full, build::helm) },
     Stage { name: "kubectl-old", needs: &[], run: |full| long_tool("the older kubectl", full, build::kubectl_old) },
     Stage { name: "conformance", needs: &["binaries"], run: conformance },
@@ -45,7 +46,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "replay", needs: &["binaries"], run: |full| recorded("replay", full) },
     Stage {
         name: "e2e",
-        needs: &["binaries", "kubectl", "crane", "client-go", "python", "helm", "kubectl-old"],
+        needs: &["binaries", "kubectl", "crane", "client-go", "kube-rs", "python", "helm", "kubectl-old"],
         run: |full| driven("check", full),
     },
     Stage { name: "leaks", needs: &["binaries"], run: leaks },
@@ -143,16 +144,21 @@ fn tool(name: &str, build: fn() -> Result<PathBuf>) -> Result<Outcome> {
     Ok(Outcome::LeftOut(format!("Go is not installed; {instead}")))
 }
 
-/// As [`tool`], for what takes minutes to build or has not been seen to pass often enough to gate every change.
+/// As [`tool`], for what takes minutes to build.
 fn long_tool(name: &str, full: bool, build: fn() -> Result<PathBuf>) -> Result<Outcome> {
     if full { tool(name, build) } else { Ok(Outcome::LeftOut(format!("{name} is built with --full alone"))) }
 }
 
-/// The Python client library, where Python and PyPI are within reach.
-fn python(full: bool) -> Result<Outcome> {
+/// The kube-rs program, whose dependencies are built for it alone.
+fn kube_rs(full: bool) -> Result<Outcome> {
     if !full {
-        return Ok(Outcome::LeftOut("the Python client library is installed with --full alone".into()));
+        return Ok(Outcome::LeftOut("the kube-rs program is built with --full alone".into()));
     }
+    passed(build::kube_rs().map(drop))
+}
+
+/// The Python client library, where Python and PyPI are within reach.
+fn python() -> Result<Outcome> {
     Ok(match build::python() {
         Ok(_) => Outcome::Passed,
         Err(error) => Outcome::LeftOut(format!("the Python client library cannot be installed here: {error:#}")),

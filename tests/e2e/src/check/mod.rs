@@ -134,6 +134,7 @@ const OWN: &[Own] = &[
     Own { name: "StatefulSets keep their data, a DaemonSet runs", run: stateful::keeps_data },
     Own { name: "a client-go program", run: programs::client_go },
     Own { name: "a Python program", run: programs::python },
+    Own { name: "a kube-rs program", run: programs::kube_rs },
     Own { name: "Helm 3, unmodified", run: helm::three },
     Own { name: "Helm 4, unmodified", run: helm::four },
     Own { name: "kill -9 under writes and traffic", run: crash::killed },

@@ -14,6 +14,11 @@ pub(super) fn client_go(place: &Place) -> Result<String> {
     run(place, |kwick| kwick.client("client-go").ok_or(LeftOut("tools/client-go was not built")))
 }
 
+/// tools/kube-rs.
+pub(super) fn kube_rs(place: &Place) -> Result<String> {
+    run(place, |kwick| kwick.client("kube-rs").ok_or(LeftOut("tools/kube-rs was not built")))
+}
+
 /// tools/python, by the Python that has the client library.
 pub(super) fn python(place: &Place) -> Result<String> {
     run(place, |kwick| {
