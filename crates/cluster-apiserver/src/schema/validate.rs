@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Number, Value};
+use serde_json::Value;
 
 use super::embedded::check_embedded;
 use super::expressions::check_expressions;

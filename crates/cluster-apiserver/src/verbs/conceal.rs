@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::registry::Resource;
 use crate::store::Stored;
-use crate::value::{as_object, at, child_mut, str_at};
+use crate::value::{as_object, at, child_mut, list_at, str_at};
 
 const NAMED: &[u8] = b"\"ExternalName\"";
 
@@ -20,9 +20,9 @@ pub(super) fn object(resource: &Resource, object: &mut Value) {
     }
 }
 
-/// Whether an answer that is not in the store is about an object that is being deleted.
-pub(super) fn is_ending(object: &Value) -> bool {
-    at(object, &["metadata", "deletionTimestamp"]).is_some()
+/// Whether an object that is not in the store is one that the write has ended.
+pub(super) fn is_ended(object: &Value) -> bool {
+    at(object, &["metadata", "deletionTimestamp"]).is_some() && list_at(object, &["metadata", "finalizers"]).is_empty()
 }
 
 /// A stored object as its readers see it.

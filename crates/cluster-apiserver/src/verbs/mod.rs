@@ -151,8 +151,10 @@ impl Ask {
                 shown.pop().map_or(Content::Other(Value::Null), Content::Stored)
             }
             Content::List(list) => Content::List(List { objects: self.shown_stored(list.objects).await?, ..list }),
-            Content::Object(mut object) if self.is_about_objects() && !conceal::is_ending(&object) => {
-                conceal::object(&self.resource, &mut object);
+            Content::Object(mut object) => {
+                if self.is_about_objects() && self.verb != "delete" && !conceal::is_ended(&object) {
+                    conceal::object(&self.resource, &mut object);
+                }
                 Content::Object(object)
             }
             other => other,

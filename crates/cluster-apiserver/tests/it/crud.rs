@@ -172,6 +172,14 @@ async fn what_a_service_keeps_as_a_name_is_hidden_until_it_has_an_address_again(
     assert_eq!((tried["metadata"]["labels"]["a"].clone(), policy(&tried)), (json!("b"), json!(null)));
     let again = raw.merge(&path, &json!({"spec": {"type": "ClusterIP"}})).await.json();
     assert_eq!(policy(&again), json!("Local"));
+    // It is seen where its deletion begins and ends, and not between.
+    let held = json!({"metadata": {"finalizers": ["a.b/c"]}, "spec": {"type": "ExternalName"}});
+    assert_eq!(policy(&raw.merge(&path, &held).await.json()), json!(null));
+    assert_eq!(policy(&raw.delete(&path, &json!(null)).await.json()), json!("Local"));
+    let label = json!({"metadata": {"labels": {"a": "c"}}});
+    assert_eq!(policy(&raw.merge(&format!("{path}?dryRun=All"), &label).await.json()), json!(null));
+    let released = json!({"metadata": {"finalizers": null}});
+    assert_eq!(policy(&raw.merge(&path, &released).await.json()), json!("Local"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,8 @@
 //! `kwick up`: as root, everything that must be there before the unprivileged process; then this process becomes it.
 //!
 //! ```text
-//! look at the machine, the directory, the addresses ► data directory ► lock ► record ► keys, kubeconfig ► spawner ► exec `kwick __serve`
+//! look at the machine, the directory, the addresses ► data directory ► lock ► upgrade ► record ► keys, kubeconfig ► spawner
+//!   ► exec `kwick __serve`
 //! ```
 //! Whatever is refused is refused before anything was started, and a directory is made only for a start that can succeed (exit code 2).
 //!
@@ -31,7 +32,7 @@ use crate::instance::data_dir::DataDir;
 use crate::instance::lock::{Holder, Lock};
 use crate::instance::record::Record;
 use crate::instance::spawner::MYSELF;
-use crate::instance::{access, kubeconfig, ports, root, spawner};
+use crate::instance::{access, kubeconfig, layout, ports, root, spawner};
 use crate::serve::READY;
 
 const DEFAULT_API: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 6443);
@@ -118,6 +119,7 @@ impl Up {
         }
         dir.create()?;
         let lock = Lock::take(&dir)?.map_err(|holder| in_use(&dir, holder))?;
+        layout::upgrade(&dir)?;
         let Settled { mut record, mut config, running } = self.settle(&dir)?;
         dir.hand_over(record.uid)?;
         record.save(&dir)?;

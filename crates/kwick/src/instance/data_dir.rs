@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::layout::NEWEST;
+use super::record::Record;
 use crate::exit::Refused;
 
-/// The layout that this binary writes. A higher number in `DIR/VERSION` is refused; a lower one is upgraded step by step.
-const LAYOUT_VERSION: u32 = 1;
 /// How the names of files begin that are still being written. A start that was killed leaves some; the next one removes them.
 const TEMPORARY: &str = ".kwick-";
 /// The folders that belong to the instance's uid.
@@ -54,32 +54,54 @@ impl DataDir {
     /// Checks that an instance may live here: the directory is one of ours and not newer than this binary, or empty, or absent. Changes
     /// nothing.
     pub(crate) fn check(&self) -> Result<()> {
-        let text = match fs::read_to_string(self.join("VERSION")) {
-            Ok(text) => text,
+        match fs::metadata(self.join("VERSION")) {
+            Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => return self.check_empty(),
             Err(error) if error.kind() == ErrorKind::NotADirectory => {
                 let what = format!("{} cannot be a data directory: there is a file in its place", self.0.display());
                 return Err(Refused::error(what, "name an empty or absent directory with --data-dir"));
             }
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", self.join("VERSION").display())),
-        };
-        match text.trim().parse::<u32>() {
-            Ok(version) if version <= LAYOUT_VERSION => Ok(()),
-            Ok(version) => Err(Refused::error(
-                format!(
-                    "{} was written by a newer Kwick (layout {version}, this one knows {LAYOUT_VERSION})",
-                    self.0.display()
-                ),
-                "use the newer kwick, or another --data-dir",
-            )),
-            Err(_) => Err(Refused::error(
-                format!(
-                    "{} is damaged: it should hold a layout version, and holds {text:?}",
-                    self.join("VERSION").display()
-                ),
-                format!("restore it from a copy (it should hold {LAYOUT_VERSION}), or use another --data-dir"),
-            )),
         }
+        let layout = self.layout()?;
+        if layout <= NEWEST {
+            return Ok(());
+        }
+        let (writer, needed) = match Record::writer(self) {
+            Some(version) => (format!("Kwick {version}"), format!("Kwick {version} or a later one")),
+            None => ("a newer Kwick".to_owned(), "that Kwick".to_owned()),
+        };
+        Err(Refused::error(
+            format!(
+                "{} was written by {writer} in a newer layout ({layout}; this is Kwick {}, which knows {NEWEST})",
+                self.0.display(),
+                env!("CARGO_PKG_VERSION")
+            ),
+            format!("use {needed}, or another --data-dir; nothing was changed"),
+        ))
+    }
+
+    /// The layout of a directory that has one.
+    ///
+    /// # Errors
+    /// It cannot be read, or is none.
+    pub(crate) fn layout(&self) -> Result<u32> {
+        let path = self.join("VERSION");
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        text.trim().parse::<u32>().ok().filter(|layout| *layout > 0).ok_or_else(|| {
+            Refused::error(
+                format!("{} is damaged: it should hold a layout version, and holds {text:?}", path.display()),
+                format!("restore it from a copy (it should hold at most {NEWEST}), or use another --data-dir"),
+            )
+        })
+    }
+
+    /// Notes which layout the directory has from now on.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(crate) fn set_layout(&self, layout: u32) -> Result<()> {
+        write_durably(&self.join("VERSION"), format!("{layout}\n").as_bytes(), 0o644)
     }
 
     /// A directory of ours has a VERSION; one without must be empty, or it is somebody else's.
@@ -125,7 +147,7 @@ impl DataDir {
             .mode(0o755)
             .create(&self.0)
             .with_context(|| format!("cannot make the data directory {}", self.0.display()))?;
-        write_durably(&self.join("VERSION"), format!("{LAYOUT_VERSION}\n").as_bytes(), 0o644)
+        self.set_layout(NEWEST)
     }
 
     /// Deletes everything. VERSION goes last but for the lock: an interrupted deletion leaves a directory of ours, and can be repeated.
@@ -230,11 +252,19 @@ mod tests {
 
     #[test]
     fn newer_damaged_and_foreign_directories_are_refused() {
-        for (version, complaint) in [("2\n", "newer Kwick"), ("kwick", "damaged")] {
+        let record = r#"{"writtenBy": "9.8.7", "what": "is not known yet"}"#;
+        let (newer, damaged) = ("9999\n", "kwick");
+        for (version, record, complaint) in [
+            (newer, "", "by a newer Kwick in a newer layout (9999;"),
+            (newer, record, "by Kwick 9.8.7 in a newer layout (9999;"),
+            (damaged, record, "damaged"),
+            ("0", record, "damaged"),
+        ] {
             let folder = tempfile::tempdir().unwrap();
             fs::write(folder.path().join("VERSION"), version).unwrap();
+            fs::write(folder.path().join("instance.json"), record).unwrap();
             let error = DataDir::at(folder.path()).unwrap().check().unwrap_err();
-            assert!(error.to_string().contains(complaint), "{error}");
+            assert!(error.is::<Refused>() && error.to_string().contains(complaint), "{error}");
             assert_eq!(fs::read_to_string(folder.path().join("VERSION")).unwrap(), version);
         }
         let folder = tempfile::tempdir().unwrap();

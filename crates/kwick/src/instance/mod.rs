@@ -1,8 +1,8 @@
 //! One instance of Kwick on this machine: its data directory, its record of what was chosen once, its lock, its kubeconfig.
 //!
 //! ```text
-//! DIR/VERSION        the layout's version; a newer one is refused
-//! DIR/instance.json  what was chosen once: id, uid, addresses, network ranges   (record.rs)
+//! DIR/VERSION        the layout; an older one is upgraded, a newer one refused  (layout.rs)
+//! DIR/instance.json  what was chosen once: id, uid, addresses, network ranges; who wrote last   (record.rs)
 //! DIR/lock           held by the running Kwick     DIR/pid   which process it is (lock.rs)
 //! DIR/kubeconfig     0600, the invoking user's                                  (kubeconfig.rs)
 //! DIR/pki            the instance's certificate authority, keys and tokens     (access.rs)
@@ -17,6 +17,7 @@
 pub(crate) mod access;
 pub(crate) mod data_dir;
 pub(crate) mod kubeconfig;
+pub(crate) mod layout;
 pub(crate) mod lock;
 pub(crate) mod ports;
 pub(crate) mod record;

@@ -40,6 +40,9 @@ pub(crate) struct Record {
     /// Registries (host and optional port) that may be spoken to without TLS, besides those at loopback and private addresses.
     #[serde(default)]
     pub(crate) plain_http_registries: BTreeSet<String>,
+    /// The version of the Kwick that has saved the record last; empty if that one did not say. For people: what can be read, the layout says.
+    #[serde(default)]
+    written_by: String,
 }
 
 impl Record {
@@ -59,6 +62,13 @@ impl Record {
         })
     }
 
+    /// Which version of Kwick has written the directory last, if that can be read whatever its layout is.
+    pub(crate) fn writer(dir: &DataDir) -> Option<String> {
+        let text = std::fs::read(dir.join("instance.json")).ok()?;
+        let record: serde_json::Value = serde_json::from_slice(&text).ok()?;
+        record.get("writtenBy")?.as_str().map(str::to_owned)
+    }
+
     /// A record for a new instance: a random id and uid.
     pub(crate) fn new(entropy: &Entropy) -> Self {
         Self {
@@ -69,6 +79,7 @@ impl Record {
             gateway: None,
             network: None,
             plain_http_registries: BTreeSet::new(),
+            written_by: String::new(),
         }
     }
 
@@ -83,8 +94,9 @@ impl Record {
         Ok(config)
     }
 
-    /// Saves the record so that a crash leaves the old or the new one.
-    pub(crate) fn save(&self, dir: &DataDir) -> Result<()> {
+    /// Saves the record, as written by this version, so that a crash leaves the old or the new one.
+    pub(crate) fn save(&mut self, dir: &DataDir) -> Result<()> {
+        env!("CARGO_PKG_VERSION").clone_into(&mut self.written_by);
         let text = serde_json::to_vec_pretty(self).context("cannot form the instance record")?;
         write_durably(&dir.join("instance.json"), &text, 0o644)
     }
@@ -99,8 +111,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let dir = DataDir::at(folder.path()).unwrap();
         assert_eq!(Record::load(&dir).unwrap(), None);
-        let record = Record::new(&Entropy::seeded(7));
+        let mut record = Record::new(&Entropy::seeded(7));
         record.save(&dir).unwrap();
+        assert_eq!(Record::writer(&dir).as_deref(), Some(env!("CARGO_PKG_VERSION")));
         assert_eq!(Record::load(&dir).unwrap(), Some(record));
         std::fs::write(dir.join("instance.json"), "{").unwrap();
         assert!(Record::load(&dir).unwrap_err().to_string().contains("damaged"));

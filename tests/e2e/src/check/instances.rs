@@ -1,4 +1,4 @@
-//! Starting, restarting and ending instances, and running two.
+//! Starting, restarting and ending instances, also on what an older one left, and running two.
 
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 
 use super::{parts, processes};
 use crate::demo;
@@ -47,6 +48,34 @@ pub(super) fn restart(place: &Place) -> Result<String> {
     ksvc::greet(&kwick.gateway, &host)?;
     kwick.down()?;
     Ok("2 pods, the same processes; another service went to zero and came back".to_owned())
+}
+
+/// What the Kwick of each layout of the data directory has written is served by this one.
+pub(super) fn every_layout(place: &Place) -> Result<String> {
+    let kept = place.workspace("crates/kwick/testdata/layouts");
+    let mut count = 0;
+    for layout in std::fs::read_dir(&kept).with_context(|| format!("cannot list {}", kept.display()))? {
+        let layout = layout?.file_name().to_string_lossy().into_owned();
+        let folder = place.scratch("kept");
+        place::output(Command::new("cp").arg("-r").arg(kept.join(&layout)).arg(&folder))?;
+        let record: Value = serde_json::from_slice(&std::fs::read(folder.join("instance.json"))?)?;
+        let uid = record.get("uid").and_then(Value::as_u64).context("the record has no uid")?;
+        let owned = ["state", "images"].map(|name| folder.join(name));
+        place::output(Command::new("chown").arg("-R").arg(format!("{uid}:{uid}")).args(owned))?;
+        let kwick = Instance::start_with(place, "kept", &["--only", "api"])
+            .with_context(|| format!("layout {layout} is not served"))?;
+        let path = "/api/v1/namespaces/kept/secrets/kept";
+        let secret = kwick.api.get(path)?.context("the Secret is gone")?;
+        let word = secret.pointer("/data/password").and_then(Value::as_str);
+        ensure(word == Some("a2VwdA=="), || format!("the Secret holds {word:?}"))?;
+        let path = "/apis/example.com/v1/namespaces/kept/keepsakes/kept";
+        kwick.api.get(path)?.context("the custom resource is gone")?;
+        kwick.api.delete(path)?;
+        kwick.down()?;
+        count += 1;
+    }
+    ensure(count > 0, || "there is none".to_owned())?;
+    Ok(format!("{count} layouts"))
 }
 
 /// Two instances serve a service of the same name, and the end of one is not the other's.

@@ -123,6 +123,7 @@ const OWN: &[Own] = &[
     Own { name: "the lower floors alone", run: floors::cluster },
     Own { name: "the gateway's port", run: gateway::port },
     Own { name: "SIGTERM and up keep the pods", run: instances::restart },
+    Own { name: "data of every layout", run: instances::every_layout },
     Own { name: "Ctrl-C leaves nothing", run: instances::interrupt },
     Own { name: "demo: Ctrl-C leaves nothing", run: interruption::ctrl_c },
     Own { name: "demo: nobody left to end it", run: interruption::orphaned },

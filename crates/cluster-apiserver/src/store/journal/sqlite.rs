@@ -14,9 +14,6 @@ use crate::store::key::{ObjectKey, Revision, TableName};
 
 /// Marks the file as ours (`PRAGMA application_id`): "kwck".
 const APPLICATION_ID: i64 = 0x6b77_636b;
-/// The newest data version; each step of [`UPGRADES`] leads to the next one.
-const VERSION: i64 = UPGRADES.len() as i64;
-
 /// Step *n* makes version *n+1* out of version *n*.
 const UPGRADES: [&str; 1] = ["
     CREATE TABLE objects (
@@ -43,6 +40,9 @@ pub struct SqliteJournal {
 }
 
 impl SqliteJournal {
+    /// The newest data version; each step of [`UPGRADES`] leads to the next one.
+    pub const VERSION: i64 = UPGRADES.len() as i64;
+
     /// Opens the file, or makes it, and upgrades it to the present version.
     ///
     /// # Errors
@@ -57,23 +57,24 @@ impl SqliteJournal {
     }
 
     fn prepare(&mut self) -> Result<(), JournalError> {
+        self.run("open", |connection| connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE"))?;
+        // Before anything is set: a file that is refused stays as it is.
+        let version: i64 = self.pragma("user_version")?;
+        let application: i64 = self.pragma("application_id")?;
+        if version > Self::VERSION {
+            return Err(JournalError::Newer { path: self.name(), found: version, known: Self::VERSION });
+        }
+        if version > 0 && application != APPLICATION_ID {
+            return Err(self.damaged(format!("application id {application:#x}")));
+        }
         self.run("set up", |connection| {
             connection.execute_batch(
-                "PRAGMA locking_mode = EXCLUSIVE;
-                 PRAGMA journal_mode = WAL;
+                "PRAGMA journal_mode = WAL;
                  PRAGMA synchronous = FULL;
                  PRAGMA cache_size = -512;
                  PRAGMA temp_store = MEMORY;",
             )
         })?;
-        let version: i64 = self.pragma("user_version")?;
-        let application: i64 = self.pragma("application_id")?;
-        if version > VERSION {
-            return Err(JournalError::Newer { path: self.name(), found: version, known: VERSION });
-        }
-        if version > 0 && application != APPLICATION_ID {
-            return Err(self.damaged(format!("application id {application:#x}")));
-        }
         self.upgrade(version)
     }
 
@@ -241,10 +242,15 @@ mod tests {
         let path = dir.path().join("store.db");
         let first = SqliteJournal::open(&path).expect("open");
         assert!(matches!(SqliteJournal::open(&path), Err(JournalError::InUse { .. })));
-        first.connection.pragma_update(None, "user_version", VERSION + 1).expect("newer");
+        let newer = SqliteJournal::VERSION + 1;
+        first.connection.pragma_update(None, "user_version", newer).expect("newer");
+        // A newer program may keep its file in another way.
+        first.connection.pragma_update(None, "journal_mode", "DELETE").expect("journal mode");
         drop(first);
+        let kept = std::fs::read(&path).expect("read");
         let newer = SqliteJournal::open(&path).expect_err("newer");
         assert!(newer.to_string().contains("use the newer program"), "{newer}");
+        assert_eq!(std::fs::read(&path).expect("read"), kept, "it was changed");
         let garbage = dir.path().join("garbage.db");
         std::fs::write(&garbage, vec![b'x'; 8192]).expect("write");
         assert!(matches!(SqliteJournal::open(&garbage), Err(JournalError::Damaged { .. })));
