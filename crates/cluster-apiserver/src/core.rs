@@ -8,6 +8,7 @@ use crate::admit::Admission;
 use crate::admit::quota::Quotas;
 use crate::admit::service_ip::ServiceIps;
 use crate::admit::webhook::Webhooks;
+use crate::audit::Auditor;
 use crate::authn::Authenticator;
 use crate::authz::Rbac;
 use crate::discovery::Discovery;
@@ -32,6 +33,7 @@ pub(crate) struct Core {
     pub(crate) lazy: LazyTable,
     pub(crate) authenticator: Authenticator,
     pub(crate) rbac: Rbac,
+    pub(crate) audit: Option<Auditor>,
     pub(crate) admissions: Vec<Arc<dyn Admission>>,
     pub(crate) webhooks: Webhooks,
     pub(crate) hooks: Hooks,

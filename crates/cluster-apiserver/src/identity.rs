@@ -1,6 +1,11 @@
 //! Who asks: the user that authentication found, handed to authorization and admission.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::audit::Trail;
 
 /// The group of every authenticated user.
 pub const AUTHENTICATED: &str = "system:authenticated";
@@ -54,6 +59,21 @@ impl Identity {
         self.groups.iter().any(|candidate| candidate == group)
     }
 
+    /// The user as `UserInfo` of `authentication.k8s.io`.
+    pub(crate) fn to_value(&self) -> Value {
+        let mut info = json!({"username": self.username});
+        if !self.uid.is_empty() {
+            info["uid"] = self.uid.as_str().into();
+        }
+        if !self.groups.is_empty() {
+            info["groups"] = json!(self.groups);
+        }
+        if !self.extra.is_empty() {
+            info["extra"] = json!(self.extra);
+        }
+        info
+    }
+
     /// Namespace and name of the ServiceAccount that this user is.
     pub fn as_service_account(&self) -> Option<(&str, &str)> {
         self.username.strip_prefix(SERVICE_ACCOUNT_PREFIX)?.split_once(':')
@@ -68,17 +88,19 @@ pub(crate) struct Caller {
     pub(crate) is_in_process: bool,
     /// Whether it is the server itself, or whoever sets it up: webhooks are not asked then, they may not be there yet.
     pub(crate) is_server: bool,
+    /// Where what happens is recorded, if it is.
+    pub(crate) trail: Option<Arc<Trail>>,
 }
 
 impl Caller {
     /// Somebody at a distance.
     pub(crate) fn remote(identity: Identity) -> Self {
-        Self { identity, is_in_process: false, is_server: false }
+        Self { identity, is_in_process: false, is_server: false, trail: None }
     }
 
     /// Code of this process.
     pub(crate) fn in_process(identity: Identity) -> Self {
-        Self { identity, is_in_process: true, is_server: false }
+        Self { identity, is_in_process: true, is_server: false, trail: None }
     }
 
     /// The server itself.

@@ -14,6 +14,7 @@
 //! ```
 
 mod admit;
+pub mod audit;
 mod authn;
 mod authz;
 mod bootstrap;

@@ -106,6 +106,8 @@ pub(crate) struct Metrics {
     /// The same.
     pub(crate) hook_fail_open: Family<HookLabels, Gauge>,
     pub(crate) conversion_s: Family<ConversionLabels, Histogram, fn() -> Histogram>,
+    pub(crate) audit_events: Counter,
+    pub(crate) audit_errors: Counter,
     pub(crate) panics: Counter,
     pub(crate) connections: Gauge,
     pub(crate) connections_refused: Counter,
@@ -155,6 +157,8 @@ impl Metrics {
                 "Time of a conversion by a webhook",
                 Family::new_with_constructor(duration),
             ),
+            audit_events: scope.register("audit_event", "Events for the audit log", Counter::default()),
+            audit_errors: scope.register("audit_error", "Events that are not in the audit log", Counter::default()),
             panics: scope.register("request_panics", "Requests that ended in a panic", Counter::default()),
             connections: scope.register("open_connections", "Open client connections", Gauge::default()),
             connections_refused: scope.register(

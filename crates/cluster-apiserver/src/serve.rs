@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
+use crate::audit::PeerAddress;
 use crate::authn::certificate;
 use crate::core::Core;
 use crate::http::service::{ApiService, PeerIdentity};
@@ -180,6 +181,7 @@ impl Connection {
     async fn serve(&self, stream: TcpStream) {
         // Answers are written whole; waiting to fill packets would only delay them.
         let _ = stream.set_nodelay(true);
+        let address = stream.peer_addr().ok().map(|address| PeerAddress(address.ip().to_canonical()));
         let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(stream)).await else {
             return;
         };
@@ -188,6 +190,9 @@ impl Connection {
         let api = api.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
             if let Some(peer) = &peer {
                 request.extensions_mut().insert(PeerIdentity(peer.clone()));
+            }
+            if let Some(address) = address {
+                request.extensions_mut().insert(address);
             }
             request
         });

@@ -12,6 +12,7 @@ use crate::admit::Admission;
 use crate::admit::quota::Quotas;
 use crate::admit::service_ip::{ServiceIps, ServiceRange};
 use crate::admit::webhook::Webhooks;
+use crate::audit::{AuditConfig, Auditor};
 use crate::authn::{Authenticator, ServiceAccountKey};
 use crate::authz::Rbac;
 use crate::bootstrap;
@@ -75,6 +76,8 @@ pub struct ApiServerConfig {
     /// Non-resource routes of the embedding program, such as `/kwick`: the first whose prefix fits answers, for callers
     /// whom RBAC lets (`nonResourceURLs`, the method in lower case as verb).
     pub routes: Vec<Route>,
+    /// What is recorded of requests, and where; nothing and nowhere by default.
+    pub audit: Option<AuditConfig>,
 }
 
 impl ApiServerConfig {
@@ -97,6 +100,7 @@ impl ApiServerConfig {
             measures: None,
             streams: None,
             routes: Vec::new(),
+            audit: None,
         }
     }
 }
@@ -125,6 +129,15 @@ pub enum StartError {
         #[source]
         source: crate::status::StatusError,
     },
+    /// The file of the audit log cannot be written.
+    #[error("open the audit log {}", path.display())]
+    Audit {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why it failed.
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 /// A Kubernetes API. Clones are the same server.
@@ -141,7 +154,13 @@ impl ApiServer {
     pub async fn start(config: ApiServerConfig) -> Result<Self, StartError> {
         let ApiServerConfig { journal, clock, tasks, metrics, entropy, lazy, admissions, services, .. } = config;
         let store = Store::open(journal, &metrics).map_err(StartError::Store)?;
+        let own_metrics = Metrics::new(&metrics);
+        let audit = config.audit.map(|audit| {
+            let path = audit.path.clone();
+            Auditor::open(audit, clock, &own_metrics).map_err(|source| StartError::Audit { path, source })
+        });
         let core = Arc::new(Core {
+            audit: audit.transpose()?,
             registry: Registry::new(store.clone(), config.measures.is_some()),
             rbac: Rbac::new(store.clone()),
             service_ips: ServiceIps::new(services, store.clone()),
@@ -154,7 +173,7 @@ impl ApiServer {
                 hashes: crate::discovery::openapi::Hashes::default(),
             },
             limits: Limits::default(),
-            metrics: Metrics::new(&metrics),
+            metrics: own_metrics,
             hooks: Hooks::new(store.clone(), tasks.clone(), &metrics),
             webhooks: Webhooks::new(),
             logs: config.logs,
@@ -245,6 +264,9 @@ impl ApiServer {
     /// Brings everything to disk. Call it when nothing writes any more.
     pub fn close(&self) {
         self.core.store.close();
+        if let Some(audit) = &self.core.audit {
+            audit.close();
+        }
     }
 }
 

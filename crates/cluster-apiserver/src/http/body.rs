@@ -42,7 +42,16 @@ impl Body {
 
     /// Keeps something until the body is sent or given up.
     pub(crate) fn holding(self, held: impl Any + Send) -> Self {
-        Self { inner: self.inner, _held: Some(Box::new(held)) }
+        Self { inner: self.inner, _held: Some(Box::new((self._held, held))) }
+    }
+
+    /// All of it, if it is there already.
+    pub(crate) fn whole(&self) -> Option<Bytes> {
+        match &self.inner {
+            Inner::Stream(_) => None,
+            Inner::Parts(parts) if parts.len() == 1 => parts.front().cloned(),
+            Inner::Parts(parts) => Some(parts.iter().flatten().copied().collect()),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! HTTP: from a request to a verb, and from its outcome to an answer.
 
+mod ask;
 pub mod body;
 pub(crate) mod fair;
 pub mod limits;

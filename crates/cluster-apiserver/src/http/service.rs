@@ -19,12 +19,14 @@ use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::ask::{authorize, check_verb, decided, find, verb};
 use super::body::{Body, BodyError};
 use super::fair::Taken;
 use super::limits::{MAX_BODY_BYTES, Sort, Ticket};
 use super::path::{RequestPath, ResourcePath};
 use super::query::{FIELD_MANAGER_MAX, Query};
 use super::respond;
+use crate::audit::Trail;
 use crate::authn::impersonate;
 use crate::authz::Attributes;
 use crate::core::Core;
@@ -32,7 +34,6 @@ use crate::identity::{Caller, Identity};
 use crate::metrics::{AnswerLabels, RequestLabels};
 use crate::negotiate::accept::{self, Shapes};
 use crate::registry::Resource;
-use crate::selector::FieldSelector;
 use crate::status::{Result, StatusError};
 use crate::streams;
 use crate::verbs::{self, Ask};
@@ -68,12 +69,17 @@ impl ApiService {
         let started = Instant::now();
         let wanted = accept::negotiate(header(request.headers(), ACCEPT), Shapes::ObjectOnly).unwrap_or_default();
         let mut labels = RequestLabels::default();
-        let answer = AssertUnwindSafe(self.answer(request, &mut labels)).catch_unwind().await;
+        let mut trail = None;
+        let answer = AssertUnwindSafe(self.answer(request, &mut labels, &mut trail)).catch_unwind().await;
         let answer = answer.unwrap_or_else(|_| {
             core.metrics.panics.inc();
             Err(StatusError::internal(PANICKED))
         });
         let response = answer.unwrap_or_else(|error| respond::error(&error, wanted.syntax));
+        let response = match trail {
+            Some(trail) => trail.answered(response),
+            None => response,
+        };
         let RequestLabels { verb, group, version, resource, subresource } = labels.clone();
         let code = response.status().as_u16();
         core.metrics.requests.get_or_create(&AnswerLabels { verb, group, version, resource, subresource, code }).inc();
@@ -81,14 +87,26 @@ impl ApiService {
         response
     }
 
-    async fn answer(&self, request: Request<RequestBody>, labels: &mut RequestLabels) -> Result<Response<Body>> {
+    async fn answer(
+        &self,
+        request: Request<RequestBody>,
+        labels: &mut RequestLabels,
+        trail: &mut Option<Arc<Trail>>,
+    ) -> Result<Response<Body>> {
         let core = &self.core;
-        let mut caller = self.caller(&request)?;
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        let path = RequestPath::parse(request.uri().path());
+        let caller = self.caller(&request);
+        *trail = self.begin_trail(&request, &path, &query, caller.as_ref().ok());
+        let mut caller = caller?;
+        caller.trail.clone_from(trail);
         if let Some(identity) = impersonate::impersonated(request.headers(), &caller.identity, &core.rbac)? {
+            if let Some(trail) = trail {
+                trail.impersonates(&identity);
+            }
             caller.identity = identity;
         }
-        let query = Query::parse(request.uri().query().unwrap_or_default());
-        match RequestPath::parse(request.uri().path()) {
+        match path {
             RequestPath::Other => {
                 labels.verb = method_label(request.method()).to_owned();
                 self.other(request, caller, &query).await
@@ -96,7 +114,7 @@ impl ApiService {
             RequestPath::Resource(path) => {
                 let verb = verb(request.method(), &path, &query);
                 labels.verb = verb.to_uppercase();
-                authorize(core, &caller, verb, &path, &query)?;
+                decided(&caller, authorize(core, &caller, verb, &path, &query))?;
                 let resource = find(core, verb, &path)?;
                 match resource {
                     Some(resource) => {
@@ -115,6 +133,22 @@ impl ApiService {
         }
     }
 
+    /// The record of the request, if there is to be one.
+    fn begin_trail(
+        &self,
+        request: &Request<RequestBody>,
+        path: &RequestPath,
+        query: &Query,
+        caller: Option<&Caller>,
+    ) -> Option<Arc<Trail>> {
+        let audit = self.core.audit.as_ref()?;
+        let verb = match path {
+            RequestPath::Other => request.method().as_str().to_ascii_lowercase(),
+            RequestPath::Resource(path) => verb(request.method(), path, query).to_owned(),
+        };
+        audit.begin(request, path, &verb, caller.map(|caller| &caller.identity), &self.core.entropy)
+    }
+
     fn caller(&self, request: &Request<RequestBody>) -> Result<Caller> {
         if let Some(caller) = &self.caller {
             return Ok(caller.clone());
@@ -129,7 +163,7 @@ impl ApiService {
         let path = request.uri().path().to_owned();
         let verb = request.method().as_str().to_ascii_lowercase();
         let ask = Attributes { verb: &verb, path: &path, ..Attributes::default() };
-        self.core.rbac.authorize(&caller.identity, &ask)?;
+        decided(&caller, self.core.rbac.authorize(&caller.identity, &ask))?;
         if let Some(route) = self.core.routes.iter().find(|route| route.matches(&path)) {
             return Ok(route.handler.call(request, &caller.identity).await);
         }
@@ -167,6 +201,9 @@ impl ApiService {
             Method::GET => (Bytes::new(), None),
             _ => self.read(&caller, &parts.headers, body).await?,
         };
+        if let Some(trail) = &caller.trail {
+            trail.asked(header(&parts.headers, CONTENT_TYPE).unwrap_or_default(), &body);
+        }
         let manager = manager(&query, &caller, &parts.headers);
         let ask = Ask {
             core: Arc::clone(core),
@@ -320,92 +357,6 @@ fn method_label(method: &Method) -> &'static str {
         Method::OPTIONS => "OPTIONS",
         _ => "other",
     }
-}
-
-/// The verb that the rules know a request by.
-fn verb(method: &Method, path: &ResourcePath, query: &Query) -> &'static str {
-    let is_collection = path.name.is_empty();
-    match *method {
-        Method::POST => "create",
-        Method::PUT => "update",
-        Method::PATCH => "patch",
-        Method::DELETE if is_collection => "deletecollection",
-        Method::DELETE => "delete",
-        Method::GET | Method::HEAD if path.is_watch => "watch",
-        Method::GET | Method::HEAD if is_collection && query.flag("watch") => "watch",
-        Method::GET | Method::HEAD if is_collection => "list",
-        Method::GET | Method::HEAD => "get",
-        _ => "",
-    }
-}
-
-fn authorize(core: &Core, caller: &Caller, verb: &str, path: &ResourcePath, query: &Query) -> Result<()> {
-    // A list or watch of one name is allowed to whoever may read that name. Other verbs do not go by the selector.
-    let selector = match verb {
-        "list" | "watch" if path.name.is_empty() => FieldSelector::parse(query.text("fieldSelector"), |_| None).ok(),
-        _ => None,
-    };
-    let name = selector.as_ref().and_then(FieldSelector::name).unwrap_or(&path.name);
-    let ask = Attributes {
-        verb,
-        group: &path.group,
-        resource: &path.plural,
-        subresource: &path.subresource,
-        namespace: &path.namespace,
-        name,
-        path: "",
-    };
-    if core.rbac.allows(&caller.identity, &ask) {
-        return Ok(());
-    }
-    Err(Attributes { name: &path.name, ..ask }.forbidden(&caller.identity))
-}
-
-/// The resource of a path; `None` if there is not even such a group and version.
-fn find(core: &Core, verb: &str, path: &ResourcePath) -> Result<Option<Arc<Resource>>> {
-    let catalogue = core.registry.catalogue();
-    let Some(resource) = catalogue.find(&path.group, &path.version, &path.plural) else {
-        return match catalogue.version(&path.group, &path.version) {
-            Some(_) => Err(StatusError::no_such_resource()),
-            None => Ok(None),
-        };
-    };
-    let is_of_namespace = !path.namespace.is_empty() && !resource.is("", "namespaces");
-    let is_misplaced = match resource.is_namespaced {
-        true => path.namespace.is_empty() && !path.name.is_empty(),
-        false => is_of_namespace,
-    };
-    if is_misplaced || path.has_more && path.subresource != "proxy" {
-        return Err(StatusError::no_such_resource());
-    }
-    if verb == "create" && catalogue.is_ending(resource) {
-        return Err(StatusError::ending(&path.group, &path.plural, verb));
-    }
-    Ok(Some(Arc::clone(resource)))
-}
-
-fn check_verb(resource: &Resource, path: &ResourcePath, method: &Method, verb: &str) -> Result<()> {
-    if matches!(*method, Method::HEAD | Method::OPTIONS) {
-        return Err(StatusError::method_not_allowed());
-    }
-    if !path.subresource.is_empty() {
-        let Some(sub) = resource.subresource(&path.subresource) else {
-            let is_custom = resource.is_custom();
-            return Err(if is_custom { resource.not_found(&path.name) } else { StatusError::no_such_resource() });
-        };
-        return if sub.verbs.contains(&verb) { Ok(()) } else { Err(StatusError::method_not_allowed()) };
-    }
-    let is_on_collection = matches!(verb, "create" | "list" | "watch" | "deletecollection");
-    let fits = match path.name.is_empty() {
-        true => is_on_collection && (verb != "create" || path.namespace.is_empty() != resource.is_namespaced),
-        false => !is_on_collection || path.is_watch,
-    };
-    // Collections over all namespaces can be read, not written.
-    let is_everywhere = resource.is_namespaced && path.namespace.is_empty();
-    if !fits || (is_everywhere && verb == "deletecollection") || !resource.verbs.contains(&verb) {
-        return Err(StatusError::method_not_allowed());
-    }
-    Ok(())
 }
 
 impl<B> tower_service::Service<Request<B>> for ApiService

@@ -41,6 +41,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
+use crate::audit::{Closing, Trail};
 use crate::authz::Attributes;
 use crate::core::Core;
 use crate::http::body::Body;
@@ -149,6 +150,9 @@ enum Session {
     Forward { ports: Arc<dyn PodPorts>, asked: Vec<u16> },
 }
 
+/// What counts a session as long as it lasts, and records its end.
+type Held = (Option<Ticket>, Option<Closing>);
+
 /// Answers a request for a stream; the session that it begins has a task of its own.
 pub(crate) async fn answer(ask: &Ask, ticket: Option<Ticket>, mut parts: Parts) -> Result<Response<Body>> {
     require_create(ask)?;
@@ -178,7 +182,8 @@ pub(crate) async fn answer(ask: &Ask, ticket: Option<Ticket>, mut parts: Parts) 
         Ok(session) => session,
         Err(refused) => return Ok(refused.into_response()),
     };
-    let running = Box::pin(run(Arc::clone(&ask.core), ticket, on_upgrade, protocol, session));
+    let held = (ticket, ask.caller.trail.as_ref().map(Trail::closing));
+    let running = Box::pin(run(Arc::clone(&ask.core), held, on_upgrade, protocol, session));
     ask.core.tasks.spawn_transient("apiserver/stream", running);
     Ok(response)
 }
@@ -297,9 +302,8 @@ fn container(pod: &Value, name: &str, asked: &str) -> Result<String> {
 }
 
 /// Has the session, once the client has its answer.
-async fn run(core: Arc<Core>, ticket: Option<Ticket>, on_upgrade: OnUpgrade, protocol: Protocol, session: Session) {
-    // Counts as long as the session lasts.
-    let _ticket = ticket;
+async fn run(core: Arc<Core>, held: Held, on_upgrade: OnUpgrade, protocol: Protocol, session: Session) {
+    let _held = held;
     let upgraded = match on_upgrade.await {
         Ok(upgraded) => TokioIo::new(upgraded),
         Err(error) => return tracing::debug!(%error, "a client has not upgraded its connection"),

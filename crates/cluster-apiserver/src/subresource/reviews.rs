@@ -11,22 +11,8 @@ use crate::verbs::Ask;
 /// `SelfSubjectReview`: who the caller is.
 pub(super) fn self_subject(ask: &Ask, mut review: Value) -> Value {
     review["metadata"] = json!({"creationTimestamp": ask.core.now_text()});
-    review["status"] = json!({"userInfo": user_info(&ask.caller.identity)});
+    review["status"] = json!({"userInfo": ask.caller.identity.to_value()});
     review
-}
-
-fn user_info(identity: &Identity) -> Value {
-    let mut info = json!({"username": identity.username});
-    if !identity.uid.is_empty() {
-        info["uid"] = json!(identity.uid);
-    }
-    if !identity.groups.is_empty() {
-        info["groups"] = json!(identity.groups);
-    }
-    if !identity.extra.is_empty() {
-        info["extra"] = json!(identity.extra);
-    }
-    info
 }
 
 /// `TokenReview`: whose token it is.
@@ -37,7 +23,7 @@ pub(super) fn token(ask: &Ask, mut review: Value) -> Result<Value> {
     }
     let audiences: Vec<String> = strings_at(&review, &["spec", "audiences"]).into_iter().map(str::to_owned).collect();
     review["status"] = match ask.core.authenticator.token(token, &audiences, ask.core.clock.now()) {
-        Some((user, audiences)) => json!({"authenticated": true, "user": user_info(&user), "audiences": audiences}),
+        Some((user, audiences)) => json!({"authenticated": true, "user": user.to_value(), "audiences": audiences}),
         None => json!({"user": {}, "error": "[invalid bearer token]"}),
     };
     Ok(review)

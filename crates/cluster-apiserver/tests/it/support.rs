@@ -66,7 +66,7 @@ impl Harness {
         Self::start_as(MemoryDisk::new(), |config| ApiServerConfig { journal, ..config }).await
     }
 
-    async fn start_as(disk: MemoryDisk, change: impl FnOnce(ApiServerConfig) -> ApiServerConfig) -> Self {
+    pub(crate) async fn start_as(disk: MemoryDisk, change: impl FnOnce(ApiServerConfig) -> ApiServerConfig) -> Self {
         let (shutdown, observer) = Shutdown::new();
         let tasks = Tasks::new(observer);
         let clock = Clock::starting_at("2024-01-01T00:00:00Z".parse().expect("time"));

@@ -1,5 +1,6 @@
 //! The command line: one file per command. `--help` of each shows examples; an error names what to do next.
 
+mod audit;
 mod doctor;
 mod down;
 mod env;
@@ -107,6 +108,8 @@ struct Serve {
     /// What is logged, as a `tracing` filter.
     #[arg(long, env = "KWICK_LOG", default_value = "warn", value_name = "FILTER", value_parser = log_filter)]
     log: String,
+    #[command(flatten)]
+    audit: audit::Audit,
 }
 
 /// Checked before anything else happens, whoever will use it.
@@ -125,12 +128,13 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Command::Env(env) => env.run(),
         Command::Gateway(gateway) => gateway.run(),
         Command::QueueProxy(queue_proxy) => queue_proxy.run(),
-        Command::Serve(Serve { instance, only, detached, log }) => {
+        Command::Serve(Serve { instance, only, detached, log, audit }) => {
             let part_logs = serve::PartLogs::default();
             let beside = (serve::PartLogs::FILTER, part_logs.clone());
             base_rt::trace::init_beside(&log, base_rt::trace::Format::Text, beside)
                 .context("the log filter is not one")?;
-            let options = serve::Options { dir: instance.dir()?, level: only, is_detached: detached, part_logs };
+            let (dir, audit) = (instance.dir()?, audit.config()?);
+            let options = serve::Options { dir, level: only, is_detached: detached, part_logs, audit };
             let outcome = serve::run(&options);
             if let (true, Err(error)) = (detached, &outcome) {
                 // Whoever waits for the start hears it; afterwards nobody listens here.

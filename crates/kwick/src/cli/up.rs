@@ -9,6 +9,7 @@
 //! As the first process of a container it is the other way round, because that process is everybody's end: it becomes the spawner, which
 //! starts the same command again as its child.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener};
@@ -26,6 +27,7 @@ use cluster_sandbox::spec::SpawnerFacts;
 use cluster_sandbox::{SpawnerConfig, launch, privileges};
 use kwick::assembly::Level;
 
+use super::audit::Audit;
 use super::{Addresses, Instance, doctor, down, log_filter, say};
 use crate::exit::{Ended, FAILED, Refused};
 use crate::instance::data_dir::DataDir;
@@ -78,6 +80,8 @@ pub(super) struct Up {
     /// What is logged to standard error (with --detach to DIR/kwick.log), as a `tracing` filter.
     #[arg(long, env = "KWICK_LOG", default_value = "warn", value_name = "FILTER", value_parser = log_filter)]
     log: String,
+    #[command(flatten)]
+    audit: Audit,
     /// This is the process that `--detach` starts.
     #[arg(long, hide = true)]
     detached: bool,
@@ -128,6 +132,7 @@ impl Up {
             return Err(launch::become_spawner(&config)).context("cannot become the spawner");
         }
         lock.announce(&dir)?;
+        let audit = self.audit.prepare(&dir, record.uid)?;
         let access = access::prepare(&dir, &record).map_err(unusable_keys)?;
         kubeconfig::write(&dir, &access, root::invoker())?;
         let log = self.detached.then(|| open_log(&dir)).transpose()?;
@@ -138,7 +143,7 @@ impl Up {
         };
         record.network = facts.network.map(|network| network.ranges);
         let error = match record.save(&dir) {
-            Ok(()) => self.turn(&dir, &lock, &config, log),
+            Ok(()) => self.turn(&dir, &lock, &config, log, &audit),
             Err(error) => error,
         };
         if is_new {
@@ -149,12 +154,19 @@ impl Up {
     }
 
     /// Turns this process into the unprivileged one; why it could not.
-    fn turn(&self, dir: &DataDir, lock: &Lock, config: &SpawnerConfig, log: Option<File>) -> anyhow::Error {
+    fn turn(
+        &self,
+        dir: &DataDir,
+        lock: &Lock,
+        config: &SpawnerConfig,
+        log: Option<File>,
+        audit: &[OsString],
+    ) -> anyhow::Error {
         let mut command = Command::new(MYSELF);
         let passed = ENVIRONMENT.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
         command.env_clear().envs(passed);
         command.arg0("kwick").arg("__serve").arg("--data-dir").arg(dir.path()).arg("--log").arg(&self.log);
-        command.arg("--only").arg(self.only.to_string());
+        command.arg("--only").arg(self.only.to_string()).args(audit);
         command.current_dir("/");
         let prepare = || {
             privileges::raise_descriptor_limit().context("cannot raise the limit of open files")?;
@@ -177,6 +189,7 @@ impl Up {
             None => Record::new(&Entropy::from_os()),
         };
         dir.check_reachable(record.uid)?;
+        self.audit.check(record.uid)?;
         let mut config = record.spawner_config(dir)?;
         config.orphan_wait_ms = u64::try_from(self.keep_pods_for.as_millis()).unwrap_or(u64::MAX);
         let running = spawner::find(&config)?;

@@ -6,6 +6,7 @@
 //! DIR/lock           held by the running Kwick     DIR/pid   which process it is (lock.rs)
 //! DIR/kubeconfig     0600, the invoking user's                                  (kubeconfig.rs)
 //! DIR/pki            the instance's certificate authority, keys and tokens     (access.rs)
+//! DIR/audit-policy.yaml  what is recorded of requests, as `kwick up` was told last
 //! DIR/state          API objects         DIR/images   compressed images
 //! DIR/volumes        what pods mount     these three are written by the unprivileged process
 //! DIR/layers         unpacked images     DIR/pods     writable layers      DIR/logs   pods' logs: the spawner's

@@ -32,6 +32,7 @@ pub(super) fn configure(
     let mut config = ApiServerConfig::new(Box::new(journal), process.clock, process.tasks.clone(), key);
     config.tokens = vec![access::administrator(&options.dir)?];
     config.address = record.api.map_or_else(String::new, |address| address.to_string());
+    config.audit.clone_from(&options.audit);
     config.routes = vec![status::route(record, options.level, sandbox.facts())];
     if let Some(network) = &sandbox.facts().network {
         let (network, prefix_bits) = network.ranges.services;

@@ -31,6 +31,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use base_rt::metrics::Scope;
 use base_rt::{Clock, Phase, Shutdown, ShutdownHandle, TaskFailure, Tasks};
+use cluster_apiserver::audit::AuditConfig;
 use cluster_apiserver::{Entropy, Identity};
 use cluster_sandbox::{Events, Sandbox};
 use futures::FutureExt;
@@ -72,6 +73,8 @@ pub(crate) struct Options {
     pub(crate) is_detached: bool,
     /// Where the tracing of Knative's parts goes too.
     pub(crate) part_logs: PartLogs,
+    /// What is recorded of requests to the API, if anything is.
+    pub(crate) audit: Option<AuditConfig>,
 }
 
 /// Why the process ends.

@@ -3,6 +3,7 @@
 //! Checks of serving share one instance; those that start, kill or refuse have their own. A failed check does not hide the others.
 
 mod autoscale;
+mod audit;
 mod bad_image;
 mod bad_input;
 mod clients;
@@ -123,6 +124,7 @@ const OWN: &[Own] = &[
     Own { name: "the lower floors alone", run: floors::cluster },
     Own { name: "the gateway's port", run: gateway::port },
     Own { name: "SIGTERM and up keep the pods", run: instances::restart },
+    Own { name: "the audit log", run: audit::log },
     Own { name: "data of every layout", run: instances::every_layout },
     Own { name: "Ctrl-C leaves nothing", run: instances::interrupt },
     Own { name: "demo: Ctrl-C leaves nothing", run: interruption::ctrl_c },

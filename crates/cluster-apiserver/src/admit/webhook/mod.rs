@@ -6,7 +6,7 @@
 //!   validating: all at once; the first refusal in their order counts
 //! ```
 //! Specified by apiserver's `admission/plugin/webhook`. Never asked: about webhook configurations themselves, about questions (reviews of access and
-//! tokens), and by writes of the server itself. Audit annotations go nowhere, because there is no audit log.
+//! tokens), and by writes of the server itself.
 
 mod conditions;
 mod hooks;
@@ -191,8 +191,14 @@ impl Question<'_> {
         let call = Call { client, review: &review, timeout: hook.timeout, max_answer_bytes: MAX_ANSWER_BYTES };
         let answer = self.core.hooks.call(&call).await;
         let answer = answer.map_err(|error| Failure::Call(format!("failed to call webhook: {error}"), error.code))?;
-        verdict(version, &uid, is_mutating, &answer)
-            .map_err(|why| Failure::Call(format!("received invalid webhook response: {why}"), 503))
+        let verdict = verdict(version, &uid, is_mutating, &answer)
+            .map_err(|why| Failure::Call(format!("received invalid webhook response: {why}"), 503))?;
+        if let Some(trail) = &self.caller.trail {
+            for (key, text) in &verdict.annotations {
+                trail.annotate(format!("{}/{key}", hook.name), text.as_str());
+            }
+        }
+        Ok(verdict)
     }
 
     /// Counts what came of asking a webhook, and forgives it if its policy does: then there is no answer.

@@ -7,10 +7,9 @@ use serde_json::{Value, json};
 use super::Question;
 use crate::field_error::quote;
 use crate::hooks::ReviewVersion;
-use crate::identity::Identity;
 use crate::registry::Resource;
 use crate::status::{Cause, Details, StatusError};
-use crate::value::{at, bool_at, i64_at, list_at, str_at, strings_at};
+use crate::value::{at, bool_at, entries_at, i64_at, list_at, str_at, strings_at};
 
 /// The group of the reviews.
 const GROUP: &str = "admission.k8s.io";
@@ -24,6 +23,8 @@ pub(super) struct Verdict {
     /// The patch as JSON text, with its type.
     pub(super) patch: Option<(Vec<u8>, String)>,
     pub(super) warnings: Vec<String>,
+    /// For the audit log.
+    pub(super) annotations: Vec<(String, String)>,
 }
 
 impl Question<'_> {
@@ -56,7 +57,7 @@ impl Question<'_> {
             "requestKind": kind(self.resource),
             "requestResource": resource(self.resource),
             "operation": self.operation,
-            "userInfo": user_info(&self.caller.identity),
+            "userInfo": self.caller.identity.to_value(),
             "dryRun": self.is_dry_run,
             "options": self.options,
         });
@@ -71,17 +72,6 @@ impl Question<'_> {
         }
         request
     }
-}
-
-fn user_info(identity: &Identity) -> Value {
-    let mut info = json!({"username": identity.username, "groups": identity.groups});
-    if !identity.uid.is_empty() {
-        info["uid"] = identity.uid.as_str().into();
-    }
-    if !identity.extra.is_empty() {
-        info["extra"] = json!(identity.extra);
-    }
-    info
 }
 
 /// Reads the answer to a review.
@@ -117,6 +107,9 @@ pub(super) fn verdict(
         result: at(response, &["status"]).cloned().unwrap_or_default(),
         patch,
         warnings: strings_at(response, &["warnings"]).into_iter().map(str::to_owned).collect(),
+        annotations: entries_at(response, &["auditAnnotations"])
+            .filter_map(|(key, text)| Some((key.to_owned(), text.as_str()?.to_owned())))
+            .collect(),
     })
 }
 
