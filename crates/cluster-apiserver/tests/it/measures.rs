@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use cluster_apiserver::{Measurement, Measures, Measuring, PodUse, Use};
+use cluster_apiserver::store::journal::memory::MemoryDisk;
+use cluster_apiserver::{ApiServerConfig, Measurement, Measures, Measuring, PodUse, Use};
 use serde_json::json;
 
 use crate::support::Harness;
@@ -22,6 +23,30 @@ impl Measures for Made {
         let nodes = vec![("here".to_owned(), used)];
         Box::pin(std::future::ready(Ok(Measurement { at, window_ms: 1000, nodes, pods: vec![pod("p"), pod("gone")] })))
     }
+}
+
+#[tokio::test]
+async fn an_api_service_is_there_as_long_as_somebody_measures() {
+    let path = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.metrics.k8s.io";
+    let disk = MemoryDisk::new();
+    let measuring = |config| ApiServerConfig { measures: Some(Arc::new(Made)), ..config };
+    for _ in 0..2 {
+        let harness = Harness::start_as(disk.clone(), measuring).await;
+        let shown = harness.raw().get_as(path, "application/json;as=Table;v=v1;g=meta.k8s.io").await.json();
+        let cells = shown["rows"][0]["cells"].as_array().expect("cells").clone();
+        assert_eq!(cells[..3], [json!("v1beta1.metrics.k8s.io"), json!("Local"), json!("True")]);
+        let condition = &harness.raw().get(path).await.json()["status"]["conditions"][0];
+        assert_eq!((&condition["type"], &condition["reason"]), (&json!("Available"), &json!("Local")));
+    }
+    let harness = Harness::start_with(disk.clone(), Vec::new()).await;
+    assert_eq!(harness.raw().get(path).await.status, 404);
+    let service = json!({"metadata": {"name": "v1beta1.metrics.k8s.io"}, "spec": {
+        "group": "metrics.k8s.io", "version": "v1beta1", "groupPriorityMinimum": 100, "versionPriority": 100,
+        "service": {"namespace": "kube-system", "name": "metrics-server"},
+    }});
+    assert_eq!(harness.raw().post("/apis/apiregistration.k8s.io/v1/apiservices", &service).await.status, 201);
+    let harness = Harness::start_with(disk, Vec::new()).await;
+    assert_eq!(harness.raw().get(path).await.json()["spec"]["service"]["name"], "metrics-server", "somebody else's");
 }
 
 #[tokio::test]
