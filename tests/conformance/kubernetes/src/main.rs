@@ -151,7 +151,7 @@ async fn judge(options: &Options, servers: &mut Servers, catalogue: &Catalogue, 
     let mut unexplained = 0;
     for (signature, group) in &groups {
         if let Some(reason) = known.reason(signature) {
-            println!("known: {signature}: {} times: {reason}", group.count);
+            println!("known: {signature}: {} times, first at {}: {reason}", group.count, group.first.operation.index);
             continue;
         }
         unexplained += 1;

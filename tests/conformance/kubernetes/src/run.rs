@@ -115,6 +115,13 @@ impl<'a> Run<'a> {
             differences.retain(|difference| !may_differ.contains(&difference.path.as_str()));
         }
         if differences.is_empty() {
+            if ask.on == On::Object("scale")
+                && ask.writes()
+                && oracle.is_success()
+                && self.is_split(&operation.key).await?
+            {
+                self.remove(&operation.key, ask.on).await?;
+            }
             return Ok(None);
         }
         if ask.writes() {
@@ -136,8 +143,22 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Whether kube-apiserver now lists a manager twice: when a write of a scale leaves the replicas as they are, it splits what an
+    /// `Update` owns besides them into two entries, in any order, and forgets one of them with the next write.
+    async fn is_split(&mut self, key: &Key) -> Result<bool> {
+        let look = self.oracle.about(&self.place, key, "GET", &Value::Null);
+        let object = self.servers.oracle.ask(&look).await.context("kube-apiserver")?.body;
+        let entries = object["metadata"]["managedFields"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let who =
+            |entry: &Value| ["manager", "operation", "apiVersion", "subresource"].map(|name| entry[name].to_string());
+        let managers: BTreeSet<[String; 4]> = entries.iter().map(who).collect();
+        Ok(managers.len() < entries.len())
+    }
+
     /// Removes what an operation was about, whatever it is now.
     async fn remove(&mut self, key: &Key, on: On) -> Result<()> {
+        self.kwick.forget_revisions(key.kind);
+        self.oracle.forget_revisions(key.kind);
         let opened = self.watches.iter().filter(|(_, both)| both.operation.key.kind == key.kind);
         self.disturbed.extend(opened.map(|(index, _)| *index));
         let names = if matches!(on, On::Object(_)) || !key.name.is_empty() { vec![key.name.clone()] } else { vec![] };

@@ -186,4 +186,10 @@ impl Side {
     pub(crate) fn forget(&mut self, key: &Key) {
         self.seen.remove(key);
     }
+
+    /// Both servers' history of a kind differs: nothing is asked of a revision before now.
+    pub(crate) fn forget_revisions(&mut self, kind: usize) {
+        self.revisions.retain(|key, _| key.kind != kind);
+        self.lists.retain(|list, _| list.0 != kind);
+    }
 }

@@ -2,8 +2,8 @@
 //!
 //! Checks of serving share one instance; those that start, kill or refuse have their own. A failed check does not hide the others.
 
-mod autoscale;
 mod audit;
+mod autoscale;
 mod bad_image;
 mod bad_input;
 mod clients;
