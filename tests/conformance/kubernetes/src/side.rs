@@ -87,7 +87,7 @@ impl Side {
     fn word(&self, place: &Place<'_>, key: &Key, word: &str) -> Option<String> {
         let revision = |before: usize| {
             let known = self.revisions.get(key).map(Vec::as_slice).unwrap_or_default();
-            known.iter().rev().nth(before).cloned().unwrap_or_else(|| "1".to_owned())
+            known.iter().rev().nth(before).cloned().unwrap_or_default()
         };
         let list = self.lists.get(&(key.kind, key.namespace));
         Some(match word {

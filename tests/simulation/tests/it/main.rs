@@ -6,7 +6,9 @@ mod happy;
 mod jobs;
 mod seeds;
 
+use std::convert::Infallible;
 use std::future::Future;
+use std::pin::Pin;
 
 use simulation::World;
 
@@ -23,9 +25,11 @@ fn in_virtual_time<T>(test: impl Future<Output = T>) -> T {
 
 /// `script`, while `world` lives.
 async fn beside<T>(world: &World, script: impl Future<Output = T>) -> T {
+    // The whole control plane is in it.
+    let life: Pin<Box<dyn Future<Output = Infallible> + '_>> = Box::pin(world.live());
     tokio::select! {
         biased;
-        never = world.live() => match never {},
+        never = life => match never {},
         done = script => done,
     }
 }

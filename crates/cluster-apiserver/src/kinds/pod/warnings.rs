@@ -88,6 +88,9 @@ fn hidden_variables(container: &Value, path: &str, warnings: &mut Vec<String>) {
     }
 }
 
+/// A port and where it stands.
+type Placed<'a> = (&'a str, &'a Value);
+
 fn ports(pod: &Value, prefix: &str, warnings: &mut Vec<String>) {
     let all: Vec<(String, &Value)> = containers(pod, prefix)
         .flat_map(|(path, container)| {
@@ -95,7 +98,7 @@ fn ports(pod: &Value, prefix: &str, warnings: &mut Vec<String>) {
             ports.map(move |(index, port)| (format!("{path}.ports[{index}]"), port)).collect::<Vec<_>>()
         })
         .collect();
-    let mut by_number: BTreeMap<(Option<i64>, &str), Vec<(&str, &Value)>> = BTreeMap::new();
+    let mut by_number: BTreeMap<(Option<i64>, &str), Vec<Placed<'_>>> = BTreeMap::new();
     for (path, port) in &all {
         let others = by_number.entry((i64_at(port, &["containerPort"]), str_at(port, &["protocol"]))).or_default();
         for (other_path, other) in others.iter() {

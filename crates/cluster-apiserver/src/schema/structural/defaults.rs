@@ -30,7 +30,7 @@ fn is_pruned(schema: &Schema, default: &Value, is_resource: bool) -> bool {
 /// An error of a value, as one of the default that it is.
 fn moved(error: FieldError, prefix: &str) -> FieldError {
     let (field, message) = match error.field.as_str() {
-        "<nil>" => (prefix.to_owned(), error.message.replace("in body", &format!("{prefix} in body"))),
+        "<nil>" => (prefix.to_owned(), error.message.replace(" in body", &format!("{prefix} in body"))),
         field => {
             let dot = if field.starts_with('[') { "" } else { "." };
             let place = format!("{prefix}{dot}{field}");
