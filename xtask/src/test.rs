@@ -210,10 +210,10 @@ const DIFFERS: i32 = 3;
 /// How long one comparison may take.
 const CONFORMANCE_LIMIT: Duration = Duration::from_secs(15 * 60);
 
-/// How many operations are compared, and how many kinds of differences among them may have no explanation yet: none of the first 2,000, 150 of
+/// How many operations are compared, and how many kinds of differences among them may have no explanation yet: none of the first 2,000, 15 of
 /// 20,000. These numbers only get smaller.
 const CONFORMANCE: (&str, &str) = ("2000", "0");
-const FULL_CONFORMANCE: (&str, &str) = ("20000", "150");
+const FULL_CONFORMANCE: (&str, &str) = ("20000", "15");
 
 /// Checks against recorded answers of other servers, which lie beside the project and not in it.
 fn recorded(name: &str, full: bool) -> Result<Outcome> {

@@ -70,7 +70,7 @@ async fn rules_that_make_no_sense_are_refused() {
     assert_eq!(
         refused.message(),
         "CustomResourceDefinition.apiextensions.k8s.io \"widgets.g.io\" is invalid: \
-         spec.versions[0].schema.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule: Invalid value: \
+         spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule: Invalid value: \
          {\"rule\":\"self.nope \\u003e 1\"}: compilation failed: ERROR: <input>:1:5: undefined field 'nope'\n | self.nope > 1\n | ....^"
     );
 }

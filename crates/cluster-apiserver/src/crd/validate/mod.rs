@@ -34,6 +34,9 @@ pub(crate) fn definition(crd: &Value, old: Option<&Value>, errors: &mut Vec<Fiel
     check_scope(str_at(crd, &["spec", "scope"]), &spec.child("scope"), errors);
     check_versions(crd, old, &spec.child("versions"), errors);
     check_names(&crd["spec"]["names"], &spec.child("names"), errors);
+    let versions = list_at(crd, &["spec", "versions"]);
+    let before = versions.first().and_then(|first| version_before(old, first));
+    version::check_shared(versions, before, &spec, errors);
     check_conversion(&crd["spec"]["conversion"], &spec.child("conversion"), errors);
     check_stored(crd, &top("status"), errors);
     if bool_at(crd, &["spec", "preserveUnknownFields"]) == Some(true) {
@@ -83,6 +86,8 @@ fn check_scope(scope: &str, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) 
 fn check_versions(crd: &Value, old: Option<&Value>, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {
     let versions = list_at(crd, &["spec", "versions"]);
     let name_of = |version: &Value| str_at(version, &["name"]).to_owned();
+    let shared = version::Shared::of(versions);
+    version::require_schemas(versions, path, errors);
     for (index, version) in versions.iter().enumerate() {
         let path = path.index(index);
         let name = name_of(version);
@@ -90,18 +95,22 @@ fn check_versions(crd: &Value, old: Option<&Value>, path: &FieldPath<'_>, errors
         if !wrong.is_empty() {
             errors.push(FieldError::invalid(&path.child("name"), &name, &wrong.join(",")));
         }
-        let known = old.map(|old| list_at(old, &["spec", "versions"])).unwrap_or_default();
-        let before = known.iter().find(|before| name_of(before) == name);
-        version::check(version, before, &path, errors);
+        version::check(version, version_before(old, version), shared, &path, errors);
     }
     let names: Vec<String> = versions.iter().map(name_of).collect();
-    let shown = Value::from(names.clone());
+    let shown = if names.is_empty() { Value::Null } else { Value::from(names.clone()) };
     if names.iter().collect::<BTreeSet<_>>().len() < names.len() {
         errors.push(FieldError::invalid(path, &shown, "must contain unique version names"));
     }
     if versions.iter().filter(|version| bool_at(version, &["storage"]) == Some(true)).count() != 1 {
         errors.push(FieldError::invalid(path, &shown, "must have exactly one version marked as storage version"));
     }
+}
+
+/// What a version was before.
+fn version_before<'a>(old: Option<&'a Value>, version: &Value) -> Option<&'a Value> {
+    let known = list_at(old?, &["spec", "versions"]);
+    known.iter().find(|before| str_at(before, &["name"]) == str_at(version, &["name"]))
 }
 
 fn check_conversion(conversion: &Value, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {

@@ -41,13 +41,81 @@ const AT_ROOT: [(&str, &str); 22] = [
     ("XValidations", "x-kubernetes-validations"),
 ];
 
-/// Checks a version; `before` is what it was, if there was one of that name.
-pub(super) fn check(version: &Value, before: Option<&Value>, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {
+/// What all versions have alike. Kubernetes has it once, in the spec, where it is checked and what is wrong with it is named.
+#[derive(Clone, Copy)]
+pub(super) struct Shared {
+    schema: bool,
+    subresources: bool,
+    columns: bool,
+    selectable: bool,
+}
+
+impl Shared {
+    pub(super) fn of(versions: &[Value]) -> Self {
+        let is_alike = |name: &str| versions.windows(2).all(|pair| matches!(pair, [a, b] if a[name] == b[name]));
+        Self {
+            schema: is_alike("schema"),
+            subresources: is_alike("subresources"),
+            columns: is_alike("additionalPrinterColumns"),
+            selectable: is_alike("selectableFields"),
+        }
+    }
+}
+
+/// Checks what a version has of its own; `before` is what it was, if there was one of that name.
+pub(super) fn check(
+    version: &Value,
+    before: Option<&Value>,
+    shared: Shared,
+    path: &FieldPath<'_>,
+    errors: &mut Vec<FieldError>,
+) {
     check_warning(version, path, errors);
-    check_schema(version, before, path, errors);
-    check_scale(version, path, errors);
-    check_columns(version, path, errors);
-    check_selectable(version, before, path, errors);
+    if !shared.schema {
+        check_schema(version, before, has_status(version), &path.child("schema"), errors);
+    }
+    if !shared.subresources {
+        check_scale(version, path, errors);
+    }
+    if !shared.columns {
+        check_columns(version, path, errors);
+    }
+    if !shared.selectable {
+        check_selectable(version, before, path, errors);
+    }
+}
+
+/// Checks what all versions share, in the first of them, and names it in the spec at `path`.
+pub(super) fn check_shared(
+    versions: &[Value],
+    before: Option<&Value>,
+    path: &FieldPath<'_>,
+    errors: &mut Vec<FieldError>,
+) {
+    let (Some(first), shared) = (versions.first(), Shared::of(versions)) else { return };
+    if shared.schema {
+        check_schema(first, before, versions.iter().any(has_status), &path.child("validation"), errors);
+    }
+    if shared.subresources {
+        check_scale(first, path, errors);
+    }
+    if shared.columns {
+        check_columns(first, path, errors);
+    }
+    if shared.selectable {
+        check_selectable(first, before, path, errors);
+    }
+}
+
+/// Every version has a schema.
+pub(super) fn require_schemas(versions: &[Value], path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {
+    for (index, _) in versions.iter().enumerate().filter(|(_, version)| schema_of(version).is_none()) {
+        errors.push(FieldError::required(&path.index(index).child("schema").child("openAPIV3Schema"), ""));
+    }
+}
+
+fn has_status(version: &Value) -> bool {
+    at(version, &["subresources", "status"]).is_some()
 }
 
 fn check_warning(version: &Value, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {
@@ -75,17 +143,19 @@ fn schema_of(version: &Value) -> Option<&Value> {
     at(version, &["schema", "openAPIV3Schema"])
 }
 
-fn check_schema(version: &Value, before: Option<&Value>, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {
-    let path = path.child("schema");
+fn check_schema(
+    version: &Value,
+    before: Option<&Value>,
+    has_status: bool,
+    path: &FieldPath<'_>,
+    errors: &mut Vec<FieldError>,
+) {
     let path = path.child("openAPIV3Schema");
-    let Some(schema) = schema_of(version) else {
-        errors.push(FieldError::required(&path, ""));
-        return;
-    };
+    let Some(schema) = schema_of(version) else { return };
     if before.and_then(schema_of) == Some(schema) {
         return;
     }
-    if at(version, &["subresources", "status"]).is_some() {
+    if has_status {
         check_root(schema, &path, errors);
     }
     structural_errors(schema, &path, errors);
@@ -218,7 +288,8 @@ mod tests {
         let fields = version.as_object_mut().expect("object");
         fields.extend(more.as_object().expect("object").clone());
         let mut errors = Vec::new();
-        check(&version, None, &FieldPath::Root.child("v"), &mut errors);
+        let own = Shared { schema: false, subresources: false, columns: false, selectable: false };
+        check(&version, None, own, &FieldPath::Root.child("v"), &mut errors);
         errors.iter().map(ToString::to_string).collect()
     }
 

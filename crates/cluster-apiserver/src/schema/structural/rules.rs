@@ -10,6 +10,8 @@ use crate::field_error::{FieldError, FieldPath, FieldReason};
 const RULE_LIMIT: u64 = 10_000_000;
 /// What all rules of a schema may cost together.
 const SCHEMA_LIMIT: u64 = 100_000_000;
+/// So many rules are named when all together cost too much.
+const DEAREST: usize = 4;
 const RULES: &str = "x-kubernetes-validations";
 
 pub(super) fn check(schema: &Value, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {
@@ -17,10 +19,15 @@ pub(super) fn check(schema: &Value, path: &FieldPath<'_>, errors: &mut Vec<Field
     if !compiled.has_expressions() {
         return;
     }
-    let mut walk = Walk { total: 0, errors };
+    let mut walk = Walk { total: 0, dearest: Vec::new(), errors };
     walk.node(&compiled, Place { is_resource: true, cardinality: Some(1), no_old: None }, schema, path);
-    let total = walk.total;
+    let Walk { total, dearest, .. } = walk;
     if total > SCHEMA_LIMIT {
+        for (_, place) in dearest {
+            let message =
+                "Forbidden: contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema";
+            errors.push(FieldError { reason: FieldReason::Forbidden, field: place, message: message.to_owned() });
+        }
         let name = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema";
         errors.push(FieldError::forbidden(path, &too_dear(name, total, SCHEMA_LIMIT)));
     }
@@ -37,6 +44,8 @@ struct Place {
 
 struct Walk<'e> {
     total: u64,
+    /// What costs most, and where it stands, the dearest first.
+    dearest: Vec<(u64, String)>,
     errors: &'e mut Vec<FieldError>,
 }
 
@@ -123,6 +132,11 @@ impl Walk<'_> {
 
     fn cost(&mut self, name: &str, cost: u64, path: &FieldPath<'_>) {
         self.total = self.total.saturating_add(cost);
+        if cost >= SCHEMA_LIMIT / 100 {
+            self.dearest.push((cost, path.to_string()));
+            self.dearest.sort_by_key(|(cost, _)| std::cmp::Reverse(*cost));
+            self.dearest.truncate(DEAREST);
+        }
         if cost > RULE_LIMIT {
             self.errors.push(FieldError::forbidden(path, &too_dear(name, cost, RULE_LIMIT)));
         }

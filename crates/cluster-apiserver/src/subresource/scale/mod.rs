@@ -116,6 +116,11 @@ pub(super) async fn write(ask: &Ask) -> Result<Answer> {
                 (scale, managed)
             }
         };
+        let given = str_at(&scale, &["metadata", "resourceVersion"]);
+        // Of built-in kinds the scale is checked first.
+        if resource.is_custom() && !given.is_empty() && given != str_at(old, &["metadata", "resourceVersion"]) {
+            return Err(resource.modified(&ask.name));
+        }
         check(&ask.name, &scale)?;
         let mut new = lay_over(&path, old, &scale);
         let metadata = object_at(&mut new, &["metadata"]);
