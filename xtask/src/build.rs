@@ -122,9 +122,10 @@ pub(crate) fn kube_rs() -> Result<PathBuf> {
 pub(crate) fn python() -> Result<PathBuf> {
     let folder = everyday_tools()?.join("python");
     sh::check(sh::command("python3", ["-m", "venv"]).arg(&folder))?;
-    let pip = folder.join("bin/pip");
-    let installed =
-        sh::run(&pip.to_string_lossy(), ["install", "--quiet", "--requirement", "tools/python/requirements.txt"]);
+    // Its pip is a script that names the folder, which may have been moved since.
+    let python = folder.join("bin/python3");
+    let pip = ["-m", "pip", "install", "--quiet", "--requirement", "tools/python/requirements.txt"];
+    let installed = sh::run(&python.to_string_lossy(), pip);
     if installed.is_err() {
         // Nobody is to take it for one that has the library.
         std::fs::remove_dir_all(&folder)?;
