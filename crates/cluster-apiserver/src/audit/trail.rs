@@ -174,7 +174,7 @@ impl Trail {
         let code = response.status().as_u16();
         // What nobody wants to know is not looked at.
         let is_looked_at = code >= 400 || self.is_deletion || self.rule.level >= Level::RequestResponse;
-        let body = response.body().whole().filter(|_| is_looked_at);
+        let body = if is_looked_at { response.body().whole() } else { None };
         let object = body.and_then(|body| answer(response.headers(), &body));
         let mut status = json!({"metadata": {}, "code": code});
         let mut event = self.lock();
@@ -197,11 +197,7 @@ impl Trail {
         }
         drop(event);
         // The session behind an upgraded connection says itself when it is over.
-        let goes_on = code == 101;
-        match goes_on {
-            true => response,
-            false => response.map(|body| body.holding(Closing(self))),
-        }
+        if code == 101 { response } else { response.map(|body| body.holding(Closing(self))) }
     }
 
     /// What records the end of the answer.

@@ -95,7 +95,9 @@ impl CustomVersion {
         }
         warnings.extend(metadata::finalizer_warnings(object, None));
         // A status that the schema gives is there from the beginning, whatever was sent.
-        self.default(object);
+        if self.has_status && self.schema.property("status").is_some_and(|status| status.default_value().is_some()) {
+            self.default(object);
+        }
         Ok(warnings)
     }
 

@@ -50,7 +50,7 @@ impl Body {
         match &self.inner {
             Inner::Stream(_) => None,
             Inner::Parts(parts) if parts.len() == 1 => parts.front().cloned(),
-            Inner::Parts(parts) => Some(parts.iter().flatten().copied().collect()),
+            Inner::Parts(parts) => Some(parts.iter().map(Bytes::as_ref).collect::<Vec<_>>().concat().into()),
         }
     }
 }

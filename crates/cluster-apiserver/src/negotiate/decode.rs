@@ -317,11 +317,10 @@ impl<'a> Text<'a> {
         strict::parse_yaml(body).map(Self::Yaml).map_err(|error| target.unrecognized(&error.to_string(), body))
     }
 
-    /// `apiVersion` and `kind`.
+    /// `apiVersion` and `kind`. `shown` is the body as it came.
     ///
     /// # Errors
-    /// 400 for JSON that cannot be read.
-    /// Also 400 for a version that is none; `shown` is the body as it came.
+    /// 400 for JSON that cannot be read, and for a version that is none.
     fn type_meta(&self, target: &Target<'_>, shown: &[u8]) -> Result<(String, String)> {
         #[derive(serde::Deserialize)]
         struct Meta {

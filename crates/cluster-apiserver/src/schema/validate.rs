@@ -212,10 +212,7 @@ fn wrong_type(schema: &Schema, value: &Value, path: &FieldPath<'_>) -> FieldErro
 
 /// `spec.n in body`, as the validator names places.
 fn in_body(path: &FieldPath<'_>) -> String {
-    match path {
-        FieldPath::Root => " in body".to_owned(),
-        _ => format!("{path} in body"),
-    }
+    format!("{} in body", name_of(path))
 }
 
 /// The format of a schema's numbers, if it is one that numbers have.

@@ -47,40 +47,23 @@ impl Reader<'_> {
         }
         match self.take()?.0 {
             Token::Scalar => Ok(()),
-            Token::Mark(b'{') => self.mapping(depth),
-            Token::Mark(b'[') => self.sequence(depth),
+            Token::Mark(b'{') => self.entries(b'}', "did not find expected ',' or '}'", depth),
+            Token::Mark(b'[') => self.entries(b']', "did not find expected ',' or ']'", depth),
             other => self.refuse(other, "did not find expected node content"),
         }
     }
 
-    fn sequence(&mut self, depth: usize) -> Read<()> {
+    /// The entries up to the mark that ends them: items, or pairs, which stand in lists as well.
+    fn entries(&mut self, end: u8, expected: &'static str, depth: usize) -> Read<()> {
         let mut is_first = true;
-        while !self.skips(b']')? {
+        while !self.skips(end)? {
             if !is_first && !self.skips(b',')? {
-                return self.refuse_next("did not find expected ',' or ']'");
+                return self.refuse_next(expected);
             }
             is_first = false;
-            if self.peek()?.0 != Token::Mark(b']') {
+            if self.peek()?.0 != Token::Mark(end) {
                 self.node(depth + 1)?;
-                // A pair without braces.
-                if self.skips(b':')? && !self.ends_value(b']')? {
-                    self.node(depth + 1)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn mapping(&mut self, depth: usize) -> Read<()> {
-        let mut is_first = true;
-        while !self.skips(b'}')? {
-            if !is_first && !self.skips(b',')? {
-                return self.refuse_next("did not find expected ',' or '}'");
-            }
-            is_first = false;
-            if self.peek()?.0 != Token::Mark(b'}') {
-                self.node(depth + 1)?;
-                if self.skips(b':')? && !self.ends_value(b'}')? {
+                if self.skips(b':')? && !self.ends_value(end)? {
                     self.node(depth + 1)?;
                 }
             }

@@ -139,7 +139,7 @@ async fn create(ask: &Ask, context: &Context<'_>, config: &Config) -> Result<Wri
         let message = format!("the name of the object ({given}) does not match the name on the URL ({name})");
         return Err(StatusError::bad_request(message));
     }
-    writes::revision_of(&config.object)?;
+    writes::check_revision(&config.object)?;
     writes::create(context, next).await
 }
 

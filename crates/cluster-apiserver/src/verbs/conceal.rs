@@ -27,7 +27,7 @@ pub(super) fn is_ended(object: &Value) -> bool {
 
 /// A stored object as its readers see it.
 pub(super) fn stored(resource: &Resource, stored: &mut Arc<Stored>) {
-    if !resource.is("", "services") || !stored.body.windows(NAMED.len()).any(|text| text == NAMED) {
+    if !resource.is("", "services") || memchr::memmem::find(&stored.body, NAMED).is_none() {
         return;
     }
     let Ok(mut seen) = serde_json::from_slice::<Value>(&stored.body) else { return };

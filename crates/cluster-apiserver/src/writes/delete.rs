@@ -60,12 +60,13 @@ pub(crate) async fn delete(context: &Context<'_>, name: &str, options: &DeleteOp
         let head = core.store.head(&resource.table, &context.key(name));
         let Some(stored) = head.object else {
             context.settle(name, head.unpublished).await?;
-            return done(marked, warnings).ok_or_else(|| resource.not_found(name));
+            let object = marked.ok_or_else(|| resource.not_found(name))?;
+            return Ok(Deleted { object, is_gone: true, warnings });
         };
         let old = context.load(&stored).await?;
-        if marked.as_ref().is_some_and(|marked| uid(marked) != uid(&old)) {
+        if let Some(object) = marked.take_if(|marked| uid(marked) != uid(&old)) {
             // It has gone, and another has come.
-            return done(marked, warnings).ok_or_else(|| resource.not_found(name));
+            return Ok(Deleted { object, is_gone: true, warnings });
         }
         check_preconditions(resource, name, &old, options)?;
         context.admit_delete(&old, options, &mut warnings).await?;
@@ -89,11 +90,6 @@ pub(crate) async fn delete(context: &Context<'_>, name: &str, options: &DeleteOp
         }
     }
     Err(resource.modified(name))
-}
-
-/// The end of what this has marked and another has removed.
-fn done(marked: Option<Value>, warnings: Vec<String>) -> Option<Deleted> {
-    marked.map(|object| Deleted { object, is_gone: true, warnings })
 }
 
 fn uid(object: &Value) -> &str {

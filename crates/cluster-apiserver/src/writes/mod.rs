@@ -194,19 +194,17 @@ fn take_self_link(object: &mut Value) -> Option<Value> {
     as_object(child_mut(object, "metadata")).remove("selfLink")
 }
 
-/// The revision that an object is meant for, as kube-apiserver reads it; 0 is any.
+/// Reads the revision that an object is meant for as kube-apiserver does.
 ///
 /// # Errors
 /// 500 for one that is no number, as there.
-pub(crate) fn revision_of(object: &Value) -> Result<u64> {
+pub(crate) fn check_revision(object: &Value) -> Result<()> {
     let given = str_at(object, &["metadata", "resourceVersion"]);
-    if given.is_empty() {
-        return Ok(0);
+    if given.is_empty() || given.parse::<u64>().is_ok() {
+        return Ok(());
     }
-    given.parse().map_err(|_| {
-        let why = format!("strconv.ParseUint: parsing {}: invalid syntax", crate::field_error::quote(given));
-        StatusError::new(500, "", why)
-    })
+    let why = format!("strconv.ParseUint: parsing {}: invalid syntax", crate::field_error::quote(given));
+    Err(StatusError::new(500, "", why))
 }
 
 /// # Errors

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::admission::Change;
 use super::ownership::{Fields, Next, has_fields, put_fields, take_fields};
-use super::{Context, MAX_OBJECT_BYTES, Outcome, Written, match_namespace, revision_of, take_self_link};
+use super::{Context, MAX_OBJECT_BYTES, Outcome, Written, check_revision, match_namespace, take_self_link};
 use crate::authz::escalation;
 use crate::crd::conversion;
 use crate::field_error::{FieldError, FieldReason};
@@ -192,7 +192,7 @@ fn match_identity(context: &Context<'_>, name: &str, old: &Value, new: &mut Valu
     if given == current {
         return Ok(());
     }
-    revision_of(new)?;
+    check_revision(new)?;
     Err(resource.modified(name))
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+use crate::api::text;
 use crate::instance::{Instance, ensure};
 use crate::place::Place;
 
@@ -38,8 +39,4 @@ pub(super) fn log(place: &Place) -> Result<String> {
 fn events(log: &Path) -> Result<Vec<Value>> {
     let text = std::fs::read_to_string(log).with_context(|| format!("cannot read {}", log.display()))?;
     text.lines().map(|line| serde_json::from_str(line).context("a line is no event")).collect()
-}
-
-fn text<'a>(event: &'a Value, path: &str) -> &'a str {
-    event.pointer(path).and_then(Value::as_str).unwrap_or_default()
 }

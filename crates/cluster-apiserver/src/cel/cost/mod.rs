@@ -81,9 +81,9 @@ impl<'t, 's> Estimate<'t, 's> {
         self.types.get(&std::ptr::from_ref(node)).cloned().unwrap_or(Ty::Dyn)
     }
 
-    /// What is known of a part that stands in a place: the schema is asked first, then the type.
+    /// What is known of a part that stands in a place.
     fn known(&self, node: &Node, place: Place<'s>) -> Known<'s> {
-        Known { place, size: place.size().or_else(|| size_of(&self.ty(node))), entries: None }
+        known(&self.ty(node), place)
     }
 
     fn node(&mut self, node: &'t Node) -> (Span, Known<'s>) {
@@ -95,7 +95,7 @@ impl<'t, 's> Estimate<'t, 's> {
             Expr::Null | Expr::Bool(_) | Expr::Int(_) | Expr::Uint(_) | Expr::Double(_) => literal(1),
             Expr::Text(text) => literal(text.chars().count()),
             Expr::Bytes(bytes) => literal(bytes.len()),
-            Expr::Ident(name) => (NAME, self.variable(node, name)),
+            Expr::Ident(name) => (NAME, self.variable(&self.ty(node), name)),
             // The name of a type.
             Expr::Select(..) if matches!(self.ty(node), Ty::Type) => (NAME, self.known(node, self.root)),
             Expr::Select(operand, name) => {
@@ -113,11 +113,11 @@ impl<'t, 's> Estimate<'t, 's> {
         }
     }
 
-    fn variable(&self, node: &Node, name: &str) -> Known<'s> {
+    fn variable(&self, ty: &Ty<'s>, name: &str) -> Known<'s> {
         let Some((_, bound)) = self.variables.iter().rev().find(|(known, _)| *known == name) else {
-            return self.known(node, self.root);
+            return known(ty, self.root);
         };
-        let known = self.known(node, bound.place);
+        let known = known(ty, bound.place);
         Known { size: known.size.or(bound.size), entries: bound.entries, ..known }
     }
 
@@ -210,6 +210,14 @@ impl<'t, 's> Estimate<'t, 's> {
         }
     }
 
+    /// The type of what a loop over a range looks at.
+    fn item(&self, range: &Node) -> Ty<'s> {
+        match self.ty(range) {
+            Ty::List(item) | Ty::Map(item, _) => item.as_ref().clone(),
+            _ => Ty::Dyn,
+        }
+    }
+
     /// A loop over a range that costs `cost`.
     fn looped(&mut self, fold: &'t Fold, cost: Span, range: Known<'s>) -> (Span, Known<'s>) {
         let is_list =
@@ -229,7 +237,7 @@ impl<'t, 's> Estimate<'t, 's> {
         let filter = fold.filter.as_ref().map(|filter| self.node(filter).0);
         let (body, made) = self.node(&fold.body);
         let (added, bound) = match &fold.kind {
-            FoldKind::Filter => (Span { min: 1, max: LIST + 3 }, self.variable(&fold.body, &fold.first)),
+            FoldKind::Filter => (Span { min: 1, max: LIST + 3 }, self.variable(&self.item(&fold.range), &fold.first)),
             _ => (Span::fixed(LIST + 2).plus(body), made),
         };
         self.variables.truncate(depth);
@@ -271,6 +279,11 @@ impl<'t, 's> Estimate<'t, 's> {
         let known = self.known(node, Place::Computed);
         (asked.plus(made.union(CALL)), Known { size: Some(known.size_or_unknown()), ..known })
     }
+}
+
+/// What is known of a part of a type that stands in a place: the schema is asked first, then the type.
+fn known<'s>(ty: &Ty<'s>, place: Place<'s>) -> Known<'s> {
+    Known { place, size: place.size().or_else(|| size_of(ty)), entries: None }
 }
 
 /// Values of these types are all of one size.

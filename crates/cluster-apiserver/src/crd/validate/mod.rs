@@ -32,11 +32,12 @@ pub(crate) fn definition(crd: &Value, old: Option<&Value>, errors: &mut Vec<Fiel
     let spec = top("spec");
     check_group(group, &spec.child("group"), errors);
     check_scope(str_at(crd, &["spec", "scope"]), &spec.child("scope"), errors);
-    check_versions(crd, old, &spec.child("versions"), errors);
-    check_names(&crd["spec"]["names"], &spec.child("names"), errors);
     let versions = list_at(crd, &["spec", "versions"]);
+    let shared = version::Shared::of(versions);
+    check_versions(versions, old, shared, &spec.child("versions"), errors);
+    check_names(&crd["spec"]["names"], &spec.child("names"), errors);
     let before = versions.first().and_then(|first| version_before(old, first));
-    version::check_shared(versions, before, &spec, errors);
+    version::check_shared(versions, before, shared, &spec, errors);
     check_conversion(&crd["spec"]["conversion"], &spec.child("conversion"), errors);
     check_stored(crd, &top("status"), errors);
     if bool_at(crd, &["spec", "preserveUnknownFields"]) == Some(true) {
@@ -83,10 +84,14 @@ fn check_scope(scope: &str, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) 
     }
 }
 
-fn check_versions(crd: &Value, old: Option<&Value>, path: &FieldPath<'_>, errors: &mut Vec<FieldError>) {
-    let versions = list_at(crd, &["spec", "versions"]);
+fn check_versions(
+    versions: &[Value],
+    old: Option<&Value>,
+    shared: version::Shared,
+    path: &FieldPath<'_>,
+    errors: &mut Vec<FieldError>,
+) {
     let name_of = |version: &Value| str_at(version, &["name"]).to_owned();
-    let shared = version::Shared::of(versions);
     version::require_schemas(versions, path, errors);
     for (index, version) in versions.iter().enumerate() {
         let path = path.index(index);

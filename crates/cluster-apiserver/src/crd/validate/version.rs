@@ -89,10 +89,11 @@ pub(super) fn check(
 pub(super) fn check_shared(
     versions: &[Value],
     before: Option<&Value>,
+    shared: Shared,
     path: &FieldPath<'_>,
     errors: &mut Vec<FieldError>,
 ) {
-    let (Some(first), shared) = (versions.first(), Shared::of(versions)) else { return };
+    let Some(first) = versions.first() else { return };
     if shared.schema {
         check_schema(first, before, versions.iter().any(has_status), &path.child("validation"), errors);
     }
