@@ -29,7 +29,8 @@ const RETURN_DELETED: [&str; 7] = [
 pub(super) async fn create(ask: &Ask) -> Result<Answer> {
     decode::check_form(&ask.resource, &ask.content_type)?;
     let options = WriteOptions::parse(&ask.query, "CreateOptions")?;
-    let (object, mut warnings) = body(ask, options)?;
+    let (mut object, mut warnings) = body(ask, options)?;
+    writes::drop_deletion(&mut object);
     let written = writes::create(&ask.context(options.is_dry_run), Next::Changed(object)).await;
     let written = written.map_err(|refused| refused.with_warnings(&warnings))?;
     warnings.extend(written.warnings.iter().cloned());

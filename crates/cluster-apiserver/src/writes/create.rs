@@ -28,7 +28,6 @@ pub(crate) async fn create(context: &Context<'_>, next: Next) -> Result<Written>
     match_namespace(resource, context.namespace, &mut object)?;
     resource.set_type(&mut object);
     take_self_link(&mut object);
-    drop_deletion(&mut object);
     namespace::check_create(&core.store, resource, context.namespace, str_at(&object, &["metadata", "name"]))?;
     resource.default(&mut object);
     let fields = if is_owned {
@@ -64,8 +63,9 @@ pub(crate) async fn create(context: &Context<'_>, next: Next) -> Result<Written>
     }
 }
 
-/// What is made is not being deleted, whatever it says.
-fn drop_deletion(object: &mut Value) {
+/// What is made is not being deleted, whatever it says. Who sent it owns these fields all the same, unless it was a POST, of which they are
+/// dropped before.
+pub(crate) fn drop_deletion(object: &mut Value) {
     let metadata = as_object(child_mut(object, "metadata"));
     for name in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
         metadata.remove(name);
@@ -91,6 +91,7 @@ fn taken(context: &Context<'_>, name: &str, has_base: bool, existing: Option<&St
 /// Sets what the server sets; answers whether the name was generated.
 fn fill_metadata(context: &Context<'_>, object: &mut Value) -> bool {
     let core = context.core;
+    drop_deletion(object);
     let metadata = as_object(child_mut(object, "metadata"));
     metadata.remove("resourceVersion");
     metadata.insert("uid".to_owned(), core.entropy.uid().into());

@@ -29,7 +29,7 @@ use crate::store::{CommitError, Durability, Expected, ObjectKey, Revision, Store
 use crate::value::{MAX_DEPTH, as_object, child_mut, is_deeper_than, str_at};
 
 pub(crate) use admission::View;
-pub(crate) use create::create;
+pub(crate) use create::{create, drop_deletion};
 pub(crate) use delete::{DeleteOptions, Deleted, Propagation, check_preconditions, delete};
 pub(crate) use ownership::{Conversions, Next, Refused};
 pub(crate) use restore::restore;
