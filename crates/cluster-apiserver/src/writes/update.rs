@@ -144,7 +144,8 @@ async fn prepare(
     let taken = core.quotas.take(context, &new, Some(old)).await?;
     let mut fate = match fate(context, old, &new) {
         Fate::Vanishes => Fate::Vanishes,
-        _ if !fields.differs && *old == new => Fate::Unchanged,
+        // What came with a selfLink, which is not kept, was another object: then times count.
+        _ if !fields.differs && *old == new && (self_link.is_none() || fields.list == before) => Fate::Unchanged,
         _ => Fate::Changed,
     };
     // What is not stored is shown as it came.
