@@ -4,6 +4,8 @@ Its argument is the image of a shell. It prints a line for each thing that works
 """
 
 import datetime
+import json
+import os
 import sys
 import threading
 import time
@@ -165,6 +167,14 @@ def custom(core, _image):
     definitions.delete_custom_resource_definition(body["metadata"]["name"])
 
 
+def story(core, name):
+    """What there is to say of a Pod: its status, and what was told of it."""
+    pod = core.read_namespaced_pod(name, NAMESPACE)
+    status = client.ApiClient().sanitize_for_serialization(pod.status)
+    events = core.list_namespaced_event(NAMESPACE, field_selector=f"involvedObject.name={name}").items
+    return json.dumps([status, [f"{event.reason}: {event.message}" for event in events]])
+
+
 def pods(core, image):
     program = "echo started; /busybox mkdir /www; echo hello >/www/index.html; exec /busybox httpd -f -p 9000 -h /www"
     container = {"name": "c", "image": image, "imagePullPolicy": "IfNotPresent", "args": ["-c", program]}
@@ -178,8 +188,8 @@ def pods(core, image):
 
     try:
         until("the Pod", is_ready)
-    except TimeoutError as error:
-        raise TimeoutError(core.read_namespaced_pod("shell", NAMESPACE).status) from error
+    except TimeoutError:
+        raise TimeoutError(story(core, "shell")) from None
     assert core.read_namespaced_pod_log("shell", NAMESPACE) == "started\n"
     lines = watch.Watch().stream(core.read_namespaced_pod_log, "shell", NAMESPACE)
     assert next(lines) == "started"
@@ -242,6 +252,8 @@ def main():
     for name, step in STEPS.items():
         step(core, sys.argv[1])
         print(name, flush=True)
+    # The leader goes on in a thread that cannot be stopped, and Python aborts if such a one writes while the others end.
+    os._exit(0)
 
 
 main()

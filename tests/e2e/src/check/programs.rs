@@ -28,8 +28,19 @@ pub(super) fn python(place: &Place) -> Result<String> {
     })
 }
 
+/// Runs a program, which is other people's for the most part, and once more if it fails; both outcomes are printed.
+fn run(place: &Place, program: impl Fn(&Instance<'_>) -> Result<Command, LeftOut>) -> Result<String> {
+    match run_once(place, &program) {
+        Err(error) if !error.is::<LeftOut>() => {
+            println!("        failed at the first try: {error:#}");
+            run_once(place, &program)
+        }
+        done => done,
+    }
+}
+
 /// Runs a program on a cluster of its own; its argument is the image of a shell.
-fn run(place: &Place, program: impl FnOnce(&Instance<'_>) -> Result<Command, LeftOut>) -> Result<String> {
+fn run_once(place: &Place, program: impl FnOnce(&Instance<'_>) -> Result<Command, LeftOut>) -> Result<String> {
     let kwick = Instance::start_with(place, "program", &["--only", "cluster"])?;
     let mut program = program(&kwick)?;
     sessions::pack_shell(&kwick)?;
