@@ -38,7 +38,7 @@ pub(crate) struct Difference {
 pub(crate) struct Pairs {
     there: BTreeMap<String, String>,
     back: BTreeMap<String, String>,
-    /// The object that is looked at, by its uid here: its ports are given out again when it has them no more.
+    /// The object that is looked at, by its uid here: its ports and addresses are given out again when it has them no more.
     object: String,
     revisions: BTreeMap<u64, u64>,
     revisions_back: BTreeMap<u64, u64>,
@@ -89,7 +89,12 @@ impl Pairs {
         {
             self.object.clone_from(uid);
         }
+        let is_address = name == "clusterIP" || path.ends_with("/clusterIPs/0");
         match (kwick, oracle) {
+            (Value::String(ours), Value::String(theirs)) if is_address && is_ip(ours) && is_ip(theirs) => {
+                let class = format!("given {}", self.object);
+                ours == theirs || self.pair(&class, ours, theirs)
+            }
             (Value::String(ours), Value::String(theirs)) => match name {
                 "resourceVersion" => self.revision(ours, theirs),
                 "listRevision" => self.moment(ours, theirs),
@@ -98,7 +103,7 @@ impl Pairs {
                 _ => ours == theirs || self.text(ours, theirs),
             },
             (Value::Number(ours), Value::Number(theirs)) if matches!(name, "nodePort" | "healthCheckNodePort") => {
-                let class = format!("port {}", self.object);
+                let class = format!("given {}", self.object);
                 self.pair(&class, &ours.to_string(), &theirs.to_string())
             }
             _ => kwick == oracle,
@@ -118,21 +123,25 @@ impl Pairs {
         }
     }
 
-    /// Whether it is the same port of some object.
-    fn is_port(&self, ours: &str, theirs: &str) -> bool {
-        let is_of = |text: &str, port: &str| text.starts_with("port ") && text.rsplit(' ').next() == Some(port);
+    /// Whether it is the same port or address of some object.
+    fn is_given(&self, ours: &str, theirs: &str) -> bool {
+        let is_of = |text: &str, given: &str| text.starts_with("given ") && text.rsplit(' ').next() == Some(given);
         self.there.iter().any(|(here, there)| is_of(here, ours) && is_of(there, theirs))
     }
 
-    /// An object's resourceVersion.
+    /// An object's resourceVersion. Both servers make the same changes in the same order.
     fn revision(&mut self, ours: &str, theirs: &str) -> bool {
         let (Ok(ours), Ok(theirs)) = (ours.parse(), theirs.parse()) else { return ours == theirs };
         match (self.revisions.get(&ours), self.revisions_back.get(&theirs)) {
             (Some(there), Some(back)) => *there == theirs && *back == ours,
             (None, None) => {
-                self.revisions.insert(ours, theirs);
-                self.revisions_back.insert(theirs, ours);
-                true
+                let is_after = self.revisions.range(..ours).next_back().is_none_or(|(_, before)| *before < theirs);
+                let is_before = self.revisions.range(ours..).next().is_none_or(|(_, after)| *after > theirs);
+                if is_after && is_before {
+                    self.revisions.insert(ours, theirs);
+                    self.revisions_back.insert(theirs, ours);
+                }
+                is_after && is_before
             }
             _ => false,
         }
@@ -170,10 +179,17 @@ impl Pairs {
         }
         let all_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
         if all_digits(ours) && all_digits(theirs) {
-            return self.is_port(ours, theirs) || self.revision(ours, theirs);
+            return self.is_given(ours, theirs) || self.revision(ours, theirs);
+        }
+        if is_ip(ours) && is_ip(theirs) && self.is_given(ours, theirs) {
+            return true;
         }
         self.pair("", ours, theirs)
     }
+}
+
+fn is_ip(text: &str) -> bool {
+    text.parse::<std::net::IpAddr>().is_ok()
 }
 
 /// A value that stands in a message, whose fields Go lists in the order of its structs.

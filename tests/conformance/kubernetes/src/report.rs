@@ -54,11 +54,13 @@ pub(crate) fn signature(catalogue: &Catalogue, finding: &Finding) -> String {
     let operation = &finding.operation;
     let about = about(catalogue, operation);
     let Some(first) = finding.differences.first() else { return about };
-    if first.path == "/status" {
-        let message = finding.differences.iter().find(|difference| difference.path == "/message");
-        let said = message.map(|message| if message.oracle.is_null() { &message.kwick } else { &message.oracle });
-        let said = said.map(shape).unwrap_or_default();
-        return format!("{about}: status {} not {} {said}", first.kwick, first.oracle);
+    let message = finding.differences.iter().find(|difference| difference.path == "/message");
+    let said = message.map(|message| if message.oracle.is_null() { &message.kwick } else { &message.oracle });
+    let said = said.map(shape).unwrap_or_default();
+    match first.path.as_str() {
+        "/status" => return format!("{about}: status {} not {} {said}", first.kwick, first.oracle),
+        "/details/causes" => return format!("{about}: causes of {said}"),
+        _ => {}
     }
     format!("{about}: {} {} not {}", shape_of_path(&first.path), shape(&first.kwick), shape(&first.oracle))
 }

@@ -124,7 +124,9 @@ impl<'a> Run<'a> {
             }
             return Ok(None);
         }
-        if ask.writes() {
+        // One that was stored again on one side alone stays different.
+        let is_of_revision = |difference: &Difference| difference.path.ends_with("/resourceVersion");
+        if ask.writes() || differences.iter().any(is_of_revision) {
             self.remove(&operation.key, ask.on).await?;
         }
         let show = |answer: &Answer| format!("{} {:?} {}", answer.status, answer.warnings, answer.body);
