@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use regex::Regex;
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,6 +14,8 @@ use crate::run::Finding;
 /// How much of an answer is shown.
 const SHOWN: usize = 3000;
 const SHOWN_OF_VALUE: usize = 160;
+/// So many differences may be meant to be there.
+const MOST_KNOWN: usize = 10;
 
 /// A difference that is meant to be there.
 #[derive(Deserialize)]
@@ -30,6 +32,9 @@ impl Known {
     /// Reads the list that this program carries.
     pub(crate) fn load() -> Result<Self> {
         let list: Vec<KnownText> = serde_saphyr::from_str(include_str!("../data/known.yaml")).context("known.yaml")?;
+        if list.len() > MOST_KNOWN {
+            bail!("known.yaml has {} entries, and may have {MOST_KNOWN}", list.len());
+        }
         let one = |known: KnownText| Ok((Regex::new(&known.signature)?, known.reason));
         Ok(Self(list.into_iter().map(one).collect::<Result<_>>()?))
     }

@@ -143,8 +143,11 @@ impl Side {
     pub(crate) fn learn(&mut self, place: &Place<'_>, operation: &Operation, ask: &Ask, answer: &Answer) {
         let key = &operation.key;
         if ask.method == "GET" && matches!(ask.on, On::Collection) && answer.is_success() {
-            let text = |field: &str| answer.body["metadata"][field].as_str().unwrap_or_default().to_owned();
-            self.lists.insert((key.kind, key.namespace), (text("resourceVersion"), text("continue")));
+            // The sides may have chosen different states.
+            if !ask.may_be_newer() {
+                let text = |field: &str| answer.body["metadata"][field].as_str().unwrap_or_default().to_owned();
+                self.lists.insert((key.kind, key.namespace), (text("resourceVersion"), text("continue")));
+            }
             return;
         }
         if ask.is_dry_run() || !answer.is_success() {
