@@ -50,12 +50,12 @@ pub(super) fn pack_shell(kwick: &Instance<'_>) -> Result<()> {
         return Err(LeftOut("there is no busybox (Debian: busybox-static)").into());
     };
     let folder = kwick.folder().with_extension("shell");
-    if folder.exists() {
-        return Ok(());
-    }
-    fs::create_dir_all(&folder)?;
-    for name in ["sh", "tar"] {
-        std::os::unix::fs::symlink("/busybox", folder.join(name))?;
+    // An instance of this name may have been there before.
+    if !folder.exists() {
+        fs::create_dir_all(&folder)?;
+        for name in ["sh", "tar"] {
+            std::os::unix::fs::symlink("/busybox", folder.join(name))?;
+        }
     }
     let (busybox, bin) = (busybox.display().to_string(), format!("{}:/bin", folder.display()));
     let pack = ["image", "pack", &busybox, "--name", "shell", "--file", &bin, "--entrypoint", "/bin/sh"];
