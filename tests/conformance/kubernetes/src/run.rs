@@ -2,6 +2,7 @@
 //! difference is not seen again in all that follows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -14,6 +15,9 @@ use crate::side::{Place, Side};
 
 /// A watch delivers at most so many events before the one that ends it.
 const MOST_EVENTS: usize = 100_000;
+/// kube-apiserver answers a request that names a state from a cache, which may be a moment behind: so often it is asked again, and how soon.
+const CACHE_LOOKS: usize = 10;
+const CACHE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Both servers, and what is known of them.
 pub(crate) struct Servers {
@@ -102,18 +106,23 @@ impl<'a> Run<'a> {
 
     async fn ask(&mut self, operation: &Operation, ask: &Ask) -> Result<Option<Finding>> {
         let wire = self.kwick.wire(&self.place, operation, ask);
-        let (kwick, oracle) = self.servers.both(&wire, &self.oracle.wire(&self.place, operation, ask)).await?;
+        let theirs = self.oracle.wire(&self.place, operation, ask);
+        let (mut kwick, mut oracle) = self.servers.both(&wire, &theirs).await?;
+        let mut differences = self.differences(ask, &kwick, &oracle);
+        for _ in 0..CACHE_LOOKS {
+            if differences.is_empty() || !ask.may_be_newer() {
+                break;
+            }
+            tokio::time::sleep(CACHE_PAUSE).await;
+            (kwick, oracle) = self.servers.both(&wire, &theirs).await?;
+            differences = self.differences(ask, &kwick, &oracle);
+        }
         // What one side alone takes for right is not built upon.
         if kwick.is_success() == oracle.is_success() {
             self.kwick.learn(&self.place, operation, ask, &kwick);
             self.oracle.learn(&self.place, operation, ask, &oracle);
         }
-        let mut differences = self.servers.pairs.answers(&kwick, &oracle);
         self.trace(operation, &wire, &kwick, &oracle);
-        if ask.may_be_newer() {
-            let may_differ = ["/metadata/listRevision", "/metadata/remainingItemCount"];
-            differences.retain(|difference| !may_differ.contains(&difference.path.as_str()));
-        }
         if differences.is_empty() {
             if ask.on == On::Object("scale")
                 && ask.writes()
@@ -132,6 +141,15 @@ impl<'a> Run<'a> {
         let show = |answer: &Answer| format!("{} {:?} {}", answer.status, answer.warnings, answer.body);
         let (kwick, oracle) = (show(&kwick), show(&oracle));
         Ok(Some(Finding { operation: operation.clone(), differences, wire, kwick, oracle }))
+    }
+
+    fn differences(&mut self, ask: &Ask, kwick: &Answer, oracle: &Answer) -> Vec<Difference> {
+        let mut differences = self.servers.pairs.answers(kwick, oracle);
+        if ask.may_be_newer() {
+            let may_differ = ["/metadata/listRevision", "/metadata/remainingItemCount"];
+            differences.retain(|difference| !may_differ.contains(&difference.path.as_str()));
+        }
+        differences
     }
 
     fn trace(&self, operation: &Operation, wire: &Wire, kwick: &Answer, oracle: &Answer) {
