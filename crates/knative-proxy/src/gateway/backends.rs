@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
-use base_net::connect::Target;
+use base_net::connect::{Address, Target};
 use k8s_openapi::api::core::v1::{EndpointSubset, Endpoints, Service, ServicePort};
 use knative_apis::meta::{Key, port};
 use knative_logic::route_table::Port;
@@ -28,6 +28,10 @@ pub(crate) struct ServingPort {
 }
 
 impl ServingPort {
+    fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.pods.iter().filter_map(|pod| address(pod))
+    }
+
     fn is(&self, port: &Port) -> bool {
         match port {
             Port::Number(number) => self.number == *number,
@@ -42,7 +46,7 @@ type Cell = ArcSwap<Vec<Arc<ServingPort>>>;
 #[derive(Debug, Default)]
 pub(crate) struct Backends {
     cells: ArcSwap<HashMap<Key, Arc<Cell>>>,
-    activators: ArcSwap<BTreeSet<IpAddr>>,
+    activators: ArcSwap<BTreeSet<SocketAddr>>,
     /// Taken by writers.
     writing: Mutex<()>,
 }
@@ -56,10 +60,19 @@ impl Backends {
     }
 
     /// The addresses of the activators. True if they are other ones than before: then every Service is to be set again.
+    ///
+    /// An address that was one stays one for as long as a Service leads to it: the activator's own Endpoints change first, and a request is
+    /// not to be sent to where one has just gone.
     pub(crate) fn set_activators(&self, endpoints: Option<&Endpoints>) -> bool {
-        let addresses: BTreeSet<IpAddr> =
-            endpoints.map(|endpoints| ready_addresses(endpoints).collect()).unwrap_or_default();
-        let is_new = **self.activators.load() != addresses;
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut addresses: BTreeSet<SocketAddr> =
+            endpoints.map(|endpoints| ready_sockets(endpoints).collect()).unwrap_or_default();
+        let before = self.activators.load_full();
+        let cells = self.cells.load();
+        let used =
+            cells.values().flat_map(|cell| cell.load().iter().flat_map(|port| port.addresses()).collect::<Vec<_>>());
+        addresses.extend(used.filter(|address| before.contains(address)));
+        let is_new = *before != addresses;
         if is_new {
             self.activators.store(Arc::new(addresses));
         }
@@ -99,15 +112,25 @@ impl Backends {
         let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
         let compiled = ports.map(|port| {
             let (name, number) = (port.name.clone().unwrap_or_default(), u16::try_from(port.port).unwrap_or_default());
-            let known = before.iter().find(|known| known.number == number).map(|known| known.pods.as_slice()).unwrap_or_default();
+            let known = before
+                .iter()
+                .find(|known| known.number == number)
+                .map(|known| known.pods.as_slice())
+                .unwrap_or_default();
             let addresses = serving_addresses(endpoints, &name);
-            let pods: Vec<_> =
-                addresses.map(|addr| Pod::new(target(port, addr), 0, known)).collect();
-            let is_ours = |pod: &Arc<Pod>| matches!(&pod.target.address, base_net::connect::Address::Tcp(a) if activators.contains(&a.ip()));
+            let pods: Vec<_> = addresses.map(|addr| Pod::new(target(port, addr), 0, known)).collect();
+            let is_ours = |pod: &Arc<Pod>| address(pod).is_some_and(|address| activators.contains(&address));
             let is_activator = !pods.is_empty() && pods.iter().all(is_ours);
             Arc::new(ServingPort { number, name, is_activator, pods })
         });
         compiled.collect()
+    }
+}
+
+fn address(pod: &Pod) -> Option<SocketAddr> {
+    match &pod.target.address {
+        Address::Tcp(address) => Some(*address),
+        Address::Unix(_) => None,
     }
 }
 
@@ -133,6 +156,15 @@ fn port_named(subset: &EndpointSubset, name: &str) -> Option<u16> {
     let ports = subset.ports.as_deref().unwrap_or_default();
     let named = ports.iter().find(|port| port.name.as_deref().unwrap_or_default() == name);
     u16::try_from(named?.port).ok()
+}
+
+/// Every ready address, with each of the ports.
+fn ready_sockets(endpoints: &Endpoints) -> impl Iterator<Item = SocketAddr> + '_ {
+    endpoints.subsets.iter().flatten().flat_map(|subset| {
+        let ports = subset.ports.iter().flatten().filter_map(|port| u16::try_from(port.port).ok());
+        let ips = move || subset.addresses.iter().flatten().filter_map(|address| address.ip.parse::<IpAddr>().ok());
+        ports.flat_map(move |port| ips().map(move |ip| SocketAddr::new(ip, port)))
+    })
 }
 
 /// Every ready address.
@@ -183,6 +215,26 @@ mod tests {
         }
         backends.set(&key, None, None);
         assert!(backends.find(&key, &Port::Number(80)).is_none());
+    }
+
+    #[test]
+    fn an_activator_that_has_gone_is_one_while_a_service_leads_to_it() {
+        let backends = Backends::default();
+        let (key, port) = (Key::new("default", "hello-00001"), Port::Number(80));
+        let (of_service, http) =
+            (service(json!([{"name": "http", "port": 80}])), json!([{"name": "http", "port": 8012}]));
+        let set = |ip: &str| {
+            backends.set(&key, Some(&of_service), Some(&endpoints(&[ip], http.clone())));
+            backends.find(&key, &port).is_some_and(|port| port.is_activator)
+        };
+        backends.set_activators(Some(&endpoints(&["10.0.0.9"], http.clone())));
+        assert!(set("10.0.0.9"));
+        assert!(!backends.set_activators(None));
+        assert!(set("10.0.0.9"), "it has gone, and its Service does not know yet");
+        assert!(backends.set_activators(Some(&endpoints(&["10.0.0.8"], http.clone()))));
+        assert!(set("10.0.0.9") && set("10.0.0.8"));
+        assert!(backends.set_activators(Some(&endpoints(&["10.0.0.8"], http.clone()))), "nothing leads there any more");
+        assert!(!set("10.0.0.9"), "somebody else's now");
     }
 
     #[test]
