@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use cluster_sandbox::{Sandbox, listening};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Pod;
+use socket2::SockRef;
 use tokio::sync::mpsc;
 
 use super::worker::Message;
@@ -125,6 +126,14 @@ impl SocketSupply for PodSockets {
     }
 }
 
+/// Ends listening, for everybody who holds the socket. Whoever is connected and was not accepted is told, which the kernel cannot do once the
+/// Pod's address is gone.
+pub(crate) fn refuse(listener: &TcpListener) {
+    if let Err(error) = SockRef::from(listener).shutdown(Shutdown::Read) {
+        tracing::debug!(%error, "a port of a pod that ends listens on");
+    }
+}
+
 /// A port that somebody waits for: of which container, in which run, and which one.
 pub(crate) type WantedPort = (usize, u32, u16);
 
@@ -222,4 +231,23 @@ pub(crate) fn hostname(pod: &Pod) -> String {
     let name = own.or_else(|| pod.metadata.name.clone()).unwrap_or_default();
     let cut: String = name.chars().take(63).collect();
     cut.trim_end_matches(['-', '.']).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn who_waits_to_be_accepted_is_told_of_the_end() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let (held, address) = (listener.try_clone().unwrap(), listener.local_addr().unwrap());
+        let mut waiting = TcpStream::connect(address).unwrap();
+        refuse(&listener);
+        assert_eq!(waiting.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(TcpStream::connect(address).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        drop(held);
+    }
 }

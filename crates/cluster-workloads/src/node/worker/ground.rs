@@ -10,7 +10,7 @@ use super::{Message, Worker};
 use crate::node::fields::Addresses;
 use crate::node::pod_state::{Event, Ground};
 use crate::node::runtime::{self, Runtime};
-use crate::node::{claims, launch, sources, volumes};
+use crate::node::{claims, launch, network, sources, volumes};
 
 /// The least time between renewals of a token.
 const RENEW_MIN: Duration = Duration::from_secs(1);
@@ -94,6 +94,7 @@ impl Worker {
         let Some(runtime) = self.runtime.take() else { return };
         let (node, id, uid) = (Arc::clone(&self.node), runtime.id.clone(), self.uid.clone());
         runtime.sockets.close();
+        runtime.listeners.values().for_each(network::refuse);
         drop(runtime);
         self.kept.clear();
         self.refresh_at = None;
