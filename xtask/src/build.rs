@@ -1,6 +1,7 @@
 //! What the checks need built: the binaries, kubectl, crane and other clients, and a kube-apiserver with its etcd to compare with.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -69,24 +70,25 @@ fn host() -> Result<String> {
 
 /// Builds kubectl, unmodified, from its public module; Go's own build cache makes the second time quick.
 pub(crate) fn kubectl() -> Result<PathBuf> {
-    go_tool("kubectl", "kubectl", "k8s.io/kubernetes/cmd/kubectl", &kubernetes_flags(VERSION))
+    go_tool(sh::LIMIT, "kubectl", "kubectl", "k8s.io/kubernetes/cmd/kubectl", &kubernetes_flags(VERSION))
 }
 
-/// Builds a kubectl of an older version.
-pub(crate) fn kubectl_old() -> Result<PathBuf> {
-    go_tool("kubectl-old", "kubectl-old", "k8s.io/kubernetes/cmd/kubectl", &kubernetes_flags(OLD_VERSION))
+/// Builds a kubectl of an older version, if that takes no longer than `limit`.
+pub(crate) fn kubectl_old(limit: Duration) -> Result<PathBuf> {
+    go_tool(limit, "kubectl-old", "kubectl-old", "k8s.io/kubernetes/cmd/kubectl", &kubernetes_flags(OLD_VERSION))
 }
 
-/// Builds Helm, unmodified, in both its versions.
-pub(crate) fn helm() -> Result<PathBuf> {
-    go_tool("helm3", "helm3", "helm.sh/helm/v3/cmd/helm", "-s -w")?;
-    go_tool("helm4", "helm4", "helm.sh/helm/v4/cmd/helm", "-s -w")
+/// Builds Helm, unmodified, in both its versions, if neither takes longer than `limit`.
+pub(crate) fn helm(limit: Duration) -> Result<PathBuf> {
+    go_tool(limit, "helm3", "helm3", "helm.sh/helm/v3/cmd/helm", "-s -w")?;
+    go_tool(limit, "helm4", "helm4", "helm.sh/helm/v4/cmd/helm", "-s -w")
 }
 
 /// Builds a kube-apiserver and its etcd, unmodified, from their public modules; the folder that they are in. Minutes the first time.
 pub(crate) fn kube_oracle() -> Result<PathBuf> {
-    go_tool("kube-oracle", "etcd", "go.etcd.io/etcd/server/v3", "-s -w")?;
-    go_tool("kube-oracle", "kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", &kubernetes_flags(VERSION))?;
+    let apiserver = "k8s.io/kubernetes/cmd/kube-apiserver";
+    go_tool(sh::LIMIT, "kube-oracle", "etcd", "go.etcd.io/etcd/server/v3", "-s -w")?;
+    go_tool(sh::LIMIT, "kube-oracle", "kube-apiserver", apiserver, &kubernetes_flags(VERSION))?;
     tools()
 }
 
@@ -99,19 +101,20 @@ fn kubernetes_flags((minor, patch): (u32, u32)) -> String {
 
 /// Builds crane, unmodified, from its public module: it speaks to registries as `docker push` and `ko` do.
 pub(crate) fn crane() -> Result<PathBuf> {
-    go_tool("crane", "crane", "github.com/google/go-containerregistry/cmd/crane", "-s -w")
+    go_tool(sh::LIMIT, "crane", "crane", "github.com/google/go-containerregistry/cmd/crane", "-s -w")
 }
 
 /// Builds the program that uses client-go.
 pub(crate) fn client_go() -> Result<PathBuf> {
-    go_tool("client-go", "everyday/client-go", ".", "-s -w")
+    go_tool(sh::LIMIT, "client-go", "client-go", ".", "-s -w")
 }
 
-/// Builds the program that uses kube-rs. It has its own dependencies, of which Kwick's own build is to know nothing.
-pub(crate) fn kube_rs() -> Result<PathBuf> {
+/// Builds the program that uses kube-rs, if that takes no longer than `limit`. It has its own dependencies, of which Kwick's own build is to
+/// know nothing.
+pub(crate) fn kube_rs(limit: Duration) -> Result<PathBuf> {
     let built = target()?.join("kube-rs");
     let manifest = ["build", "--quiet", "--locked", "--manifest-path", "tools/kube-rs/Cargo.toml", "--target-dir"];
-    sh::check(sh::command("cargo", manifest).arg(&built))?;
+    sh::check_within(limit, sh::command("cargo", manifest).arg(&built))?;
     let path = tools()?.join("kube-rs");
     std::fs::create_dir_all(tools()?)?;
     std::fs::copy(built.join(host()?).join("debug/kube-rs"), &path).context("cannot copy the kube-rs program")?;
@@ -120,7 +123,7 @@ pub(crate) fn kube_rs() -> Result<PathBuf> {
 
 /// Makes a Python that has the client library of tools/python, from PyPI.
 pub(crate) fn python() -> Result<PathBuf> {
-    let folder = everyday_tools()?.join("python");
+    let folder = tools()?.join("python");
     sh::check(sh::command("python3", ["-m", "venv"]).arg(&folder))?;
     // Its pip is a script that names the folder, which may have been moved since.
     let python = folder.join("bin/python3");
@@ -138,17 +141,12 @@ pub(crate) fn tools() -> Result<PathBuf> {
     Ok(target()?.join("tools"))
 }
 
-/// The folder of those that every run uses; what an earlier full run built is no part of it.
-pub(crate) fn everyday_tools() -> Result<PathBuf> {
-    Ok(tools()?.join("everyday"))
-}
-
-fn go_tool(module: &str, name: &str, package: &str, flags: &str) -> Result<PathBuf> {
+fn go_tool(limit: Duration, module: &str, name: &str, package: &str, flags: &str) -> Result<PathBuf> {
     let path = tools()?.join(name);
     let mut go = sh::command("go", ["build", "-trimpath", "-ldflags", flags, "-o"]);
     go.arg(&path).arg(package);
     go.current_dir(sh::root().join("tools").join(module)).env("CGO_ENABLED", "0");
-    sh::check(&mut go)?;
+    sh::check_within(limit, &mut go)?;
     Ok(path)
 }
 

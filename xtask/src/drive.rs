@@ -53,10 +53,7 @@ pub(crate) fn run(profile: Profile, name: &str, options: &[&str]) -> Result<()> 
             args.extend([format!("--{tool}").into(), path.into()]);
         }
     }
-    args.extend(["--tools".into(), build::everyday_tools()?.into()]);
-    if options.contains(&"--full") {
-        args.extend(["--tools".into(), build::tools()?.into()]);
-    }
+    args.extend(["--tools".into(), build::tools()?.into()]);
     args.extend(options.iter().map(OsString::from));
     let done = sh::check_within(LIMIT, as_root(args)?.stdin(Stdio::piped()));
     sweep(&folder.join("kwick"), &scratch).context("cannot clean up after the run")?;

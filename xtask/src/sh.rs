@@ -22,7 +22,7 @@ const GRACE: Duration = Duration::from_secs(150);
 const KILLED_WITHIN: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
 /// Nothing here may take longer; a cold release build is the longest.
-const LIMIT: Duration = Duration::from_secs(60 * 60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60 * 60);
 
 /// A program ended, and not well.
 #[derive(Debug)]

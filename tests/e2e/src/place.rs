@@ -29,9 +29,9 @@ pub(crate) struct Place {
     /// crane, where there is one
     #[arg(long)]
     crane: Option<PathBuf>,
-    /// A folder of other clients, each of which may be missing; may be given several times
+    /// A folder of other clients, each of which may be missing
     #[arg(long)]
-    tools: Vec<PathBuf>,
+    tools: Option<PathBuf>,
     /// Also what takes long
     #[arg(long)]
     pub(crate) full: bool,
@@ -54,9 +54,8 @@ impl Place {
     /// The options of another run of this program, with a scratch folder of its own.
     pub(crate) fn options(&self, scratch: &Path) -> Vec<OsString> {
         let paths = [("--bin-dir", &*self.bin_dir), ("--scratch", scratch), ("--workspace", &*self.workspace)];
-        let tools = [("--kubectl", self.kubectl()), ("--crane", self.crane())];
+        let tools = [("--kubectl", self.kubectl()), ("--crane", self.crane()), ("--tools", self.tools.as_deref())];
         let tools = tools.into_iter().filter_map(|(name, path)| Some((name, path?)));
-        let tools = tools.chain(self.tools.iter().map(|folder| ("--tools", &**folder)));
         paths.into_iter().chain(tools).flat_map(|(name, path)| [name.into(), path.into()]).collect()
     }
 
@@ -92,9 +91,9 @@ impl Place {
         self.kubectl.as_deref()
     }
 
-    /// Another client, by its path in a folder of these; nothing where it was not built.
+    /// Another client, by its path in the folder of these; nothing where it was not built.
     pub(crate) fn tool(&self, path: &str) -> Option<PathBuf> {
-        self.tools.iter().map(|folder| folder.join(path)).find(|path| path.is_file())
+        self.tools.as_ref().map(|folder| folder.join(path)).filter(|path| path.is_file())
     }
 
     /// crane, or nothing where there is none.
