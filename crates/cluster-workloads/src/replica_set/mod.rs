@@ -21,11 +21,12 @@ use std::sync::Arc;
 use base_controller::writers::Write;
 use base_controller::{Condition, Context, Controller, Key, Plan, Reconciler, Scope};
 use base_rt::Timestamp;
-use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
+use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::objects::claim;
 use observe::{Caches, Observed};
+use status::Outlook;
 
 /// The name of this controller: of its tasks, its metrics, its identity.
 pub const NAME: &str = "replicaset-controller";
@@ -38,7 +39,7 @@ struct ReplicaSets {
 impl Reconciler for ReplicaSets {
     type Object = ReplicaSet;
     type Observed = Observed;
-    type Status = Option<ReplicaSetStatus>;
+    type Status = Outlook;
 
     const WRITES: &'static [Write] = &[
         Write::child("", "Pod"),
@@ -70,9 +71,7 @@ impl Reconciler for ReplicaSets {
     }
 
     fn mark_refused(&self, status: &mut Self::Status, condition: &Condition, now: Timestamp) {
-        if let Some(status) = status {
-            status::mark_failure(status, condition, now);
-        }
+        status.mark_failure(condition, now);
     }
 }
 

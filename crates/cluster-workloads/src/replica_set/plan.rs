@@ -4,22 +4,22 @@ use std::sync::Arc;
 
 use base_controller::{Change, Condition, Plan};
 use base_rt::Timestamp;
-use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
+use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::observe::{Observed, selector};
-use super::status;
+use super::status::{self, Outlook};
 use crate::objects::{claim, pods, ranking};
 
 /// Pods that one pass makes or deletes at most; what they wake does the rest.
 const MAX_BURST: usize = 500;
 
 /// What a ReplicaSet needs. Adoptions and releases come first and alone: the counts are right in the next pass.
-pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan<Option<ReplicaSetStatus>> {
+pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan<Outlook> {
     let set = &*observed.replica_set;
     let claimed = claim::all(set, &selector(set), &observed.pods);
     if !claimed.changes.is_empty() {
-        return Plan { changes: claimed.changes, ..Plan::new(None) };
+        return Plan { changes: claimed.changes, ..Plan::new(Outlook::unchanged()) };
     }
     let active: Vec<&Arc<Pod>> = claimed.objects.iter().filter(|pod| pods::is_active(pod)).collect();
     let is_ending = |pod: &&Arc<Pod>| pods::is_terminating(pod) && !pods::is_finished(pod);
@@ -27,7 +27,8 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan<Option<ReplicaSe
     let changes = if set.metadata.deletion_timestamp.is_some() { Vec::new() } else { manage(set, &active, now) };
     let min_ready_s = set.spec.min_ready_seconds.unwrap_or_default();
     let again = pods::next_available(active.iter().map(|pod| &***pod), min_ready_s, now);
-    Plan { changes, again, ..Plan::new(Some(status::status(set, &active, terminating, now))) }
+    let status = status::status(set, &active, terminating, now);
+    Plan { changes, again, ..Plan::new(Outlook::new(set, status)) }
 }
 
 /// Makes or deletes what is missing or too much.
@@ -64,7 +65,7 @@ mod tests {
     use super::*;
     use crate::testing::{Row, Rows};
 
-    fn planned(row: &Row) -> Plan<Option<ReplicaSetStatus>> {
+    fn planned(row: &Row) -> Plan<Outlook> {
         plan(&Observed { replica_set: row.one(), pods: row.all() }, row.now)
     }
 
