@@ -11,7 +11,7 @@
 mod kinds;
 mod metadata;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ pub(crate) use metadata::Metadata;
 const REFRESH: Duration = Duration::from_secs(300);
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const MAX_RETRY: Duration = Duration::from_secs(30);
+/// How long is waited for the objects of a kind to be listed first.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 type OnChange = Arc<dyn Fn(&Kind, &Delta<'_, Metadata>) + Send + Sync>;
 
@@ -62,6 +64,8 @@ struct State {
     subscribers: Vec<OnChange>,
     failure: Option<String>,
     is_discovered: bool,
+    /// Kinds whose objects nobody waits for any more: they cannot be listed, such as those of a conversion webhook that is down.
+    unlisted: BTreeSet<GroupKind>,
 }
 
 impl std::fmt::Debug for Catalog {
@@ -123,11 +127,13 @@ impl Catalog {
         self.state().is_discovered
     }
 
-    /// Whether every kind is known and every object of those that are watched has been listed.
+    /// Whether every kind is known and every object of those that are watched has been listed, but for those that cannot be.
     pub(crate) fn is_complete(&self) -> bool {
         let state = self.state();
-        let is_listed = |entry: &Entry| entry.objects.as_ref().is_none_or(Informer::is_synced);
-        state.is_discovered && state.failure.is_none() && state.entries.values().all(is_listed)
+        let is_listed = |(name, entry): (&GroupKind, &Entry)| {
+            entry.objects.as_ref().is_none_or(Informer::is_synced) || state.unlisted.contains(name)
+        };
+        state.is_discovered && state.failure.is_none() && state.entries.iter().all(is_listed)
     }
 
     /// Why discovery did not work the last time.
@@ -175,6 +181,9 @@ impl Catalog {
             state.is_discovered = true;
             let is_gone = |name: &GroupKind, entry: &mut Entry| kinds.get(name) != Some(&*entry.kind);
             let gone: Vec<Entry> = state.entries.extract_if(.., is_gone).map(|(_, entry)| entry).collect();
+            for entry in &gone {
+                state.unlisted.remove(&entry.kind.group_kind());
+            }
             let added: Vec<Kind> =
                 kinds.into_iter().filter(|(name, _)| !state.entries.contains_key(name)).map(|(_, kind)| kind).collect();
             (gone, added)
@@ -204,11 +213,22 @@ impl Catalog {
 
     fn tell_when_listed(&self, kind: &Kind, objects: Informer<Metadata>) {
         let (catalog, shutdown) = (self.clone(), self.shared.tasks.shutdown().clone());
-        self.shared.tasks.spawn_transient(format!("catalog/{}", kind.group_kind()), async move {
+        let name = kind.group_kind();
+        self.shared.tasks.spawn_transient(format!("catalog/{name}"), async move {
+            let listed = async {
+                if tokio::time::timeout(PATIENCE, objects.synced()).await.is_err() {
+                    tracing::warn!(kind = %name, "the objects cannot be listed; what waits for them goes on without");
+                    catalog.state().unlisted.insert(name.clone());
+                    catalog.moved();
+                    objects.synced().await;
+                    catalog.state().unlisted.remove(&name);
+                }
+                catalog.moved();
+            };
             tokio::select! {
                 biased;
                 () = shutdown.reached(Phase::Drained) => {}
-                () = objects.synced() => catalog.moved(),
+                () = listed => {}
             }
         });
     }
