@@ -90,6 +90,7 @@ pub(crate) fn phase(state: &PodState) -> &'static str {
             (_, None) => waiting += 1,
         }
     }
+    running += state.cells.iter().filter(|cell| cell.facts.role == Role::Sidecar && cell.is_alive()).count();
     let is_final = state.is_finished() && stopped == mains;
     match state.facts.restart {
         _ if is_final && succeeded == stopped => "Succeeded",

@@ -30,6 +30,9 @@ pub(crate) use cell::{Cell, Ended, Phase, Running};
 pub(crate) use eviction::Eviction;
 pub(crate) use lost::{LOST_ENDED, Lost, LostRun, Resumed, unknown_end};
 
+/// The least time that a sidecar gets to end, as the kubelet has it.
+const SIDECAR_GRACE_MIN: Duration = Duration::from_secs(2);
+
 /// What containers need before they start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ground {
@@ -66,6 +69,8 @@ pub(crate) struct PodState {
     pub(crate) eviction: Option<Eviction>,
     /// Failed attempts to make sandbox or volumes.
     failures: u32,
+    /// Since when its containers are being stopped.
+    stopping_since: Option<Timestamp>,
 }
 
 /// What happened.
@@ -211,6 +216,7 @@ impl PodState {
             deletion: None,
             eviction: None,
             failures: 0,
+            stopping_since: None,
         }
     }
 
@@ -324,7 +330,7 @@ impl PodState {
         self.expire(now, actions);
         self.end_unrun(now);
         if let Some(grace) = self.ending_grace() {
-            self.stop_all(grace, actions);
+            self.stop_all(grace, now, actions);
             return self.remove_when_still(actions);
         }
         if self.is_finished() {
@@ -348,7 +354,7 @@ impl PodState {
         let grace = self.facts.grace;
         if self.cells.iter().any(Cell::is_failed_init) || have_mains_ended {
             // What is left are sidecars.
-            return self.stop_all(grace, actions);
+            return self.stop_all(grace, now, actions);
         }
         for (at, cell) in self.cells.iter_mut().enumerate() {
             cell.start_if_due(at, now, actions);
@@ -358,10 +364,18 @@ impl PodState {
         }
     }
 
-    fn stop_all(&mut self, grace: Duration, actions: &mut Vec<Action>) {
-        for (at, cell) in self.cells.iter_mut().enumerate() {
+    /// Stops every container whose turn it is: sidecars end after what they serve, the last one first, in what is left of the time.
+    fn stop_all(&mut self, grace: Duration, now: Timestamp, actions: &mut Vec<Action>) {
+        let since = *self.stopping_since.get_or_insert(now);
+        let left = grace.saturating_sub(now.duration_since(since).try_into().unwrap_or_default());
+        let mut is_served = false;
+        for (at, cell) in self.cells.iter_mut().enumerate().rev() {
+            let is_sidecar = cell.facts.role == Role::Sidecar;
+            let must_wait = is_sidecar && is_served;
+            is_served |= cell.facts.role != Role::Init && cell.is_alive();
             let Phase::Running(running) = &mut cell.phase else { continue };
-            if !std::mem::replace(&mut running.is_stopping, true) {
+            if !must_wait && !std::mem::replace(&mut running.is_stopping, true) {
+                let grace = if is_sidecar { left.max(SIDECAR_GRACE_MIN.min(grace)) } else { grace };
                 let message = format!("Stopping container {}", cell.facts.name);
                 actions.push(Action::Tell { at: Some(at), event: PlanEvent::normal("Killing", message) });
                 actions.push(Action::Stop { at, attempt: cell.attempt, grace });

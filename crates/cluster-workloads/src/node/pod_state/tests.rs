@@ -270,7 +270,24 @@ fn sidecars_end_with_the_containers() {
     state.step(started(1, 0, 0), at(0));
     let stopped = deeds(state.step(exited(1, 0, 0, (0, 1)), at(1)));
     assert_eq!(stopped, [Action::Stop { at: 0, attempt: 0, grace: Duration::from_secs(30) }]);
+    assert_eq!(crate::node::pod_status::phase(&state), "Running", "until the sidecar has ended as well");
     assert_eq!(deeds(state.step(exited(0, 0, 143, (0, 2)), at(2))), [Action::RemoveSandbox]);
+    assert_eq!(crate::node::pod_status::phase(&state), "Succeeded");
+}
+
+#[test]
+fn a_deletion_ends_sidecars_after_what_they_serve() {
+    let sidecar = |name: &str| json!({"name": name, "restartPolicy": "Always"});
+    let mut state = state(json!({"initContainers": [sidecar("a"), sidecar("b")], "containers": [{"name": "c"}]}));
+    grounded(&mut state);
+    for place in 0..3 {
+        state.step(started(place, 0, 0), at(0));
+    }
+    let stop = |place, seconds| [Action::Stop { at: place, attempt: 0, grace: Duration::from_secs(seconds) }];
+    assert_eq!(deeds(state.step(Event::Delete(Duration::from_secs(10)), at(1))), stop(2, 10));
+    assert_eq!(deeds(state.step(exited(2, 0, 0, (0, 5)), at(5))), stop(1, 6), "what is left of the time");
+    assert_eq!(deeds(state.step(exited(1, 0, 0, (0, 11)), at(11))), stop(0, 2), "but a moment in any case");
+    assert_eq!(deeds(state.step(exited(0, 0, 0, (0, 12)), at(12))), [Action::RemoveSandbox]);
 }
 
 #[test]
