@@ -310,7 +310,8 @@ pub(super) fn refuse_network(error: NetworkError) -> Refusal {
 fn write_etc(directory: &Path, spec: &PodSpec, ip: Option<Ipv4Addr>) -> io::Result<Vec<(&'static str, PathBuf)>> {
     let mut hosts = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
     if let Some(ip) = ip {
-        let _ = writeln!(hosts, "{ip}\t{}", spec.hostname);
+        let names = spec.fqdn.iter().chain([&spec.hostname]).map(|name| format!("\t{name}"));
+        let _ = writeln!(hosts, "{ip}{}", names.collect::<String>());
     }
     for alias in &spec.host_aliases {
         let _ = writeln!(hosts, "{}\t{}", alias.ip, alias.names.join("\t"));

@@ -13,6 +13,9 @@ pub struct PodSpec {
     pub id: PodId,
     /// What its containers see as host name. At most 63 bytes.
     pub hostname: String,
+    /// Its name in full, which stands before the host name in `/etc/hosts`.
+    #[serde(default)]
+    pub fqdn: Option<String>,
     /// Where its address lives.
     pub network: PodNetwork,
     /// Its address, inside the pod range and free; chosen by the spawner if `None`.
@@ -50,6 +53,7 @@ impl PodSpec {
     pub fn new(id: PodId) -> Self {
         Self {
             hostname: id.as_str().chars().take(63).collect(),
+            fqdn: None,
             id,
             network: PodNetwork::Own,
             ip: None,

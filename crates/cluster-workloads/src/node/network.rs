@@ -225,6 +225,13 @@ pub(crate) fn host_aliases(pod: &Pod) -> Vec<HostAlias> {
     parsed.collect()
 }
 
+/// The Pod's name in full, if it is one of a subdomain.
+pub(crate) fn fqdn(pod: &Pod, domain: &str) -> Option<String> {
+    let subdomain = pod.spec.as_ref()?.subdomain.as_deref().filter(|name| !name.is_empty())?;
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    Some(format!("{}.{subdomain}.{namespace}.svc.{domain}", hostname(pod)))
+}
+
 /// What the Pod's containers see as host name.
 pub(crate) fn hostname(pod: &Pod) -> String {
     let own = pod.spec.as_ref().and_then(|spec| spec.hostname.clone()).filter(|name| !name.is_empty());
@@ -239,6 +246,19 @@ mod tests {
     use std::net::TcpStream;
 
     use super::*;
+
+    #[test]
+    fn a_pod_of_a_subdomain_has_a_name_in_full() {
+        let named = |spec: serde_json::Value| {
+            let pod = serde_json::json!({"metadata": {"name": "db-0", "namespace": "shop"}, "spec": spec});
+            fqdn(&serde_json::from_value(pod).unwrap(), "cluster.local")
+        };
+        assert_eq!(named(serde_json::json!({"containers": []})), None);
+        let of_set = named(serde_json::json!({"containers": [], "subdomain": "db"}));
+        assert_eq!(of_set.as_deref(), Some("db-0.db.shop.svc.cluster.local"));
+        let own = named(serde_json::json!({"containers": [], "subdomain": "db", "hostname": "first"}));
+        assert_eq!(own.as_deref(), Some("first.db.shop.svc.cluster.local"));
+    }
 
     #[test]
     fn who_waits_to_be_accepted_is_told_of_the_end() {

@@ -149,6 +149,7 @@ fn spec(node: &Kubelet, pod: &Pod, roles: &Roles) -> Result<PodSpec, String> {
     let count = containers(pod).count();
     let mut spec = PodSpec::new(id);
     spec.hostname = network::hostname(pod);
+    spec.fqdn = network::fqdn(pod, &node.config.cluster_domain);
     spec.network = match node.sandbox.facts().network {
         None => PodNetwork::Isolated,
         Some(_) if roles.len() == count => PodNetwork::Instance,
