@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::core::Core;
 use crate::identity::Caller;
-use crate::store::{Revision, Stored};
+use crate::store::Stored;
 use crate::value::str_at;
 use crate::writes::{Context, DeleteOptions, delete};
 
@@ -49,14 +49,13 @@ pub(crate) async fn flush_lazy_writes(core: Arc<Core>) -> Result<(), TaskError> 
 
 /// Forgets history that nobody should still ask for.
 pub(crate) async fn forget_history(core: Arc<Core>) -> Result<(), TaskError> {
-    let mut before = Revision(0);
+    let mut before = core.store.revision();
     loop {
-        let now = core.store.revision();
         if is_over(&core, Phase::Drained, HISTORY_INTERVAL).await {
             return Ok(());
         }
         core.store.compact(before);
-        before = now;
+        before = core.store.revision();
     }
 }
 

@@ -320,7 +320,7 @@ impl Store {
 
     /// Forgets history up to `revision`; watches and lists from before it get 410.
     pub fn compact(&self, revision: Revision) {
-        self.0.shared.lock().compact(revision);
+        self.0.shared.lock().compact(revision, &self.0.shared.metrics);
     }
 
     /// Waits until lazy writes wait for the journal; see [`Store::flush`].

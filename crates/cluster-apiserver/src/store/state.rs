@@ -187,13 +187,17 @@ impl State {
 
     /// Halves the largest history when all together have grown too large.
     fn keep_history_budget(&mut self, metrics: &Metrics) {
-        let total: usize = self.tables.values().map(|table| table.history().bytes()).sum();
-        metrics.history_bytes.set(i64::try_from(total).unwrap_or(i64::MAX));
-        if total > HISTORY_BUDGET
+        if self.count_history(metrics) > HISTORY_BUDGET
             && let Some(largest) = self.tables.values_mut().max_by_key(|table| table.history().bytes())
         {
             largest.halve_history();
         }
+    }
+
+    fn count_history(&self, metrics: &Metrics) -> usize {
+        let total: usize = self.tables.values().map(|table| table.history().bytes()).sum();
+        metrics.history_bytes.set(i64::try_from(total).unwrap_or(i64::MAX));
+        total
     }
 
     /// A receiver that is answered when `revision` is published; `None` if it is already, or never will be.
@@ -279,10 +283,11 @@ impl State {
         self.phase != Phase::Open
     }
 
-    pub(super) fn compact(&mut self, revision: Revision) {
+    pub(super) fn compact(&mut self, revision: Revision, metrics: &Metrics) {
         for table in self.tables.values_mut() {
             table.compact_history(revision);
         }
+        self.count_history(metrics);
     }
 }
 
