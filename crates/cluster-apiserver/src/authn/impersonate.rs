@@ -28,7 +28,7 @@ pub(crate) fn impersonated(headers: &HeaderMap, identity: &Identity, rbac: &Rbac
     if username.is_empty() {
         let is_asked = !uid.is_empty() || !groups.is_empty() || !extra.is_empty();
         return match is_asked {
-            true => Err(StatusError::internal("requested impersonation of groups, uid or extra without a user")),
+            true => Err(StatusError::bad_request("requested groups, a uid or extra without impersonating a user name")),
             false => Ok(None),
         };
     }

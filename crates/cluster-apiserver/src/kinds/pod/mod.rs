@@ -101,6 +101,10 @@ impl Strategy for Pod {
                 update::validate(new, old, errors);
             }
             Some("status") => validate_status(new, old, errors),
+            Some("resize") => {
+                validate(new, errors);
+                update::validate_resize(new, old, errors);
+            }
             Some(_) => validate(new, errors),
         }
     }

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
+use super::qos;
 use crate::{
     field_error::{FieldError, FieldPath},
     kinds::{check::Errors, strategy::bump_generation},
     names,
-    value::{as_object, child_mut, copy_field, entries_at, i64_at, list_at, list_at_mut, semantic_eq, str_at},
+    value::{as_object, at, child_mut, copy_field, entries_at, i64_at, list_at, list_at_mut, semantic_eq, str_at},
 };
 
 const CHANGEABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
@@ -24,6 +25,23 @@ pub(super) fn keep_all_but(new: &mut Value, old: &Value, fields: &[&str]) {
         bump_generation(&mut kept);
     }
     *new = kept;
+}
+
+/// Checks a resize: the class stays, and the node is one that can do it, which it says by telling what a container that runs has.
+pub(super) fn validate_resize(new: &Value, old: &Value, errors: &mut Errors) {
+    let root = FieldPath::Root;
+    let spec = root.child("spec");
+    let known = str_at(old, &["status", "qosClass"]);
+    let before = if known.is_empty() { qos::class(old) } else { known };
+    if before != qos::class(new) {
+        let why = "Pod QOS Class may not change as a result of resizing";
+        errors.push(FieldError::invalid(&spec, str_at(new, &["status", "qosClass"]), why));
+    }
+    let mut statuses = list_at(old, &["status", "containerStatuses"]).iter();
+    let running = statuses.find(|status| at(status, &["state", "running"]).is_some());
+    if running.is_some_and(|status| at(status, &["resources"]).is_none()) {
+        errors.push(FieldError::forbidden(&spec, "Pod running on node without support for resize"));
+    }
 }
 
 /// Checks a change of a Pod itself.
@@ -126,4 +144,33 @@ fn with_changeable_fields_of(spec: &Value, old: &Value) -> Value {
         copy_field(&mut out, old, name);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_resize_keeps_the_class_and_needs_a_node_that_can() {
+        let pod = |resources: Value, statuses: Value| {
+            json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "resources": resources}]},
+                "status": {"qosClass": "Burstable", "containerStatuses": statuses}})
+        };
+        let wrong = |resources: Value, statuses: Value| {
+            let old = pod(json!({"limits": {"cpu": "1"}}), statuses.clone());
+            let mut errors = Vec::new();
+            validate_resize(&pod(resources, statuses), &old, &mut errors);
+            errors.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let more = json!({"limits": {"cpu": "2"}});
+        let class = "spec: Invalid value: \"Burstable\": Pod QOS Class may not change as a result of resizing";
+        let node = "spec: Forbidden: Pod running on node without support for resize";
+        let running = json!([{"state": {"waiting": {}}}, {"state": {"running": {}}}]);
+        assert!(wrong(more.clone(), json!([{"state": {"waiting": {}}}])).is_empty());
+        assert_eq!(wrong(json!({}), json!([])), [class]);
+        assert_eq!(wrong(more.clone(), running), [node]);
+        assert!(wrong(more, json!([{"state": {"running": {}}, "resources": {}}])).is_empty());
+    }
 }
