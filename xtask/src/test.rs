@@ -144,10 +144,13 @@ fn tool(name: &str, build: fn() -> Result<PathBuf>) -> Result<Outcome> {
     Ok(Outcome::LeftOut(format!("Go is not installed; {instead}")))
 }
 
-/// What takes minutes to build where no cache has it: an everyday run waits only so long for it, and its checks are left out then.
+/// What takes minutes to build where no cache has it: an everyday run waits only so long for it, and its checks are left out then; as they
+/// are without Go.
 fn long_tool(name: &str, full: bool, build: fn(Duration) -> Result<PathBuf>) -> Result<Outcome> {
     match build(if full { sh::LIMIT } else { BUILD_LIMIT }) {
-        Err(error) if !full => Ok(Outcome::LeftOut(format!("{name} cannot be built here and now: {error:#}"))),
+        Err(error) if !full || !sh::exists("go") => {
+            Ok(Outcome::LeftOut(format!("{name} cannot be built here and now: {error:#}")))
+        }
         built => passed(built.map(drop)),
     }
 }

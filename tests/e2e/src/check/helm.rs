@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::{LeftOut, sessions};
+use super::{LeftOut, sessions, twice};
 use crate::instance::{Instance, ensure};
 use crate::kubectl;
 use crate::place::{self, Place};
@@ -23,19 +23,19 @@ struct Helm {
 
 /// Helm 3.
 pub(super) fn three(place: &Place) -> Result<String> {
-    life(place, &Helm { program: "helm3", undo: "--atomic", operation: "Update" })
+    twice(|| life(place, &Helm { program: "helm3", undo: "--atomic", operation: "Update" }))
 }
 
 /// Helm 4.
 pub(super) fn four(place: &Place) -> Result<String> {
-    life(place, &Helm { program: "helm4", undo: "--rollback-on-failure", operation: "Apply" })
+    twice(|| life(place, &Helm { program: "helm4", undo: "--rollback-on-failure", operation: "Apply" }))
 }
 
 /// The whole life of a release.
 fn life(place: &Place, helm: &Helm) -> Result<String> {
     let kwick = Instance::start_with(place, helm.program, &["--only", "cluster"])?;
     if kwick.client(helm.program).is_none() {
-        return Err(LeftOut("Helm is built with --full alone").into());
+        return Err(LeftOut("Helm was not built").into());
     }
     sessions::pack_shell(&kwick)?;
     let shop = Shop { kwick: &kwick, helm };

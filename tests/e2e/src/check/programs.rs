@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::{LeftOut, sessions};
+use super::{LeftOut, sessions, twice};
 use crate::instance::Instance;
 use crate::place::{self, Place};
 
@@ -28,23 +28,14 @@ pub(super) fn python(place: &Place) -> Result<String> {
     })
 }
 
-/// Runs a program, which is other people's for the most part, and once more if it fails; both outcomes are printed.
-fn run(place: &Place, program: impl Fn(&Instance<'_>) -> Result<Command, LeftOut>) -> Result<String> {
-    match run_once(place, &program) {
-        Err(error) if !error.is::<LeftOut>() => {
-            println!("        failed at the first try: {error:#}");
-            run_once(place, &program)
-        }
-        done => done,
-    }
-}
-
 /// Runs a program on a cluster of its own; its argument is the image of a shell.
-fn run_once(place: &Place, program: impl FnOnce(&Instance<'_>) -> Result<Command, LeftOut>) -> Result<String> {
-    let kwick = Instance::start_with(place, "program", &["--only", "cluster"])?;
-    let mut program = program(&kwick)?;
-    sessions::pack_shell(&kwick)?;
-    let said = place::output(program.arg("shell"))?;
-    kwick.down()?;
-    Ok(said.trim().replace('\n', "; "))
+fn run(place: &Place, program: impl Fn(&Instance<'_>) -> Result<Command, LeftOut>) -> Result<String> {
+    twice(|| {
+        let kwick = Instance::start_with(place, "program", &["--only", "cluster"])?;
+        let mut program = program(&kwick)?;
+        sessions::pack_shell(&kwick)?;
+        let said = place::output(program.arg("shell"))?;
+        kwick.down()?;
+        Ok(said.trim().replace('\n', "; "))
+    })
 }
