@@ -310,7 +310,7 @@ pub(super) fn refuse_network(error: NetworkError) -> Refusal {
 fn write_etc(directory: &Path, spec: &PodSpec, ip: Option<Ipv4Addr>) -> io::Result<Vec<(&'static str, PathBuf)>> {
     let mut hosts = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
     if let Some(ip) = ip {
-        let names = spec.fqdn.iter().chain([&spec.hostname]).map(|name| format!("\t{name}"));
+        let names = spec.names.iter().map(|name| format!("\t{name}"));
         let _ = writeln!(hosts, "{ip}{}", names.collect::<String>());
     }
     for alias in &spec.host_aliases {

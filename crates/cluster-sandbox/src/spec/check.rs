@@ -34,9 +34,10 @@ pub(crate) trait Check {
 }
 
 const TAG_MAX_BYTES: usize = 64 << 10;
-const HOSTNAME_MAX_BYTES: usize = 63;
+const HOSTNAME_MAX_BYTES: usize = 64;
 /// As DNS has it.
 const FQDN_MAX_BYTES: usize = 253;
+const POD_NAMES_MAX: usize = 2;
 const POD_LISTENERS_MAX: usize = 32;
 pub(crate) const POD_VOLUMES_MAX: usize = 64;
 /// Files of one volume, all their content, and how deep they lie. Their message carries a third more than the content.
@@ -114,7 +115,8 @@ impl Check for PodSpec {
         at_most(self.tag.len(), TAG_MAX_BYTES, "tag")?;
         plain_text(&self.hostname, HOSTNAME_MAX_BYTES, "hostname")?;
         require(!self.hostname.is_empty(), "hostname", || "is empty".to_owned())?;
-        self.fqdn.iter().try_for_each(|name| plain_text(name, FQDN_MAX_BYTES, "fqdn"))?;
+        at_most(self.names.len(), POD_NAMES_MAX, "names")?;
+        self.names.iter().try_for_each(|name| plain_text(name, FQDN_MAX_BYTES, "names"))?;
         at_most(self.listeners.len(), POD_LISTENERS_MAX, "listeners")?;
         let names: BTreeSet<_> = self.listeners.iter().map(|listener| &listener.name).collect();
         require(names.len() == self.listeners.len(), "listeners", || "two have the same name".to_owned())?;

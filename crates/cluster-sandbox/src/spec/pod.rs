@@ -11,11 +11,11 @@ use super::{ListenerName, PodId, Protocol, VolumeName};
 pub struct PodSpec {
     /// Its name, unique in the instance.
     pub id: PodId,
-    /// What its containers see as host name. At most 63 bytes.
+    /// What its containers see as host name. At most 64 bytes.
     pub hostname: String,
-    /// Its name in full, which stands before the host name in `/etc/hosts`.
+    /// The names of its address in `/etc/hosts`, the one in full first.
     #[serde(default)]
-    pub fqdn: Option<String>,
+    pub names: Vec<String>,
     /// Where its address lives.
     pub network: PodNetwork,
     /// Its address, inside the pod range and free; chosen by the spawner if `None`.
@@ -53,7 +53,7 @@ impl PodSpec {
     pub fn new(id: PodId) -> Self {
         Self {
             hostname: id.as_str().chars().take(63).collect(),
-            fqdn: None,
+            names: Vec::new(),
             id,
             network: PodNetwork::Own,
             ip: None,

@@ -14,7 +14,6 @@ use super::env::Environment;
 use super::expand::expand;
 use super::facts::containers;
 use super::names::{self, ContainerTag, SIGTERM};
-use super::network;
 use crate::objects::quantity::Milli;
 
 /// Below it the kernel has no room for a process; a smaller limit is raised to it.
@@ -29,6 +28,8 @@ pub(crate) struct SpecInput<'a> {
     pub(crate) container: &'a Container,
     /// Its image.
     pub(crate) image: &'a Image,
+    /// The Pod's host name.
+    pub(crate) hostname: String,
     /// The number of this run.
     pub(crate) attempt: u32,
     /// `name@digest` of the image.
@@ -73,7 +74,7 @@ pub(crate) fn make_spec(input: SpecInput<'_>) -> Result<ContainerSpec, String> {
     let pod_id = PodId::try_new(uid).map_err(name)?;
     let mut spec = ContainerSpec::new(pod_id, id, layers, command);
     // Container runtimes give every container its host name; the image and the container may say otherwise.
-    let mut env = BTreeMap::from([("HOSTNAME".to_owned(), network::hostname(pod))]);
+    let mut env = BTreeMap::from([("HOSTNAME".to_owned(), input.hostname)]);
     env.extend(input.env.all.clone());
     spec.env = env.into_iter().collect();
     let known = |name: &str| input.env.own.get(name).map(String::as_str);

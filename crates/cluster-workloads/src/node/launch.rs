@@ -22,7 +22,7 @@ use super::images::{NoImage, PullPolicy, Ready};
 use super::kubelet::Kubelet;
 use super::log_sink::LogSink;
 use super::names;
-use super::network::PodSockets;
+use super::network::{self, PodSockets};
 use super::pod_state::Ended;
 use super::records;
 use super::volumes;
@@ -272,10 +272,15 @@ impl Launch {
             Ok(mount) => mounts.push(mount),
             Err(error) => return refused("CreateContainerError", error.to_string()),
         }
+        let names = match network::names(&self.pod, &self.node.config.cluster_domain) {
+            Ok(names) => names,
+            Err(why) => return self.misconfigured(why),
+        };
         let spec = container_spec::make_spec(SpecInput {
             pod: &self.pod,
             container: &self.container,
             image: &image.image,
+            hostname: names.host,
             attempt: self.attempt,
             image_id: &image.id,
             env: &env,

@@ -225,20 +225,41 @@ pub(crate) fn host_aliases(pod: &Pod) -> Vec<HostAlias> {
     parsed.collect()
 }
 
-/// The Pod's name in full, if it is one of a subdomain.
-pub(crate) fn fqdn(pod: &Pod, domain: &str) -> Option<String> {
-    let subdomain = pod.spec.as_ref()?.subdomain.as_deref().filter(|name| !name.is_empty())?;
-    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    Some(format!("{}.{subdomain}.{namespace}.svc.{domain}", hostname(pod)))
+/// What a Pod is called.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Names {
+    /// What its containers see as host name.
+    pub(crate) host: String,
+    /// What `/etc/hosts` calls its address: the name in full, if it is one of a subdomain, then the first part of it.
+    pub(crate) in_hosts: Vec<String>,
 }
 
-/// What the Pod's containers see as host name.
-pub(crate) fn hostname(pod: &Pod) -> String {
-    let own = pod.spec.as_ref().and_then(|spec| spec.hostname.clone()).filter(|name| !name.is_empty());
+/// # Errors
+/// It wants its name in full for its host name, which the kernel has no room for.
+pub(crate) fn names(pod: &Pod, domain: &str) -> Result<Names, String> {
+    let spec = pod.spec.as_ref();
+    let given = |name: Option<&String>| name.filter(|name| !name.is_empty()).cloned();
+    let own = given(spec.and_then(|spec| spec.hostname.as_ref()));
     let name = own.or_else(|| pod.metadata.name.clone()).unwrap_or_default();
     let cut: String = name.chars().take(63).collect();
-    cut.trim_end_matches(['-', '.']).to_owned()
+    let short = cut.trim_end_matches(['-', '.']).to_owned();
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let subdomain = given(spec.and_then(|spec| spec.subdomain.as_ref()));
+    let full = subdomain.map(|subdomain| format!("{short}.{subdomain}.{namespace}.svc.{domain}"));
+    let is_full = spec.and_then(|spec| spec.set_hostname_as_fqdn) == Some(true);
+    let host = full.as_ref().filter(|_| is_full).unwrap_or(&short).clone();
+    if host.len() > HOSTNAME_MAX_BYTES {
+        return Err(format!(
+            "Failed to construct FQDN from Pod hostname and cluster domain, FQDN {host} is too long ({HOSTNAME_MAX_BYTES} characters is \
+             the max, {} characters requested)",
+            host.len()
+        ));
+    }
+    Ok(Names { host, in_hosts: full.into_iter().chain([short]).collect() })
 }
+
+/// The kernel's bound of a host name.
+const HOSTNAME_MAX_BYTES: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -249,15 +270,25 @@ mod tests {
 
     #[test]
     fn a_pod_of_a_subdomain_has_a_name_in_full() {
-        let named = |spec: serde_json::Value| {
-            let pod = serde_json::json!({"metadata": {"name": "db-0", "namespace": "shop"}, "spec": spec});
-            fqdn(&serde_json::from_value(pod).unwrap(), "cluster.local")
+        let named = |name: &str, spec: serde_json::Value| {
+            let pod = serde_json::json!({"metadata": {"name": name, "namespace": "shop"}, "spec": spec});
+            names(&serde_json::from_value(pod).unwrap(), "cluster.local").map(|names| (names.host, names.in_hosts))
         };
-        assert_eq!(named(serde_json::json!({"containers": []})), None);
-        let of_set = named(serde_json::json!({"containers": [], "subdomain": "db"}));
-        assert_eq!(of_set.as_deref(), Some("db-0.db.shop.svc.cluster.local"));
-        let own = named(serde_json::json!({"containers": [], "subdomain": "db", "hostname": "first"}));
-        assert_eq!(own.as_deref(), Some("first.db.shop.svc.cluster.local"));
+        let expect = |host: &str, in_hosts: &[&str]| {
+            Ok((host.to_owned(), in_hosts.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()))
+        };
+        assert_eq!(named("db-0", serde_json::json!({"containers": []})), expect("db-0", &["db-0"]));
+        let of_set = named("db-0", serde_json::json!({"containers": [], "subdomain": "db"}));
+        assert_eq!(of_set, expect("db-0", &["db-0.db.shop.svc.cluster.local", "db-0"]));
+        let own = named("db-0", serde_json::json!({"containers": [], "subdomain": "db", "hostname": "first"}));
+        assert_eq!(own, expect("first", &["first.db.shop.svc.cluster.local", "first"]));
+        let full = serde_json::json!({"containers": [], "subdomain": "db", "setHostnameAsFQDN": true});
+        let fqdn = "db-0.db.shop.svc.cluster.local";
+        assert_eq!(named("db-0", full.clone()), expect(fqdn, &[fqdn, "db-0"]));
+        let too_long = named(&"d".repeat(50), full).unwrap_err();
+        assert!(too_long.ends_with("is too long (64 characters is the max, 76 characters requested)"), "{too_long}");
+        let alone = serde_json::json!({"containers": [], "setHostnameAsFQDN": true});
+        assert_eq!(named("db-0", alone), expect("db-0", &["db-0"]));
     }
 
     #[test]

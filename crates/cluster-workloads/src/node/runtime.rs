@@ -12,7 +12,7 @@ use base_rt::watch;
 use base_rt::{ShutdownHandle, error_chain};
 use cluster_sandbox::spec::{ContainerId, ListenerName, PodId, PodListener, PodNetwork, PodSpec, Protocol};
 use cluster_sandbox::{PodHandle, RefusalCode};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{self as core, Pod};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -142,14 +142,24 @@ pub(crate) async fn adopt(
 fn spec(node: &Kubelet, pod: &Pod, roles: &Roles) -> Result<PodSpec, String> {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let (namespace, name, uid) = (text(&pod.metadata.namespace), text(&pod.metadata.name), text(&pod.metadata.uid));
-    if pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true) {
-        return Err("this node does not run pods in the host's network".to_owned());
+    let asked = |field: fn(&core::PodSpec) -> Option<bool>| pod.spec.as_ref().and_then(field) == Some(true);
+    let unknown = [
+        (asked(|spec| spec.host_network), "in the host's network (hostNetwork)"),
+        (asked(|spec| spec.host_pid), "among the host's processes (hostPID)"),
+        (asked(|spec| spec.host_ipc), "with the host's IPC (hostIPC)"),
+        (
+            asked(|spec| spec.share_process_namespace),
+            "whose containers see each other's processes (shareProcessNamespace)",
+        ),
+    ];
+    if let Some((_, what)) = unknown.iter().find(|(asked, _)| *asked) {
+        return Err(format!("this node does not run pods {what}"));
     }
     let id = PodId::try_new(uid.clone()).map_err(|error| error.to_string())?;
     let count = containers(pod).count();
     let mut spec = PodSpec::new(id);
-    spec.hostname = network::hostname(pod);
-    spec.fqdn = network::fqdn(pod, &node.config.cluster_domain);
+    let names = network::names(pod, &node.config.cluster_domain)?;
+    (spec.hostname, spec.names) = (names.host, names.in_hosts);
     spec.network = match node.sandbox.facts().network {
         None => PodNetwork::Isolated,
         Some(_) if roles.len() == count => PodNetwork::Instance,

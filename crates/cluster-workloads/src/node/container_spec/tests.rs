@@ -35,6 +35,7 @@ fn make(container: Value, pod: Value) -> Result<ContainerSpec, String> {
         pod: &pod,
         container: &pod.spec.as_ref().unwrap().containers[0],
         image: &image(),
+        hostname: "p".to_owned(),
         attempt: 2,
         image_id: "i@d",
         env: &Environment { all, own },
