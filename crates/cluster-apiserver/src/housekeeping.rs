@@ -1,5 +1,6 @@
 //! The server's own small tasks: flushing lazy writes, forgetting history and old Events, ending the process when the store has failed.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +16,9 @@ use crate::writes::{Context, DeleteOptions, delete};
 
 /// Lazy writes reach a journal in memory after this time, if nothing durable takes them along.
 const LAZY_FLUSH_INTERVAL: Duration = Duration::from_millis(250);
-/// History is kept at least so long, as far as its bounds allow, and at most twice as long.
-const HISTORY_INTERVAL: Duration = Duration::from_secs(300);
+/// History is kept for so many intervals, as far as its bounds allow, and at most for one more.
+const HISTORY_INTERVALS: usize = 5;
+const HISTORY_INTERVAL: Duration = Duration::from_secs(60);
 /// How often old Events are looked for.
 const EVENTS_INTERVAL: Duration = Duration::from_secs(300);
 /// An Event lives so long after its last write, as in Kubernetes.
@@ -49,13 +51,17 @@ pub(crate) async fn flush_lazy_writes(core: Arc<Core>) -> Result<(), TaskError> 
 
 /// Forgets history that nobody should still ask for.
 pub(crate) async fn forget_history(core: Arc<Core>) -> Result<(), TaskError> {
-    let mut before = core.store.revision();
+    let mut revisions = VecDeque::from([core.store.revision()]);
     loop {
         if is_over(&core, Phase::Drained, HISTORY_INTERVAL).await {
             return Ok(());
         }
-        core.store.compact(before);
-        before = core.store.revision();
+        if revisions.len() == HISTORY_INTERVALS
+            && let Some(old) = revisions.pop_front()
+        {
+            core.store.compact(old);
+        }
+        revisions.push_back(core.store.revision());
     }
 }
 

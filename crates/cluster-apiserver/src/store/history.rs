@@ -55,6 +55,7 @@ impl History {
         while self.events.front().is_some_and(|event| event.revision() <= revision) {
             self.drop_oldest();
         }
+        self.events.shrink_to(2 * self.events.len());
     }
 
     fn drop_oldest(&mut self) {

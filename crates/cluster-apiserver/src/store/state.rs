@@ -76,7 +76,7 @@ impl State {
         let mut tables: BTreeMap<TableName, Table> = BTreeMap::new();
         for object in found {
             let table = tables.entry(object.table).or_insert_with(|| Table::new(start));
-            let (labels, body) = (Labels::of_body(&object.body), Bytes::from(object.body));
+            let (labels, body) = (Labels::of_body(&object.body), kept(&object.body));
             table.restore(Stored { key: object.key, revision: object.revision, shape: object.shape, labels, body });
         }
         Ok(Self {
@@ -142,7 +142,7 @@ impl State {
             return Err(CommitError::TooLarge(write.max_bytes));
         }
         self.assigned = revision;
-        let object = Arc::new(Stored { key: write.key, revision, shape, labels, body: Bytes::from(body) });
+        let object = Arc::new(Stored { key: write.key, revision, shape, labels, body: kept(&body) });
         let head = (!write.is_deletion).then(|| Arc::clone(&object));
         self.heads.insert((write.table.clone(), object.key.clone()), (revision, head));
         if write.durability == Durability::Durable || revision > self.ceiling {
@@ -305,4 +305,10 @@ impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("State").field("published", &self.published).field("phase", &self.phase).finish_non_exhaustive()
     }
+}
+
+/// A text that is held for long, in a block of its size: the one that it was written into has grown by doubling, and an allocator leaves a
+/// block as it is when its content shrinks.
+fn kept(body: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(body)
 }
