@@ -21,6 +21,8 @@ use crate::instance::root;
 const MAIN_GRACE: Duration = Duration::from_secs(60);
 /// How long pods that do not ask for less have when only the spawner is left.
 const PODS_GRACE: Duration = Duration::from_secs(30);
+/// How long the lock may still be held by what lets it go by itself.
+const LOCK_GRACE: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Args)]
@@ -61,7 +63,7 @@ impl Down {
 
 /// Asks the running Kwick to end everything, and waits until it has; the lock that it held.
 fn end_main(dir: &DataDir) -> Result<Lock> {
-    let pid = match Lock::take(dir)? {
+    let pid = match take_lock(dir)? {
         Ok(lock) => return Ok(lock),
         Err(Holder::Kwick(pid)) => pid,
         Err(Holder::Command) => {
@@ -100,6 +102,16 @@ pub(super) fn end_spawner(config: &SpawnerConfig) -> Result<()> {
         }
     }
     cleanup::leftovers(config).context("cannot remove what is left")
+}
+
+/// Takes the lock, or tells who has it. Waits a little for whoever lets go soon: a command, and a Kwick that was killed, whose last thread
+/// ends after it.
+pub(super) fn take_lock(dir: &DataDir) -> Result<std::result::Result<Lock, Holder>> {
+    let look = || match Lock::take(dir)? {
+        Err(Holder::Command) => Ok(None),
+        known => Ok(Some(known)),
+    };
+    Ok(block_on(within(LOCK_GRACE, look))??.unwrap_or(Err(Holder::Command)))
 }
 
 fn lock_within(dir: &DataDir, time: Duration) -> Result<Option<Lock>> {

@@ -122,7 +122,7 @@ impl Up {
             self.settle(&dir)?;
         }
         dir.create()?;
-        let lock = Lock::take(&dir)?.map_err(|holder| in_use(&dir, holder))?;
+        let lock = down::take_lock(&dir)?.map_err(|holder| in_use(&dir, holder))?;
         layout::upgrade(&dir)?;
         let Settled { mut record, mut config, running } = self.settle(&dir)?;
         dir.hand_over(record.uid)?;
