@@ -239,7 +239,7 @@ fn driven_by(profile: Profile, name: &str, options: &[&str]) -> Result<Outcome> 
     }
 }
 
-/// Pods that come and go for ten minutes, and up to fifteen until what is kept of them is forgotten.
+/// Pods that come and go for ten minutes, and the minutes until what is kept of them is forgotten.
 fn leaks(full: bool) -> Result<Outcome> {
     if full { driven("leaks", full) } else { Ok(Outcome::LeftOut("it takes long, so it is for full runs".into())) }
 }
