@@ -138,10 +138,17 @@ fn last_pod_retention(autoscaler: &PodAutoscaler, config: &Autoscaler) -> Signed
     asked.unwrap_or(config.scale_to_zero_pod_retention_period)
 }
 
-/// Where the public Service leads: to the pods if there are to be any and they have room for a
-/// burst.
-pub fn serverless_service_mode(want: i32, decision: &Decision) -> ServerlessServiceMode {
-    if want > 0 && decision.excess_burst_capacity >= 0 {
+/// Where the public Service leads, which leads to `before` now: to the pods if there are to be any and they have room for a burst. Before
+/// anything is known of a revision that is not at zero (after a restart of the autoscaler) that stays as it is.
+pub fn serverless_service_mode(
+    autoscaler: &PodAutoscaler,
+    want: i32,
+    decision: &Decision,
+    before: &ServerlessServiceMode,
+) -> ServerlessServiceMode {
+    if want < 0 && decision.desired < 0 && !autoscaler.status.is_inactive() {
+        before.clone()
+    } else if want > 0 && decision.excess_burst_capacity >= 0 {
         ServerlessServiceMode::Serve
     } else {
         ServerlessServiceMode::Proxy

@@ -18,6 +18,7 @@ pub struct Observation {
 pub struct DeciderState {
     /// Whether a surge lasts.
     pub panic: Panic,
+    /// A decider keeps the delay that it began with, in Knative too.
     delay: Option<DelayWindow>,
 }
 
@@ -89,9 +90,6 @@ pub fn decide(
 
 impl DeciderState {
     fn delayed(&mut self, spec: &DeciderSpec, wanted: i32, now: Timestamp) -> i32 {
-        if self.delay.as_ref().map(DelayWindow::delay).unwrap_or_default() != spec.scale_down_delay {
-            self.delay = DelayWindow::new(spec.scale_down_delay);
-        }
         match &mut self.delay {
             Some(window) if spec.reachable => window.record(now, wanted),
             _ => wanted,

@@ -20,11 +20,6 @@ impl DelayWindow {
         (delay > SignedDuration::ZERO).then(|| Self { delay, maxima: VecDeque::new() })
     }
 
-    /// Its length.
-    pub fn delay(&self) -> SignedDuration {
-        self.delay
-    }
-
     /// Adds what is wanted now, and gives the most that was wanted within the delay.
     pub fn record(&mut self, now: Timestamp, wanted: i32) -> i32 {
         let step = now.as_second().div_euclid(STEP_SECONDS);

@@ -26,10 +26,12 @@ pub struct Window {
     total: f64,
 }
 
-/// The first and the last second with a sample.
+/// The seconds with samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Written {
-    first: i64,
+    /// The first; none if the window was emptied and nothing came since.
+    first: Option<i64>,
+    /// The last, even if it was emptied since.
     last: i64,
 }
 
@@ -57,12 +59,13 @@ impl Window {
             Some(written) if second <= written.last - length => return,
             Some(written) if second - written.last < length => {
                 self.clear(written.last + 1, second);
-                Written { first: written.first.min(second), last: written.last.max(second) }
+                let first = written.first.map_or(second, |first| first.min(second));
+                Written { first: Some(first), last: written.last.max(second) }
             }
             _ => {
                 self.buckets.fill(0.0);
                 self.total = 0.0;
-                Written { first: second, last: second }
+                Written { first: Some(second), last: second }
             }
         };
         self.written = Some(written);
@@ -82,16 +85,18 @@ impl Window {
         }
     }
 
-    /// Gives the window another length; what was measured stays, as far as it fits.
+    /// Gives the window another length. What was measured stays, as far as it fits; unless it is older than the window was, but that it was
+    /// measured is remembered then too.
     pub fn resize(&mut self, length: SignedDuration, now: Timestamp) {
         let count = bucket_count(length);
         if count == self.buckets.len() {
             return;
         }
         let mut resized = Self::new(length, self.aggregation);
+        resized.written = self.written.map(|written| Written { first: None, ..written });
         if let Some(written) = self.written.filter(|_| !self.is_empty(now)) {
             let kept = i64::try_from(count.min(self.buckets.len())).unwrap_or(MAX_SECONDS);
-            for second in (written.last - kept + 1)..=written.last {
+            for second in (0..kept).map(|age| written.last - age) {
                 let value = self.bucket(second);
                 if let Some(bucket) = resized.bucket_mut(second) {
                     *bucket = value;
@@ -99,7 +104,7 @@ impl Window {
                 resized.total += value;
             }
             // The seconds before the first sample count as measured from now on.
-            resized.written = Some(Written { first: written.last - (self.seconds() - 1), last: written.last });
+            resized.written = Some(Written { first: Some(written.last - (self.seconds() - 1)), last: written.last });
         }
         *self = resized;
     }
@@ -109,9 +114,11 @@ impl Window {
         if missed >= self.seconds() {
             return 0.0;
         }
-        let fallen_out: f64 = ((written.last + 1)..=(written.last + missed)).map(|second| self.bucket(second)).sum();
-        let measured = (written.last - written.first + 1).min(self.seconds() - missed);
-        round((self.total - fallen_out) / as_float(measured))
+        let fallen_out = (written.last + 1)..=(written.last + missed);
+        let total = fallen_out.fold(self.total, |total, second| total - self.bucket(second));
+        let counted = self.seconds() - missed;
+        let measured = written.first.map_or(counted, |first| counted.min(written.last - first + 1));
+        round(total / as_float(measured))
     }
 
     fn exponential(&self, written: Written, now: i64) -> f64 {
@@ -244,6 +251,20 @@ mod tests {
         close(window.average(at(3)), 10.0);
         window.resize(SignedDuration::from_secs(3), at(100));
         assert!(window.is_empty(at(100)));
+    }
+
+    #[test]
+    fn another_length_keeps_nothing_that_is_older() {
+        let mut window = window(4, Aggregation::Linear);
+        window.record(at(0), 8.0);
+        window.resize(SignedDuration::from_secs(20), at(10));
+        // There were samples within the new length, but they are gone.
+        assert!(!window.is_empty(at(10)) && window.is_empty(at(21)));
+        close(window.average(at(10)), 0.0);
+        // The average begins with the next.
+        window.record(at(12), 6.0);
+        window.record(at(13), 2.0);
+        close(window.average(at(13)), 4.0);
     }
 
     /// Answers of Knative's own code: samples (two numbers) and averages (time, null, average, empty).

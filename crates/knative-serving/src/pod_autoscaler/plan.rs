@@ -73,20 +73,12 @@ impl Draft<'_> {
         self.autoscaler.status.metrics_service_name.clone_from(&sks.status.private_service_name);
         let done = self.apply(sks, &decision);
         let ready = self.observed.ready;
-        let mode = self.mode(sks, &done, &decision);
+        let mode = serverless_service_mode(&self.autoscaler, done.want, &decision, &sks.spec.mode);
         if self.keep_service(mode, activators(ready, &spec)) == Go::Stop || self.keep_metric() == Go::Stop {
             return;
         }
         status::propagate(&mut self.autoscaler.status, sks, self.now);
         update(&mut self.autoscaler, done.want, ready, &self.configs.autoscaler, self.now);
-    }
-
-    /// Where the public Service leads. Before anything is known of an active Revision (a restart of the autoscaler) that stays as it is.
-    fn mode(&self, sks: &ServerlessService, done: &ScalePlan, decision: &Decision) -> ServerlessServiceMode {
-        if done.want < 0 && !self.autoscaler.status.is_inactive() {
-            return sks.spec.mode.clone();
-        }
-        serverless_service_mode(done.want, decision)
     }
 
     /// Asks for replicas, if they are to change.

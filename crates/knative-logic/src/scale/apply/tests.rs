@@ -119,12 +119,18 @@ fn an_activation_is_given_up_after_the_deadline() {
 
 #[test]
 fn the_pods_serve_when_there_are_some_with_room() {
-    let mode =
-        |want, excess_burst_capacity| serverless_service_mode(want, &Decision { desired: want, excess_burst_capacity });
-    assert_eq!(mode(1, 0), ServerlessServiceMode::Serve);
-    assert_eq!(mode(1, -1), ServerlessServiceMode::Proxy);
-    assert_eq!(mode(0, 5), ServerlessServiceMode::Proxy);
-    assert_eq!(mode(-1, 5), ServerlessServiceMode::Proxy);
+    let mode = |autoscaler: PodAutoscaler, want, excess_burst_capacity, before| {
+        serverless_service_mode(&autoscaler, want, &Decision { desired: want, excess_burst_capacity }, &before)
+    };
+    let (active, inactive) = (|| active(json!({})), || inactive(json!({})));
+    let (serve, proxy) = (ServerlessServiceMode::Serve, ServerlessServiceMode::Proxy);
+    assert_eq!(mode(active(), 1, 0, proxy.clone()), serve);
+    assert_eq!(mode(active(), 1, -1, serve.clone()), proxy);
+    assert_eq!(mode(active(), 0, 5, serve.clone()), proxy);
+    // Nothing is known yet.
+    assert_eq!(mode(active(), -1, 5, serve.clone()), serve);
+    assert_eq!(mode(active(), -1, 5, proxy.clone()), proxy);
+    assert_eq!(mode(inactive(), -1, 5, serve.clone()), proxy);
 }
 
 #[test]

@@ -132,15 +132,15 @@ fn somebody_must_act_on_another_number_or_sign() {
 }
 
 #[test]
-fn a_changed_delay_counts_from_then_on() {
-    let mut spec = spec();
+fn the_delay_is_that_of_the_beginning() {
+    let mut spec = DeciderSpec { scale_down_delay: SignedDuration::from_secs(10), ..spec() };
     let state = DeciderState::new(&spec, 0, at(0));
     let (state, _) = decide(&spec, state, &seen(4, 28.0, 0.0), at(2));
-    spec.scale_down_delay = SignedDuration::from_secs(10);
-    let (state, decision) = decide(&spec, state, &seen(4, 28.0, 0.0), at(4));
+    spec.scale_down_delay = SignedDuration::ZERO;
+    let (state, decision) = decide(&spec, state, &seen(4, 7.0, 0.0), at(6));
     assert_eq!(decision.desired, 4);
-    let (_, decision) = decide(&spec, state, &seen(4, 7.0, 0.0), at(6));
-    assert_eq!(decision.desired, 4);
+    let (_, decision) = decide(&spec, state, &seen(4, 7.0, 0.0), at(12));
+    assert_eq!(decision.desired, 2);
 }
 
 fn any_spec() -> impl Strategy<Value = DeciderSpec> {
