@@ -109,6 +109,12 @@ pub(crate) fn client_go() -> Result<PathBuf> {
     go_tool(sh::LIMIT, "client-go", "client-go", ".", "-s -w")
 }
 
+/// Builds the program that answers what Knative's own autoscaler decides. Its tag makes a runtime whose clock follows the program.
+pub(crate) fn autoscaler_oracle() -> Result<PathBuf> {
+    let name = "autoscaler-oracle";
+    go_build(sh::LIMIT, name, name, &["-ldflags", "-s -w", "-tags", "faketime", "."])
+}
+
 /// Builds the program that uses kube-rs, if that takes no longer than `limit`. It has its own dependencies, of which Kwick's own build is to
 /// know nothing.
 pub(crate) fn kube_rs(limit: Duration) -> Result<PathBuf> {
@@ -142,9 +148,14 @@ pub(crate) fn tools() -> Result<PathBuf> {
 }
 
 fn go_tool(limit: Duration, module: &str, name: &str, package: &str, flags: &str) -> Result<PathBuf> {
+    go_build(limit, module, name, &["-ldflags", flags, package])
+}
+
+/// Builds the program of tools/`module` that `options` say, as `name`.
+fn go_build(limit: Duration, module: &str, name: &str, options: &[&str]) -> Result<PathBuf> {
     let path = tools()?.join(name);
-    let mut go = sh::command("go", ["build", "-trimpath", "-ldflags", flags, "-o"]);
-    go.arg(&path).arg(package);
+    let mut go = sh::command("go", ["build", "-trimpath", "-o"]);
+    go.arg(&path).args(options);
     go.current_dir(sh::root().join("tools").join(module)).env("CGO_ENABLED", "0");
     sh::check_within(limit, &mut go)?;
     Ok(path)

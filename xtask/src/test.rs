@@ -42,6 +42,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "helm", needs: &[], run: |full| long_go_tool("Helm", full, build::helm) },
     Stage { name: "kubectl-old", needs: &[], run: |full| long_go_tool("the older kubectl", full, build::kubectl_old) },
     Stage { name: "conformance", needs: &["binaries"], run: conformance },
+    Stage { name: "autoscaler", needs: &["binaries"], run: autoscaler },
     Stage { name: "golden", needs: &["binaries"], run: |full| recorded("golden", full) },
     Stage { name: "replay", needs: &["binaries"], run: |full| recorded("replay", full) },
     Stage {
@@ -215,6 +216,42 @@ const CONFORMANCE_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// How many operations are compared.
 const CONFORMANCE: &str = "2000";
 const FULL_CONFORMANCE: &str = "20000";
+
+/// The autoscaler beside Knative's own, on fewer traces and scenes every day. A difference of the fixed seed fails; a fresh seed is run for what it finds,
+/// which is printed. That it cannot be compared fails either run.
+fn autoscaler(full: bool) -> Result<Outcome> {
+    if !sh::exists("go") {
+        return Ok(Outcome::LeftOut("Go is not installed, so there is no autoscaler of Knative's own".into()));
+    }
+    let oracle = match build::autoscaler_oracle() {
+        Err(error) if !full => {
+            return Ok(Outcome::LeftOut(format!("Knative's autoscaler cannot be built here: {error:#}")));
+        }
+        oracle => oracle?,
+    };
+    build::binaries(Profile::Dev)?;
+    let program = build::folder(Profile::Dev)?.join("conformance-autoscaler");
+    let run = |options: &[&str]| {
+        let mut compare = sh::command(&program, ["--oracle"]);
+        sh::check_within(CONFORMANCE_LIMIT, compare.arg(&oracle).args(options))
+    };
+    let (traces, scenes) = if full { FULL_TRACES } else { TRACES };
+    run(&["--seed", "1", "--traces", traces, "--scenes", scenes])?;
+    if full {
+        let (seed, (traces, scenes)) = (std::process::id().to_string(), TRACES);
+        match run(&["--seed", &seed, "--traces", traces, "--scenes", scenes]) {
+            Err(error) if sh::code(&error) == Some(DIFFERS) => {
+                println!("a fresh seed ({seed}) found something, which fails nothing: {error:#}");
+            }
+            compared => compared?,
+        }
+    }
+    Ok(Outcome::Passed)
+}
+
+/// How many traces and scenes are compared.
+const TRACES: (&str, &str) = ("1000", "1000");
+const FULL_TRACES: (&str, &str) = ("10000", "5000");
 
 /// Checks against recorded answers of other servers, which lie beside the project and not in it.
 fn recorded(name: &str, full: bool) -> Result<Outcome> {

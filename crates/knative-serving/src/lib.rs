@@ -21,7 +21,7 @@
 //!
 //! Texts, names and reasons are those of Knative Serving v1.23, because clients match on them.
 
-mod autoscaler;
+pub mod autoscaler;
 mod caches;
 mod config;
 mod configuration;

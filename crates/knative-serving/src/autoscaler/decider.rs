@@ -10,7 +10,7 @@ use super::facts::DecisionFact;
 
 /// The decider of one Revision.
 #[derive(Debug)]
-pub(super) struct Decider {
+pub struct Decider {
     spec: DeciderSpec,
     windows: Windows,
     state: DeciderState,
@@ -23,7 +23,7 @@ pub(super) struct Decider {
 
 impl Decider {
     /// The decider of a Revision that has so many ready Pods and is seen for the first time.
-    pub(super) fn new(
+    pub fn new(
         (autoscaler, metric): (&PodAutoscaler, &Metric),
         config: &Autoscaler,
         ready: i32,
@@ -41,31 +41,26 @@ impl Decider {
     }
 
     /// Its PodAutoscaler or the operator's settings changed.
-    pub(super) fn update(
-        &mut self,
-        (autoscaler, metric): (&PodAutoscaler, &Metric),
-        config: &Autoscaler,
-        now: Timestamp,
-    ) {
+    pub fn update(&mut self, (autoscaler, metric): (&PodAutoscaler, &Metric), config: &Autoscaler, now: Timestamp) {
         self.spec = DeciderSpec::new(autoscaler, config);
         self.windows.update(metric, now);
     }
 
     /// Adds a measurement. Whether it should be looked at before the next tick: somebody waits at zero, or the load of the last seconds is
     /// more than the Pods decided on should have.
-    pub(super) fn record(&mut self, stat: &Stat, now: Timestamp) -> bool {
+    pub fn record(&mut self, stat: &Stat, now: Timestamp) -> bool {
         self.windows.record(now, stat);
         let load = self.averages(now).map_or(0.0, |averages| averages.panic);
         load > 0.0 && (self.decision.desired <= 0 || load > f64::from(self.decision.desired) * self.spec.target_value)
     }
 
     /// Notes that ready Pods had nothing to report in this second.
-    pub(super) fn record_silence(&mut self, now: Timestamp) {
+    pub fn record_silence(&mut self, now: Timestamp) {
         self.windows.record(now, &Stat::default());
     }
 
     /// Decides, if anything is known.
-    pub(super) fn decide(&mut self, ready: i32, now: Timestamp) -> Option<DecisionFact> {
+    pub fn decide(&mut self, ready: i32, now: Timestamp) -> Option<DecisionFact> {
         let averages = self.averages(now)?;
         let state = std::mem::replace(&mut self.state, DeciderState::new(&self.spec, 0, now));
         let (state, mut decision) = decide(&self.spec, state, &Observation { ready, averages }, now);
@@ -89,7 +84,7 @@ impl Decider {
     }
 
     /// Whether nothing can follow from looking at it again, as long as nothing happens to it.
-    pub(super) fn is_idle(&self, ready: i32, now: Timestamp) -> bool {
+    pub fn is_idle(&self, ready: i32, now: Timestamp) -> bool {
         let is_silent = self.averages(now).is_none_or(|averages| averages.stable <= 0.0 && averages.panic <= 0.0);
         let has_nothing_to_decide =
             self.decision.desired == 0 || (self.decision.desired < 0 && self.averages(now).is_none());

@@ -11,22 +11,23 @@ use serde::ser::SerializeStruct;
 
 /// A decision and its reasons.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct DecisionFact {
+pub struct DecisionFact {
     /// What was decided.
-    pub(crate) decision: Decision,
+    pub decision: Decision,
     /// When.
-    pub(crate) at: Timestamp,
-    /// The averages that it was decided from, over the stable and the panic window.
-    pub(crate) stable: f64,
-    pub(crate) panic: f64,
+    pub at: Timestamp,
+    /// The average that it was decided from, over the stable window.
+    pub stable: f64,
+    /// The same over the panic window.
+    pub panic: f64,
     /// How much of the metric one Pod should have.
-    pub(crate) target: f64,
+    pub target: f64,
     /// How many Pods took requests.
-    pub(crate) ready: i32,
+    pub ready: i32,
     /// Whether a surge lasts.
-    pub(crate) is_panicking: bool,
+    pub is_panicking: bool,
     /// Whether fewer Pods would have been wanted, if the windows had been watched for long enough.
-    pub(crate) is_held: bool,
+    pub is_held: bool,
 }
 
 impl Serialize for DecisionFact {

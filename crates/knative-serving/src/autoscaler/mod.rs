@@ -22,5 +22,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use facts::{DecisionFact, DecisionFacts};
+pub use decider::Decider;
+pub use facts::DecisionFact;
+pub(crate) use facts::DecisionFacts;
 pub(crate) use service::{Inputs, start};

@@ -37,7 +37,7 @@ use crate::config::{Concern, ConfigStores};
 use observe::{Observed, gather};
 use plan::plan;
 use probe::ProbeFacts;
-pub(crate) use resources::make_metric;
+pub use resources::make_metric;
 
 /// Keeps PodAutoscalers true.
 pub(crate) struct PodAutoscalerReconciler {

@@ -34,7 +34,7 @@ pub(super) fn make_serverless_service(
 }
 
 /// The Metric: what is measured, over which windows. Nobody asks the Pods where the activator sees every request.
-pub(crate) fn make_metric(autoscaler: &PodAutoscaler, metrics_service: &str, config: &Autoscaler) -> Metric {
+pub fn make_metric(autoscaler: &PodAutoscaler, metrics_service: &str, config: &Autoscaler) -> Metric {
     let is_always_proxied = target_burst_capacity(autoscaler, config) < 0.0;
     let nanos = |window: jiff::SignedDuration| i64::try_from(window.as_nanos()).unwrap_or(i64::MAX);
     let spec = MetricSpec {
