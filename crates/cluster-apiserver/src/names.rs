@@ -7,6 +7,8 @@
 //! Specified by apimachinery's `util/validation` (lengths in *characters*) and `api/validate/content` (lengths in
 //! *bytes*): label keys and their prefixes use the latter.
 
+use std::borrow::Cow;
+
 const LABEL_RE: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
 const LABEL_TEXT: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character";
 const SUBDOMAIN_RE: &str = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
@@ -187,6 +189,16 @@ pub fn path_segment_prefix(value: &str) -> Vec<String> {
     ["/", "%"].iter().filter(|part| value.contains(**part)).map(|part| format!("may not contain '{part}'")).collect()
 }
 
+/// A prefix, to which an ending is added, as a name that is right where the prefix is: Kubernetes puts a letter for its last two characters
+/// where it ends in a dash, so that it may end in two.
+pub fn as_name(prefix: &str) -> Cow<'_, str> {
+    let mut chars = prefix.chars();
+    if chars.next_back() != Some('-') || chars.next_back().is_none() {
+        return Cow::Borrowed(prefix);
+    }
+    Cow::Owned(format!("{}a", chars.as_str()))
+}
+
 /// What is wrong with `value` as the name of a container port.
 pub fn port_name(value: &str) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -288,6 +300,14 @@ mod tests {
         );
         assert!(wildcard_subdomain("*.a.b").is_empty());
         assert_eq!(wildcard_subdomain("a.b").len(), 1);
+    }
+
+    #[test]
+    fn a_prefix_is_as_right_as_a_name_that_it_begins() {
+        for (prefix, name) in [("ab-", "aa"), ("ab--", "aba"), ("ab---", "ab-a"), ("-", "-"), ("a-", "a"), ("ab", "ab")]
+        {
+            assert_eq!(as_name(prefix), name);
+        }
     }
 
     #[test]

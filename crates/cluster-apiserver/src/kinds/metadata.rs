@@ -112,11 +112,11 @@ pub fn check_name(rule: NameRule, name: &str, is_prefix: bool) -> Vec<String> {
     if rule == NameRule::PathSegment {
         return if is_prefix { names::path_segment_prefix(name) } else { names::path_segment(name) };
     }
-    let name = if is_prefix && name.len() > 1 { name.strip_suffix('-').unwrap_or(name) } else { name };
+    let name = if is_prefix { names::as_name(name) } else { name.into() };
     match rule {
-        NameRule::Label => names::dns1123_label(name),
-        NameRule::Label1035 => names::dns1035_label(name),
-        NameRule::Subdomain | NameRule::PathSegment => names::dns1123_subdomain(name),
+        NameRule::Label => names::dns1123_label(&name),
+        NameRule::Label1035 => names::dns1035_label(&name),
+        NameRule::Subdomain | NameRule::PathSegment => names::dns1123_subdomain(&name),
     }
 }
 

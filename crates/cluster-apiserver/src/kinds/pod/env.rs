@@ -93,8 +93,7 @@ fn validate_env_from(source: &Value, list: &FieldPath<'_>, index: usize, errors:
         if target.is_empty() {
             errors.push(FieldError::required(&field.child("name"), ""));
         } else {
-            let masked = if target.len() > 1 { target.strip_suffix('-').unwrap_or(target) } else { target };
-            texts(&field.child("name"), target, names::dns1123_subdomain(masked), errors);
+            texts(&field.child("name"), target, names::dns1123_subdomain(&names::as_name(target)), errors);
         }
     }
     match count {
