@@ -25,6 +25,8 @@ pub(crate) const PLAIN: MountAttrFlags =
 /// A new file system, attached to nothing. An option without a value is a flag.
 pub(crate) fn filesystem(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> Result<OwnedFd, Errno> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    // What programs look for in the list of mounts.
+    fsconfig_set_string(&context, "source", kind)?;
     for (name, value) in options {
         match *value {
             "" => fsconfig_set_flag(&context, *name)?,

@@ -117,6 +117,8 @@ fn the_kernel_is_out_of_reach() {
             bare.security.is_proc_masked = false;
             let (said, _) = instance.output(&bare).await;
             assert_ne!(said, "\n");
+            let (said, _) = instance.output(&container("pod", "mounts", &["read", "/proc/mounts"])).await;
+            assert!(said.contains("|proc /proc/sys proc ro,"), "{said}");
             let (said, _) = instance.output(&container("pod", "mount", &["mount"])).await;
             assert!(said.contains("mount: Err(Os { code: 1"), "{said}");
             let (said, _) =
