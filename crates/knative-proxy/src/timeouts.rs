@@ -6,7 +6,8 @@
 //! | `response_start` | while nothing has been answered | 504 and the text |
 //! | `idle` | when nothing has been answered for that long | as `total` |
 //!
-//! A response whose length was announced cannot end with a text: it breaks. An upgraded connection ends when `total` is over.
+//! A response whose length was announced cannot end with a text: it breaks. So does an upgraded connection, of which the answer is what comes
+//! from the container once it is upgraded.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -58,9 +59,8 @@ impl Timeouts {
         };
         let deadline = self.total.map(|total| begun + total);
         if let Some(hold) = hold::of(&response) {
-            if let Some(deadline) = deadline {
-                hold.end_by(deadline);
-            }
+            let start_by = self.response_start.map(|bound| begun + bound);
+            hold.keep_within(hold::Bounds { end_by: deadline, start_by, idle: self.idle });
             return response;
         }
         response.map(|body| bounded(body, text, (deadline, self.idle)))
@@ -74,7 +74,8 @@ fn bounded(body: Body, text: &'static str, (deadline, idle): (Option<Instant>, O
     match due(deadline, idle) {
         None => body,
         Some(due) => {
-            Body::wrap(Bounded { body, text, deadline, idle, timer: tokio::time::sleep_until(due), is_over: false })
+            let (is_announced, timer) = (body.size_hint().exact().is_some(), tokio::time::sleep_until(due));
+            Body::wrap(Bounded { body, is_announced, text, deadline, idle, timer, is_over: false })
         }
     }
 }
@@ -86,6 +87,7 @@ fn due(deadline: Option<Instant>, idle: Option<Duration>) -> Option<Instant> {
 pin_project! {
     struct Bounded {
         body: Body,
+        is_announced: bool,
         text: &'static str,
         deadline: Option<Instant>,
         idle: Option<Duration>,
@@ -107,17 +109,19 @@ impl http_body::Body for Bounded {
         // The body first: what is there already needs no timer.
         let frame = Pin::new(&mut *this.body).poll_frame(cx);
         let is_late = match &frame {
-            Poll::Ready(Some(Ok(_))) => this.deadline.is_some_and(|deadline| deadline <= Instant::now()),
+            // The last part may go out: it may be that of a bound inside this one, which was reached at the same moment.
+            Poll::Ready(Some(Ok(_))) => {
+                this.deadline.is_some_and(|deadline| deadline <= Instant::now()) && !this.body.is_end_stream()
+            }
             Poll::Ready(_) => false,
             Poll::Pending => this.timer.as_mut().poll(cx).is_ready(),
         };
         if is_late {
             *this.is_over = true;
-            let is_announced = this.body.size_hint().exact().is_some();
             // What it comes from is let go at once.
             *this.body = Body::empty();
             let text = || Frame::data(Bytes::from_static(this.text.as_bytes()));
-            return Poll::Ready(Some(if is_announced { Err(BodyError::Deadline) } else { Ok(text()) }));
+            return Poll::Ready(Some(if *this.is_announced { Err(BodyError::Deadline) } else { Ok(text()) }));
         }
         if frame.is_ready()
             && this.idle.is_some()
@@ -180,6 +184,22 @@ mod tests {
             assert_eq!(response.into_body().read(LIMIT).await.unwrap(), "begun request timeout");
             sender.unread().await;
         }
+    }
+
+    /// The activator's bound is around queue-proxy's, which is the same.
+    #[tokio::test(start_paused = true)]
+    async fn two_bounds_that_are_reached_at_once_are_one() {
+        let bounds = timeouts(5, 0, 0);
+        let inner = bounds.bound("inner", after(9, Response::new(Body::from("done"))));
+        let response = bounds.bound("outer", inner).await;
+        assert_eq!(response.status(), 504);
+        assert_eq!(response.into_body().read(LIMIT).await.unwrap(), "inner");
+        let (sender, body) = Body::channel(1);
+        sender.send("begun ").await.unwrap();
+        let inner = bounds.bound("inner", async { Response::new(body) });
+        let response = bounds.bound("outer", inner).await;
+        assert_eq!(response.into_body().read(LIMIT).await.unwrap(), "begun inner");
+        sender.unread().await;
     }
 
     #[tokio::test(start_paused = true)]
