@@ -84,6 +84,7 @@ fn call<'a>(function: Function, arguments: &'a [Expr], fields: &'a dyn Fields) -
 fn index<'a>(values: &[Value<'a>], function: Function) -> Result<Value<'a>, Failure> {
     match values {
         [Value::Map(map), Value::Text(key)] => Ok(Value::from(map.get(&**key).map_or("", String::as_str))),
+        [Value::Lists(map), Value::Text(key)] => Ok(Value::List(map.get(&**key).cloned().unwrap_or_default())),
         _ => Err((function.name().to_owned(), "index needs a map and a text".to_owned())),
     }
 }
@@ -95,6 +96,8 @@ fn is_true(value: &Value<'_>) -> bool {
         Value::Float(number) => *number != 0.0,
         Value::Bool(truth) => *truth,
         Value::Map(map) => !map.is_empty(),
+        Value::Lists(map) => !map.is_empty(),
+        Value::List(list) => !list.is_empty(),
     }
 }
 
@@ -108,6 +111,11 @@ fn show<'v>(value: &'v Value<'_>) -> Cow<'v, str> {
             let entries: Vec<_> = map.iter().map(|(key, value)| format!("{key}:{value}")).collect();
             format!("map[{}]", entries.join(" ")).into()
         }
+        Value::Lists(map) => {
+            let entries: Vec<_> = map.iter().map(|(key, list)| format!("{key}:[{}]", list.join(" "))).collect();
+            format!("map[{}]", entries.join(" ")).into()
+        }
+        Value::List(list) => format!("[{}]", list.join(" ")).into(),
     }
 }
 

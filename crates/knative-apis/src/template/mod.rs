@@ -75,6 +75,10 @@ pub enum Value<'a> {
     Bool(bool),
     /// Labels, annotations and the like.
     Map(&'a BTreeMap<String, String>),
+    /// Fields that may have several values each, such as headers.
+    Lists(BTreeMap<String, Vec<String>>),
+    /// The values of one of them.
+    List(Vec<String>),
 }
 
 impl<'a> From<&'a str> for Value<'a> {

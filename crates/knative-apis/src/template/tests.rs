@@ -15,6 +15,7 @@ impl Fields for Route {
             ["Domain"] => Some(Value::from("example.com")),
             ["Response", "Code"] => Some(Value::Number(200)),
             ["Response", "Latency"] => Some(Value::Float(0.25)),
+            ["Header"] => Some(Value::Lists([("Accept".to_owned(), vec!["a".to_owned(), "b".to_owned()])].into())),
             ["Annotations"] => Some(Value::Map(&self.annotations)),
             _ => None,
         }
@@ -35,6 +36,8 @@ fn fields_maps_and_functions() {
         ("{{.Annotations.sub}} {{.Annotations.none}}", "s1 <no value>"),
         ("{{js .Annotations.app}} {{html .Annotations.app}} {{urlquery \"a b/c\"}}", "a\\u003Cb a&lt;b a+b%2Fc"),
         ("{{.Response.Code}} {{.Response.Latency}}s", "200 0.25s"),
+        ("{{index .Header \"Accept\"}} {{index .Header \"X\"}} {{.Header}}", "[a b] [] map[Accept:[a b]]"),
+        ("{{if index .Header \"X\"}}yes{{else}}no{{end}}", "no"),
         ("a  {{- .Name -}}  b", "ahellob"),
         ("a{{/* not shown */}}b", "ab"),
         ("{{\"}}\"}}", "}}"),

@@ -1,5 +1,6 @@
 //! One line per request, as the operator's template says, once its response is over.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -148,6 +149,20 @@ impl Fields for Line {
     }
 }
 
+/// The fields by their names as Go writes them: a template asks for `X-B3-Traceid`.
+fn lists(fields: &HeaderMap) -> BTreeMap<String, Vec<String>> {
+    let mut lists: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, value) in fields {
+        let parts = name.as_str().split('-').map(|part| {
+            let (first, rest) = part.split_at(part.len().min(1));
+            first.to_ascii_uppercase() + rest
+        });
+        let values = lists.entry(parts.collect::<Vec<_>>().join("-")).or_default();
+        values.push(String::from_utf8_lossy(value.as_bytes()).into_owned());
+    }
+    lists
+}
+
 impl Line {
     fn request_field(&self, name: &str) -> Option<Value<'_>> {
         let header = |name| Value::from(headers::value(&self.fields, &name).unwrap_or_default());
@@ -162,6 +177,7 @@ impl Line {
                 let length = headers::value(&self.fields, &CONTENT_LENGTH).and_then(|length| length.parse().ok());
                 Value::Number(length.unwrap_or_default())
             }
+            "Header" => Value::Lists(lists(&self.fields)),
             "Proto" => Value::from(match self.proto {
                 Version::HTTP_2 => "HTTP/2.0",
                 Version::HTTP_10 => "HTTP/1.0",
@@ -188,5 +204,22 @@ impl Line {
             "PodIP" => Value::Text(config.pod_ip.map(|ip| ip.to_string()).unwrap_or_default().into()),
             _ => return None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderName;
+
+    use super::*;
+
+    #[test]
+    fn fields_are_called_as_in_go() {
+        let mut fields = HeaderMap::new();
+        for (name, value) in [("x-b3-traceid", "1"), ("accept", "a"), ("accept", "b"), ("a--b", "")] {
+            fields.append(HeaderName::from_static(name), http::HeaderValue::from_static(value));
+        }
+        let shown = lists(&fields).into_iter().map(|(name, values)| format!("{name}={}", values.join(",")));
+        assert_eq!(shown.collect::<Vec<_>>(), ["A--B=", "Accept=a,b", "X-B3-Traceid=1"]);
     }
 }
