@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | controllers, autoscaler, admission | `controller` | `controller`, `autoscaler`, `webhook` |
 //! | activator | `activator` | `activator-service` |
-//! | gateway | `gateway`, in a namespace of its own | `gateway-internal`, for hosts of the cluster |
+//! | gateway | `gateway`, in a namespace of its own | `gateway`, for public hosts; `gateway-internal`, also for hosts of the cluster |
 //!
 //! They are data: the binary applies them (embedded) or prints them (`kwick manifests`). Custom resource definitions are
 //! `knative_apis::crds`. ConfigMaps are only made where there is none: what an operator wrote stays.
@@ -148,10 +148,12 @@ pub const CONTROLLER: &str = "controller";
 pub const ACTIVATOR: &str = "activator";
 /// The part at the door.
 pub const GATEWAY: &str = "gateway";
-/// The Service by which the gateway is reached from inside.
+/// The Service by which the gateway is reached for hosts of the cluster.
 pub const GATEWAY_SERVICE: &str = "gateway-internal";
 /// The port of the gateway for hosts of the cluster.
 pub const GATEWAY_PORT: u16 = 8081;
+/// The port of the gateway for hosts that everybody may reach.
+pub const GATEWAY_PUBLIC_PORT: u16 = 8080;
 /// The port of every part for its health and its metrics.
 pub const METRICS_PORT: u16 = 9090;
 
@@ -166,7 +168,7 @@ struct Part {
 const PARTS: [Part; 3] = [
     Part { name: CONTROLLER, ports: &[] },
     Part { name: ACTIVATOR, ports: &[("http1", port::BACKEND_HTTP), ("h2c", port::BACKEND_HTTP2)] },
-    Part { name: GATEWAY, ports: &[("http2", GATEWAY_PORT as i32)] },
+    Part { name: GATEWAY, ports: &[("http2", GATEWAY_PUBLIC_PORT as i32), ("http2-internal", GATEWAY_PORT as i32)] },
 ];
 
 /// A port of a Service: its name, its number, and that of the Pod.
@@ -177,7 +179,7 @@ type Named = (&'static str, &'static str, &'static str, &'static [Port]);
 
 const METRICS: Port = ("http-metrics", 9090, METRICS_PORT as i32);
 const PROFILING: Port = ("http-profiling", 8008, 8008);
-const SERVICES: [Named; 5] = [
+const SERVICES: [Named; 6] = [
     (
         ACTIVATOR_SERVICE,
         ACTIVATOR,
@@ -187,6 +189,7 @@ const SERVICES: [Named; 5] = [
     ("autoscaler", CONTROLLER, "autoscaler", &[METRICS, PROFILING, ("http", 8080, 8080)]),
     ("controller", CONTROLLER, CONTROLLER, &[METRICS, PROFILING]),
     ("webhook", CONTROLLER, "webhook", &[METRICS, PROFILING, ("https-webhook", 443, 8443)]),
+    (GATEWAY, GATEWAY, GATEWAY, &[("http2", 80, GATEWAY_PUBLIC_PORT as i32)]),
     (GATEWAY_SERVICE, GATEWAY, GATEWAY, &[("http2", 80, GATEWAY_PORT as i32)]),
 ];
 
@@ -296,7 +299,7 @@ mod tests {
     fn the_services_have_knatives_names_and_ports() {
         let made = manifests(&installation());
         let names: Vec<_> = made.services.iter().filter_map(|service| service.metadata.name.as_deref()).collect();
-        assert_eq!(names, ["activator-service", "autoscaler", "controller", "webhook", "gateway-internal"]);
+        assert_eq!(names, ["activator-service", "autoscaler", "controller", "webhook", "gateway", "gateway-internal"]);
         let activator = made.services[0].spec.as_ref().unwrap();
         let ports: Vec<_> = activator.ports.iter().flatten().map(|port| port.port).collect();
         assert_eq!(ports, [9090, 8008, 80, 81, 443]);

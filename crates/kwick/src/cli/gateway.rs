@@ -25,7 +25,7 @@ use knative_apis::meta::{CLUSTER_DOMAIN, SYSTEM_NAMESPACE};
 use knative_apis::networking::{Ingress, LoadBalancerIngressStatus};
 use knative_proxy::gateway::Side;
 use knative_proxy::{Gateway as Proxy, GatewayParts, Upstream};
-use knative_serving::manifests::{GATEWAY, GATEWAY_PORT, METRICS_PORT};
+use knative_serving::manifests::{GATEWAY, GATEWAY_PORT, GATEWAY_PUBLIC_PORT, METRICS_PORT};
 use knative_serving::{GatewayFacts, Settings};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -35,8 +35,6 @@ use crate::serve::ending::{self, Signals};
 
 /// Under which it reports Events.
 const COMPONENT: &str = "kwick-gateway";
-/// Where public hosts are served unless said otherwise.
-const PUBLIC_PORT: u16 = 8080;
 
 /// Serve the Ingresses of a Knative that runs elsewhere.
 #[derive(Debug, Args)]
@@ -53,7 +51,7 @@ pub(super) struct Gateway {
     #[arg(long, default_value = INGRESS_CLASS, value_name = "CLASS")]
     ingress_class: String,
     /// Where hosts that everybody may reach are served.
-    #[arg(long, default_value_t = any(PUBLIC_PORT), value_name = "IP:PORT")]
+    #[arg(long, default_value_t = any(GATEWAY_PUBLIC_PORT), value_name = "IP:PORT")]
     public_addr: SocketAddr,
     /// Where hosts of the cluster are served as well.
     #[arg(long, default_value_t = any(GATEWAY_PORT), value_name = "IP:PORT")]

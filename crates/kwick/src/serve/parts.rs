@@ -19,7 +19,7 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared, join_all};
 use knative_proxy::gateway::Side;
 use knative_proxy::{Activator, Gateway};
-use knative_serving::manifests::{ACTIVATOR, CONTROLLER, GATEWAY, METRICS_PORT};
+use knative_serving::manifests::{ACTIVATOR, CONTROLLER, GATEWAY, GATEWAY_PUBLIC_PORT, METRICS_PORT};
 
 use super::part_logs::PartLogs;
 
@@ -136,17 +136,18 @@ impl Doors {
         listeners: BTreeMap<u16, TcpListener>,
         tasks: &Tasks,
     ) -> Result<Vec<ServerHandle>> {
-        let mut shared = Vec::new();
-        for listener in listeners.values() {
-            for _ in 0..plane.workers() {
-                shared.push(Listener::from(listener.try_clone().context("cannot share a listener")?));
-            }
+        let mut servers = Vec::new();
+        for (port, listener) in &listeners {
+            let shared = (0..plane.workers()).map(|_| Ok(Listener::from(listener.try_clone()?)));
+            let shared = shared.collect::<std::io::Result<Vec<_>>>().context("cannot share a listener")?;
+            let side = if *port == GATEWAY_PUBLIC_PORT { Side::Public } else { Side::Private };
+            let opened = match &self {
+                Self::None => Ok(Vec::new()),
+                Self::Activator(activator) => activator.serve(plane, shared, tasks).await,
+                Self::Gateway(gateway) => gateway.serve(plane, side, shared, tasks).await,
+            };
+            servers.extend(opened.context("cannot serve the Pod's ports")?);
         }
-        let opened = match self {
-            Self::None => Ok(Vec::new()),
-            Self::Activator(activator) => activator.serve(plane, shared, tasks).await,
-            Self::Gateway(gateway) => gateway.serve(plane, Side::Private, shared, tasks).await,
-        };
-        opened.context("cannot serve the Pod's ports")
+        Ok(servers)
     }
 }
