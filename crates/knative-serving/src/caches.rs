@@ -6,8 +6,9 @@ use k8s_openapi::api::core::v1::{Endpoints, Pod, Service as CoreService};
 use knative_apis::autoscaling::{Metric, PodAutoscaler};
 use knative_apis::caching::Image;
 use knative_apis::meta::{annotation, annotation_value, label, label_value};
-use knative_apis::networking::{Ingress, ServerlessService};
+use knative_apis::networking::{ClusterDomainClaim, Ingress, ServerlessService};
 use knative_apis::serving::v1::{Configuration, Revision, Route, Service};
+use knative_apis::serving::v1beta1::DomainMapping;
 use kube::core::Expression;
 use kube::{Resource, ResourceExt};
 
@@ -24,6 +25,8 @@ pub(crate) struct Informed {
     pub(crate) metrics: Informer<Metric>,
     pub(crate) serverless_services: Informer<ServerlessService>,
     pub(crate) ingresses: Informer<Ingress>,
+    pub(crate) domain_mappings: Informer<DomainMapping>,
+    pub(crate) domain_claims: Informer<ClusterDomainClaim>,
     pub(crate) images: Informer<Image>,
     pub(crate) deployments: Informer<Deployment>,
     pub(crate) pods: Informer<Pod>,
@@ -45,6 +48,8 @@ impl Informed {
             metrics: informers.get(Scope::all()),
             serverless_services: informers.get(Scope::all()),
             ingresses: informers.get(Scope::all()),
+            domain_mappings: informers.get(Scope::all()),
+            domain_claims: informers.get(Scope::all()),
             images: informers.get(Scope::all()),
             deployments: informers.get(Scope::all()),
             pods: informers.get(Scope::all().with_labels(of_revisions.into())),
@@ -65,6 +70,8 @@ pub(crate) struct Caches {
     pub(crate) metrics: Lister<Metric>,
     pub(crate) serverless_services: Lister<ServerlessService>,
     pub(crate) ingresses: Lister<Ingress>,
+    pub(crate) domain_mappings: Lister<DomainMapping>,
+    pub(crate) domain_claims: Lister<ClusterDomainClaim>,
     pub(crate) images: Lister<Image>,
     pub(crate) deployments: Lister<Deployment>,
     pub(crate) core_services: Lister<CoreService>,
@@ -91,6 +98,8 @@ struct Listers {
     metrics: Lister<Metric>,
     serverless_services: Lister<ServerlessService>,
     ingresses: Lister<Ingress>,
+    domain_mappings: Lister<DomainMapping>,
+    domain_claims: Lister<ClusterDomainClaim>,
     images: Lister<Image>,
     deployments: Lister<Deployment>,
     pods: Lister<Pod>,
@@ -110,6 +119,8 @@ impl Caches {
             metrics: Lister::live(&informed.metrics),
             serverless_services: Lister::live(&informed.serverless_services),
             ingresses: Lister::live(&informed.ingresses),
+            domain_mappings: Lister::live(&informed.domain_mappings),
+            domain_claims: Lister::live(&informed.domain_claims),
             images: Lister::live(&informed.images),
             deployments: Lister::live(&informed.deployments),
             pods: Lister::live(&informed.pods),
@@ -133,6 +144,8 @@ impl Caches {
             metrics: listers.metrics,
             serverless_services: listers.serverless_services,
             ingresses: listers.ingresses,
+            domain_mappings: listers.domain_mappings,
+            domain_claims: listers.domain_claims,
             images: listers.images,
             deployments: listers.deployments,
             core_services: listers.core_services,
@@ -191,6 +204,8 @@ impl Caches {
             metrics: all(objects),
             serverless_services: all(objects),
             ingresses: all(objects),
+            domain_mappings: all(objects),
+            domain_claims: all(objects),
             images: all(objects),
             deployments: all(objects),
             pods: all(objects),

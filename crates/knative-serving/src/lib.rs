@@ -1,9 +1,10 @@
-//! Keeps Service, Configuration, Revision, Route, PodAutoscaler, ServerlessService and Ingress true; runs the autoscaler.
+//! Keeps Service, Configuration, Revision, Route, DomainMapping, PodAutoscaler, ServerlessService and Ingress true; runs the autoscaler.
 //!
 //! ```text
 //! Service ──► Configuration ──► Revision ──► Deployment ──► (Pods, by the cluster)
 //!    │                             │  └────► PodAutoscaler ──► ServerlessService ──► private and public Service, Endpoints
 //!    └──────► Route ──► Ingress, placeholder Services      └──► Metric
+//! DomainMapping ──► ClusterDomainClaim, Ingress
 //!
 //! digest ─┐  autoscaler ─┐  probe ─┐  gateways ─┐      facts that plans read; each change wakes the key
 //!         ▼              ▼         ▼            ▼
@@ -26,6 +27,7 @@ mod caches;
 mod config;
 mod configuration;
 pub mod digest;
+mod domain_mapping;
 mod gc;
 #[cfg(test)]
 mod golden;
@@ -87,6 +89,7 @@ pub fn wire(context: &Context, settings: Settings, seams: Seams) {
     configuration::wire(context, &informed, &caches);
     wire_revision(context, all, seams.resolver);
     route::wire(context, all);
+    domain_mapping::wire(context, all);
     labeler::wire(context, &informed, &caches);
     gc::wire(context, all);
     serverless_service::wire(context, (&informed, &caches), &settings.system_namespace);
@@ -132,6 +135,7 @@ pub fn declarations() -> Vec<Declaration> {
         ("configuration", configuration::ConfigurationReconciler::WRITES),
         ("revision", revision::RevisionReconciler::WRITES),
         ("route", route::RouteReconciler::WRITES),
+        ("domainmapping", domain_mapping::DomainMappingReconciler::WRITES),
         ("labeler", labeler::Labeler::WRITES),
         ("gc", gc::RevisionCollector::WRITES),
         ("podautoscaler", pod_autoscaler::PodAutoscalerReconciler::WRITES),

@@ -58,9 +58,9 @@ fn controller_rules() -> Vec<PolicyRule> {
         rule("apps", &["deployments"], WRITE),
         rule("apps", &["deployments/scale"], CHANGE),
         rule("coordination.k8s.io", &["leases"], WRITE),
-        rule(SERVING_GROUP, &["services", "configurations", "revisions", "routes"], WRITE),
+        rule(SERVING_GROUP, &["services", "configurations", "revisions", "routes", "domainmappings"], WRITE),
         rule(AUTOSCALING_INTERNAL_GROUP, &["podautoscalers", "metrics"], WRITE),
-        rule(NETWORKING_INTERNAL_GROUP, &["serverlessservices", "ingresses"], WRITE),
+        rule(NETWORKING_INTERNAL_GROUP, &["serverlessservices", "ingresses", "clusterdomainclaims"], WRITE),
         rule(CACHING_INTERNAL_GROUP, &["images"], WRITE),
         // Finalizers: an owner reference that holds up the owner's deletion.
         rule(SERVING_GROUP, &["*/status", "*/finalizers"], CHANGE),

@@ -4,12 +4,11 @@ use super::{Assignment, DEFAULT_TARGET, HostError, Hosts, Target};
 use crate::rollout::Rollout;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use knative_apis::config::{HttpProtocol, Network};
-use knative_apis::meta::{annotation, annotations, header, port};
+use knative_apis::meta::{annotation, header, port};
 use knative_apis::networking::{
     HeaderMatch, Http01Challenge, HttpIngressPath, HttpIngressRuleValue, HttpOption, IngressBackendSplit, IngressRule,
     IngressSpec, IngressTls, Visibility,
 };
-use knative_apis::serving::v1::Route;
 use std::collections::BTreeMap;
 
 /// What an Ingress is made with beside the targets.
@@ -48,12 +47,12 @@ impl std::fmt::Display for HttpOptionError {
 
 impl std::error::Error for HttpOptionError {}
 
-/// What happens to plain HTTP: as the Route asks, else as the operator does.
+/// What happens to plain HTTP: as the annotations of a Route or DomainMapping ask, else as the operator does.
 ///
 /// # Errors
-/// That the Route asks for something else than `enabled` or `redirected`.
-pub fn http_option(route: &Route, network: &Network) -> Result<HttpOption, HttpOptionError> {
-    let asked = annotation::HTTP_PROTOCOL.value(annotations(&route.metadata)).unwrap_or_default().to_ascii_lowercase();
+/// That they ask for something else than `enabled` or `redirected`.
+pub fn http_option(annotations: &BTreeMap<String, String>, network: &Network) -> Result<HttpOption, HttpOptionError> {
+    let asked = annotation::HTTP_PROTOCOL.value(annotations).unwrap_or_default().to_ascii_lowercase();
     match asked.as_str() {
         "enabled" => Ok(HttpOption::Enabled),
         "redirected" => Ok(HttpOption::Redirected),

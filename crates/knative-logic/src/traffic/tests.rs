@@ -5,6 +5,7 @@ use crate::rollout::Rollout;
 use jiff::Timestamp;
 use knative_apis::condition::{ConditionStatus, ConditionedStatus};
 use knative_apis::config::{ConfigMap, Domain, Network};
+use knative_apis::meta::annotations;
 use knative_apis::networking::{HttpOption, Protocol, Visibility};
 use knative_apis::serving::v1::route::ALL_TRAFFIC_ASSIGNED;
 use knative_apis::serving::v1::{Route, RouteStatus};
@@ -231,7 +232,7 @@ fn the_ingress_has_a_rule_for_every_host() {
     let cluster = Cluster::new(&[]);
     let assignment = assign(&route, &known());
     let options = IngressOptions {
-        http_option: http_option(&route, &cluster.network).expect("an option"),
+        http_option: http_option(annotations(&route.metadata), &cluster.network).expect("an option"),
         ..IngressOptions::default()
     };
     let parts = make_ingress_spec(&assignment, &assignment.goal(), &cluster.hosts(&route), &options).expect("a spec");
@@ -309,11 +310,11 @@ fn challenges_are_answered_on_their_host() {
 fn plain_http_is_what_the_route_asks() {
     let mut route = route(json!([]), json!({}));
     let redirected = Cluster::new(&[("http-protocol", "Redirected")]).network;
-    assert_eq!(http_option(&route, &redirected), Ok(HttpOption::Redirected));
+    assert_eq!(http_option(annotations(&route.metadata), &redirected), Ok(HttpOption::Redirected));
     let mut ask = |text: &str| {
         let asked = BTreeMap::from([("networking.knative.dev/http-protocol".to_owned(), text.to_owned())]);
         route.metadata.annotations = Some(asked);
-        http_option(&route, &redirected).map_err(|error| error.to_string())
+        http_option(annotations(&route.metadata), &redirected).map_err(|error| error.to_string())
     };
     assert_eq!(ask("Enabled"), Ok(HttpOption::Enabled));
     assert_eq!(ask("Foo"), Err("incorrect http-protocol annotation: foo".to_owned()));

@@ -34,6 +34,7 @@ use crate::caches::{Caches, Informed};
 use crate::config::{Concern, ConfigStores};
 use observe::{Observed, gather};
 use plan::plan;
+pub(crate) use resources::KEPT_ANNOTATIONS;
 
 /// Keeps Routes true.
 pub(crate) struct RouteReconciler {

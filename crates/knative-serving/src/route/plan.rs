@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Endpoints, Service as CoreService};
 use knative_apis::condition::{Conditioned, ConditionedStatus};
 use knative_apis::go_text::quote;
-use knative_apis::meta::{annotation, annotation_value, owner};
+use knative_apis::meta::{annotation, annotation_value, annotations, owner};
 use knative_apis::networking::Ingress;
 use knative_apis::serving::v1::RouteStatus;
 use knative_apis::serving::v1::route::{EXTERNAL_DOMAIN_TLS_NOT_ENABLED, INGRESS_READY};
@@ -208,7 +208,7 @@ impl Draft<'_> {
     }
 
     fn ingress_parts(&mut self, assignment: &Assignment, rollout: &Rollout) -> Result<IngressParts, Stopped> {
-        let http_option = match http_option(&self.observed.route, &self.configs.network) {
+        let http_option = match http_option(annotations(&self.observed.route.metadata), &self.configs.network) {
             Ok(option) => option,
             Err(error) => {
                 self.plan.status.mark_unknown_traffic_error(&error.to_string(), self.now);

@@ -12,8 +12,8 @@ use knative_logic::rollout::Rollout;
 use knative_logic::traffic::IngressParts;
 use kube::ResourceExt;
 
-/// Annotations of a Route that its Ingress does not carry: what `kubectl` remembers, and older spellings of what it has anyway.
-const KEPT_ANNOTATIONS: [&str; 3] =
+/// Annotations of a Route or DomainMapping that its Ingress does not carry: what `kubectl` remembers, and older spellings of what it has anyway.
+pub(crate) const KEPT_ANNOTATIONS: [&str; 3] =
     [annotation::LAST_APPLIED, "networking.knative.dev/certificate-class", "networking.knative.dev/ingress-class"];
 
 /// The Ingress of `route` at this point of its rollout.
