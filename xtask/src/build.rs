@@ -104,6 +104,11 @@ pub(crate) fn crane() -> Result<PathBuf> {
     go_tool(sh::LIMIT, "crane", "crane", "github.com/google/go-containerregistry/cmd/crane", "-s -w")
 }
 
+/// Builds ko, unmodified, if that takes no longer than `limit`.
+pub(crate) fn ko(limit: Duration) -> Result<PathBuf> {
+    go_tool(limit, "ko", "ko", "github.com/google/ko", "-s -w")
+}
+
 /// Builds the program that uses client-go.
 pub(crate) fn client_go() -> Result<PathBuf> {
     go_tool(sh::LIMIT, "client-go", "client-go", ".", "-s -w")

@@ -15,6 +15,7 @@ mod deny;
 mod drive;
 mod knative;
 mod layers;
+mod serving;
 mod sh;
 mod stage;
 mod test;
@@ -50,6 +51,8 @@ enum Task {
     Deny,
     /// Build kubectl from its public module into the target directory and print its path
     Kubectl,
+    /// Build Knative Serving's own tests and their images into the target directory and print the folder
+    Suites,
 }
 
 /// Handed on to the program that does it; `cargo xtask demo -- --help` lists them.
@@ -89,6 +92,7 @@ fn run(command: Task) -> ExitCode {
         Task::Layers => layers::run(),
         Task::Deny => deny::run(),
         Task::Kubectl => build::kubectl().map(|path| println!("{}", path.display())),
+        Task::Suites => serving::build(sh::LIMIT).map(|path| println!("{}", path.display())),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,7 +10,7 @@ use clap::Args;
 use crate::build::Profile;
 use crate::drive::{self, Root};
 use crate::stage::{self, Outcome, Stage};
-use crate::{build, deny, knative, layers, sh};
+use crate::{build, deny, knative, layers, serving, sh};
 
 /// What to check.
 #[derive(Args)]
@@ -52,6 +52,7 @@ const STAGES: &[Stage] = &[
     },
     Stage { name: "leaks", needs: &["binaries"], run: leaks },
     Stage { name: "knative", needs: &["binaries", "kubectl"], run: knatives_own },
+    Stage { name: "serving", needs: &["binaries", "kubectl"], run: serving_suites },
     Stage { name: "demo", needs: &["binaries"], run: |full| driven_with("demo", full, &["--once"]) },
     Stage { name: "readme", needs: &["binaries", "kubectl"], run: readme },
     Stage { name: "release", needs: &[], run: release },
@@ -292,6 +293,22 @@ fn knatives_own(full: bool) -> Result<Outcome> {
     let built = knative::build()?.display().to_string();
     driven_with("knative", full, &["--knative", &built])
 }
+
+/// Knative Serving's own tests: every day those of its API and its runtime and what else is quick.
+fn serving_suites(full: bool) -> Result<Outcome> {
+    let built = match serving::build(if full { sh::LIMIT } else { SUITES_LIMIT }) {
+        Err(error) if !full || !sh::exists("go") => {
+            return Ok(Outcome::LeftOut(format!("Knative's tests cannot be built here and now: {error:#}")));
+        }
+        built => built?,
+    };
+    let [built, logs] = [built, build::target()?.join("serving-logs")].map(|path| path.display().to_string());
+    let options = ["--suites", &built, "--logs", &logs, "--full"];
+    driven_with("serving", full, if full { &options } else { &options[..4] })
+}
+
+/// How long an everyday run waits for Knative's tests and their images, which are about eight minutes where no cache has them.
+const SUITES_LIMIT: Duration = Duration::from_secs(12 * 60);
 
 /// The README's commands are kubectl's for the most part.
 fn readme(full: bool) -> Result<Outcome> {

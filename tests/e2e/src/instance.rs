@@ -55,19 +55,30 @@ impl<'a> Instance<'a> {
 
     /// Starts one with further options.
     pub(crate) fn start_with(place: &'a Place, name: &str, options: &[&str]) -> Result<Self> {
-        Self::start_in(place, name, options, &[])
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        Self::start_in(place, name, free_addresses()?, options, &[])
+    }
+
+    /// Starts one that has everything, at these addresses.
+    pub(crate) fn start_at(place: &'a Place, name: &str, addresses: [SocketAddr; 3]) -> Result<Self> {
+        Self::start_in(place, name, addresses, Vec::new(), &[])
     }
 
     /// Starts one that has everything, with further variables in its environment.
     pub(crate) fn start_as(place: &'a Place, name: &str, variables: &[(&str, &str)]) -> Result<Self> {
-        Self::start_in(place, name, &[], variables)
+        Self::start_in(place, name, free_addresses()?, Vec::new(), variables)
     }
 
-    fn start_in(place: &'a Place, name: &str, options: &[&str], variables: &[(&str, &str)]) -> Result<Self> {
+    fn start_in(
+        place: &'a Place,
+        name: &str,
+        addresses: [SocketAddr; 3],
+        options: Vec<String>,
+        variables: &[(&str, &str)],
+    ) -> Result<Self> {
         let folder = place.scratch(name);
-        let addresses = free_addresses()?;
         let mut all = up_options(&folder, addresses);
-        all.extend(options.iter().map(|option| (*option).to_owned()));
+        all.extend(options);
         let outcome = Self::up(place, &all, variables);
         let [gateway, ..] = addresses;
         let api = outcome.and_then(|()| Api::load(&folder.join("kubeconfig")));

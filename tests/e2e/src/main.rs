@@ -28,6 +28,7 @@ mod memory;
 mod place;
 mod readme;
 mod replay;
+mod serving;
 mod until;
 
 use std::process::ExitCode;
@@ -56,6 +57,8 @@ enum Command {
     Replay(replay::Options),
     /// Knative's own control plane on the cluster house alone
     Knative(knative::Options),
+    /// Knative Serving's own tests
+    Serving(serving::Options),
     /// Pods that come and go leave nothing
     Leaks(leaks::Options),
     /// Measure, each figure beside its baseline
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
         Command::Golden(options) => golden::run(&options),
         Command::Replay(options) => replay::run(&options),
         Command::Knative(options) => knative::run(&options),
+        Command::Serving(options) => serving::run(&options),
         Command::Leaks(options) => leaks::run(&options),
         Command::Readme(options) => readme::run(&options),
         Command::Bench(options) => bench::run(&options),
