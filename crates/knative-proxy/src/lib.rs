@@ -24,13 +24,13 @@
 //! let activator = Activator::new(ActivatorParts { upstream, stats /* autoscaler's sender */, pod_name, pod_ip, clock, tasks, metrics });
 //! activator.follow(&context.informers, &hints);                      // Revisions, Endpoints; `Listening`
 //! activator.serve(&plane, listeners_of_8012_and_8013, &tasks).await?;  // for those who reach it by activator-service
-//! let gateway = Gateway::new(GatewayParts { upstream, activator: Some(activator), ingress_class, system_namespace, served, tasks, metrics });
+//! let gateway = Gateway::try_new(GatewayParts { upstream, activator: Some(activator), ingress_class, system_namespace, served, tasks, metrics });
 //! gateway.follow(&context.informers);                                // Ingresses, Services, Endpoints
 //! gateway.serve(&plane, Side::Public, public_listeners, &tasks).await?; // Listener::tcp_set(addr, plane.workers()), or Listener::shared
 //! gateway.serve(&plane, Side::Private, private_listeners, &tasks).await?;
 //! ```
 //! - `served` is a closure: `move |ingress, version| facts.serves("gateway", ingress, version)` after `facts.join("gateway")`.
-//! - The account of the informers' client must list and watch Revisions, Ingresses, Services and Endpoints of all namespaces.
+//! - The account of the informers' client must list and watch Revisions, Ingresses, Services, Endpoints and Secrets of all namespaces.
 //! - The controllers' probe of the activator may ask [`Gateway::leads_to_activator`] with a public Service and its port.
 //! - A queue-proxy in process: [`queue::Config::from_env`] on the container's variables, then [`queue::start`] with the Pod's listeners, a
 //!   `Connector` with the Pod's sockets, `local`, the autoscaler's sender and `plane.workers()`. The container has ended when

@@ -189,7 +189,12 @@ const SERVICES: [Named; 6] = [
     ("autoscaler", CONTROLLER, "autoscaler", &[METRICS, PROFILING, ("http", 8080, 8080)]),
     ("controller", CONTROLLER, CONTROLLER, &[METRICS, PROFILING]),
     ("webhook", CONTROLLER, "webhook", &[METRICS, PROFILING, ("https-webhook", 443, 8443)]),
-    (GATEWAY, GATEWAY, GATEWAY, &[("http2", 80, GATEWAY_PUBLIC_PORT as i32)]),
+    (
+        GATEWAY,
+        GATEWAY,
+        GATEWAY,
+        &[("http2", 80, GATEWAY_PUBLIC_PORT as i32), ("https", 443, GATEWAY_PUBLIC_PORT as i32)],
+    ),
     (GATEWAY_SERVICE, GATEWAY, GATEWAY, &[("http2", 80, GATEWAY_PORT as i32)]),
 ];
 

@@ -49,7 +49,8 @@ pub fn identities() -> Vec<Identity> {
 
 fn controller_rules() -> Vec<PolicyRule> {
     vec![
-        rule("", &["configmaps", "pods"], READ),
+        // Secrets: where the gateway is in the same process, for certificates.
+        rule("", &["configmaps", "pods", "secrets"], READ),
         rule("", &["services", "endpoints"], WRITE),
         // Endpoints that name addresses of Pods of other namespaces: the activator's.
         rule("", &["endpoints/restricted"], &["create"]),

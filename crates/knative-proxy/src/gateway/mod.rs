@@ -3,6 +3,7 @@
 //! ```text
 //! Ingresses ─► Routes (ArcSwap'd route table) ─► Served (told once it is in use)
 //! Services, Endpoints ─► Backends (a cell each)
+//! Ingresses, Secrets ─► HostCertificates
 //! listener (public or private), one per worker ─► handler ─► Upstream │ Activator
 //! ```
 //! Invariants: a request that has a host of a ready Ingress never sees a table without it; a header that decides where a request goes never
@@ -11,6 +12,7 @@
 //! Without an [`Activator`] in the process, requests for it go to its address like to any Pod's: the stack is cut there and answers the same.
 
 mod backends;
+mod certificates;
 mod handler;
 mod routes;
 
@@ -19,14 +21,15 @@ use std::task::{Context, Poll};
 
 use base_controller::{Informer, Informers, Key, Scope};
 use base_net::listen::Listener;
-use base_net::serve::{Peer, Server, ServerConfig, ServerHandle};
+use base_net::serve::{Peer, Server, ServerConfig, ServerHandle, Transport};
+use base_net::tls::{self, ClientAuth, TlsError};
 use base_net::workers::{DataPlane, WorkerError};
 use base_net::{BoxError, Request, Response};
 use base_rt::metrics::Scope as Metrics;
 use base_rt::{Phase, Tasks};
 use futures::future::BoxFuture;
 use http::HeaderValue;
-use k8s_openapi::api::core::v1::{Endpoints, Service};
+use k8s_openapi::api::core::v1::{Endpoints, Secret, Service};
 use knative_apis::meta::{self, ACTIVATOR_SERVICE};
 use knative_apis::networking::Ingress;
 pub use knative_logic::route_table::Side;
@@ -35,6 +38,7 @@ use crate::activator::Activator;
 use crate::{Upstream, forwarded};
 use backends::Backends;
 pub(crate) use backends::ready_addresses;
+use certificates::{HostCertificates, TLS_SECRETS};
 use handler::Asker;
 use routes::Routes;
 pub use routes::Served;
@@ -63,6 +67,7 @@ pub struct Gateway {
     activator: Option<Arc<Activator>>,
     routes: Routes,
     backends: Backends,
+    certificates: HostCertificates,
     activator_service: Key,
     served: Arc<dyn Served>,
     tasks: Tasks,
@@ -84,28 +89,41 @@ impl std::fmt::Debug for Gateway {
 
 impl Gateway {
     /// A gateway that knows no host yet.
-    pub fn new(parts: GatewayParts) -> Arc<Self> {
+    ///
+    /// # Errors
+    /// TLS cannot be configured.
+    pub fn try_new(parts: GatewayParts) -> Result<Arc<Self>, TlsError> {
         let GatewayParts { upstream, activator, ingress_class, system_namespace, served, tasks, metrics } = parts;
-        Arc::new(Self {
+        let certificates = HostCertificates::default();
+        let tls = tls::server_config(certificates.certificates(), ClientAuth::None)?;
+        let config = |name| ServerConfig { transport: Transport::Either(Arc::clone(&tls)), ..ServerConfig::new(name) };
+        Ok(Arc::new(Self {
             upstream,
             activator,
             routes: Routes::new(&ingress_class),
             backends: Backends::default(),
+            certificates,
             activator_service: Key::new(system_namespace, ACTIVATOR_SERVICE),
             served,
-            servers: ["public", "private"].map(|name| Server::new(ServerConfig::new(name), &tasks, &metrics)),
+            servers: ["public", "private"].map(|name| Server::new(config(name), &tasks, &metrics)),
             tasks,
-        })
+        }))
     }
 
     /// Serves what the API says, from now on: Ingresses, Services and Endpoints of all namespaces. What it serves is told once all three
-    /// are known.
+    /// are known; hosts have their certificates as soon as their Secrets are.
     pub fn follow(self: &Arc<Self>, informers: &Informers) {
         let ingresses: Informer<Ingress> = informers.get(Scope::all());
         let services: Informer<Service> = informers.get(Scope::all());
         let endpoints: Informer<Endpoints> = informers.get(Scope::all());
         let caches =
             Arc::new(Caches { services: services.clone(), endpoints: endpoints.clone(), reading: Mutex::default() });
+        let secrets: Informer<Secret> = informers.get(Scope::all().with_fields(format!("type={TLS_SECRETS}")));
+        let gateway = Arc::clone(self);
+        secrets.subscribe(move |delta| {
+            let Some(key) = delta.latest().map(|latest| Key::of(&**latest)) else { return };
+            gateway.set_secret(&key, delta.new.map(|new| &**new));
+        });
         let (gateway, of_services) = (Arc::clone(self), Arc::clone(&caches));
         services.subscribe(move |delta| {
             delta.latest().iter().for_each(|latest| gateway.refresh(&of_services, &Key::of(&***latest)));
@@ -152,7 +170,14 @@ impl Gateway {
 
     /// What an Ingress is now; served with the next [`Gateway::swap`].
     pub fn set_ingress(&self, key: &Key, ingress: Option<&Ingress>) {
-        self.routes.set(key, ingress);
+        let ours = ingress.filter(|ingress| self.routes.is_ours(ingress));
+        self.certificates.set_ingress(key, ours);
+        self.routes.set(key, ours);
+    }
+
+    /// What a Secret with a certificate is now; used at once.
+    pub fn set_secret(&self, key: &Key, secret: Option<&Secret>) {
+        self.certificates.set_secret(key, secret);
     }
 
     /// What a Service and its Endpoints are now; used at once.
@@ -170,7 +195,8 @@ impl Gateway {
         self.routes.swap(&*self.served);
     }
 
-    /// Serves listeners of one side on the data plane's workers: HTTP/1.1 and HTTP/2 without TLS.
+    /// Serves listeners of one side on the data plane's workers: HTTP/1.1 and HTTP/2, with TLS for those who begin with it and ask for a host
+    /// that has a certificate.
     ///
     /// # Errors
     /// A listener cannot be used, or the workers have ended.

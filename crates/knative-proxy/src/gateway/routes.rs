@@ -64,7 +64,8 @@ impl Routes {
         self.changed.notify_one();
     }
 
-    fn is_ours(&self, ingress: &Ingress) -> bool {
+    /// Whether it is of this gateway's class, and there to stay.
+    pub(crate) fn is_ours(&self, ingress: &Ingress) -> bool {
         let class = annotation::INGRESS_CLASS.value(annotations(&ingress.metadata)).unwrap_or_default();
         class == self.class && ingress.metadata.deletion_timestamp.is_none()
     }

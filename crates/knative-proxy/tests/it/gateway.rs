@@ -4,13 +4,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use base_controller::Key;
+use base_net::connect::{Connector, LocalTable, Target};
+use base_net::listen::Listener;
 use base_net::serve::Peer;
+use base_net::tls::{Trust, client_config};
+use base_net::workers::DataPlane;
 use base_net::{Body, Response};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use knative_proxy::Upstream;
 use knative_proxy::gateway::{Gateway, Side};
+use rcgen::generate_simple_self_signed;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::rig::{Rig, endpoints, get, ingress, revision, say, service};
+use crate::rig::{Rig, endpoints, get, ingress, loopback, read, revision, say, service};
 
 fn addr_of(rig: &Rig, gateway: &Arc<Gateway>, side: Side) -> SocketAddr {
     rig.serve(gateway.service(side, &Peer::default()))
@@ -218,4 +226,50 @@ async fn pods_that_are_gone() {
     lead(&together, "a-1", gone);
     let answer = rig.ask(addr_of(&rig, &together, Side::Public), get("a.example", "/", &[])).await;
     assert_eq!(answer, (200, "new pod".to_owned()), "the activator knows better");
+}
+
+/// A certificate for a host, as PEM, and the Secret that holds it.
+fn certificate(host: &str) -> (String, Secret) {
+    let made = generate_simple_self_signed([host.to_owned()]).unwrap();
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let data = [("tls.crt", &certificate), ("tls.key", &key)];
+    let data = data.map(|(name, pem)| (name.to_owned(), ByteString(pem.clone().into_bytes())));
+    (certificate, Secret { data: Some(data.into()), ..Secret::default() })
+}
+
+#[tokio::test]
+async fn a_host_has_the_certificate_that_its_ingress_names() {
+    let rig = Rig::new();
+    let gateway = rig.gateway(None);
+    lead(&gateway, "a-1", backend(&rig, "a"));
+    let mut with_tls = ingress("a", "a.example", "ExternalIP", "a-1");
+    with_tls.spec.tls =
+        serde_json::from_value(json!([{"hosts": ["a.example"], "secretName": "cert", "secretNamespace": "default"}]))
+            .unwrap();
+    gateway.set_ingress(&Key::new("default", "a"), Some(&with_tls));
+    gateway.swap();
+    let plane = DataPlane::start("test", 1, &rig.tasks).unwrap();
+    let listener = Listener::tcp(loopback()).unwrap();
+    let addr = listener.local_addr().unwrap();
+    gateway.serve(&plane, Side::Public, vec![listener], &rig.tasks).await.unwrap();
+    let ask = async |trusted: &str| {
+        let tls = client_config(Trust::Authorities(trusted.as_bytes()), None).unwrap();
+        let connector = Connector::new().with_tls(tls);
+        let upstream = Upstream::new(LocalTable::default(), connector, 0, (&rig.tasks, &rig.metrics));
+        let target = Target::http1(addr).with_tls("a.example".try_into().unwrap());
+        match upstream.send(&target, get("a.example", "/", &[])).await {
+            Ok(response) => read(response).await,
+            Err(_) => "refused".to_owned(),
+        }
+    };
+    let ((first, secret), (second, renewed)) = (certificate("a.example"), certificate("a.example"));
+    let secret_key = Key::new("default", "cert");
+    assert_eq!(ask(&first).await, "refused", "the Secret is not there yet");
+    gateway.set_secret(&secret_key, Some(&secret));
+    assert_eq!(ask(&first).await, "a a.example a-1 - https");
+    assert_eq!(rig.ask(addr, get("a.example", "/", &[])).await.1, "a a.example a-1 - http", "on the same port");
+    gateway.set_secret(&secret_key, Some(&renewed));
+    assert_eq!((ask(&first).await, ask(&second).await), ("refused".to_owned(), "a a.example a-1 - https".to_owned()));
+    gateway.set_ingress(&Key::new("default", "a"), None);
+    assert_eq!(ask(&second).await, "refused", "nobody asks for TLS any more");
 }

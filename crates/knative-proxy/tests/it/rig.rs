@@ -137,7 +137,7 @@ impl Rig {
     }
 
     pub(crate) fn gateway(&self, activator: Option<Arc<Activator>>) -> Arc<Gateway> {
-        Gateway::new(GatewayParts {
+        Gateway::try_new(GatewayParts {
             upstream: self.upstream(),
             activator,
             ingress_class: "kwick".to_owned(),
@@ -146,6 +146,7 @@ impl Rig {
             tasks: self.tasks.clone(),
             metrics: self.metrics.clone(),
         })
+        .unwrap()
     }
 
     /// Asks whoever listens at `addr`.

@@ -128,7 +128,7 @@ impl Gateway {
         let facts = GatewayFacts::default();
         facts.join(GATEWAY);
         let told = facts.clone();
-        let gateway = Proxy::new(GatewayParts {
+        let gateway = Proxy::try_new(GatewayParts {
             upstream: Upstream::new(LocalTable::default(), Connector::new(), plane.workers(), upstream),
             activator: None,
             ingress_class: self.ingress_class.clone(),
@@ -136,7 +136,8 @@ impl Gateway {
             served: Arc::new(move |ingress: &Key, version: Option<&str>| told.serves(GATEWAY, ingress, version)),
             tasks: tasks.clone(),
             metrics: metrics.sub("gateway"),
-        });
+        })
+        .context("cannot make the gateway")?;
         let is_open = Arc::new(AtomicBool::new(false));
         let mut servers = vec![serve_metrics(self.metrics_addr, tasks, &metrics, &is_open)?];
         if self.with_ingress_controller {

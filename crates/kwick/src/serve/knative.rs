@@ -94,7 +94,7 @@ impl DataPath {
         });
         let facts = GatewayFacts::default();
         facts.join(GATEWAY);
-        let gateway = make_gateway(process, upstream, &activator, facts.clone());
+        let gateway = make_gateway(process, upstream, &activator, facts.clone())?;
         let (open, opened) = oneshot::channel();
         // Whoever would open them has gone: they stay shut until the process ends.
         let opening = async {
@@ -190,9 +190,9 @@ fn make_gateway(
     upstream: Upstream,
     activator: &Arc<Activator>,
     facts: GatewayFacts,
-) -> Arc<Gateway> {
+) -> Result<Arc<Gateway>> {
     let served = move |ingress: &Key, version: Option<&str>| facts.serves(GATEWAY, ingress, version);
-    Gateway::new(GatewayParts {
+    let gateway = Gateway::try_new(GatewayParts {
         upstream,
         activator: Some(Arc::clone(activator)),
         ingress_class: INGRESS_CLASS.to_owned(),
@@ -200,7 +200,8 @@ fn make_gateway(
         served: Arc::new(served),
         tasks: process.tasks.clone(),
         metrics: process.metrics.sub("gateway"),
-    })
+    });
+    gateway.context("cannot make the gateway")
 }
 
 fn settings(record: &Record) -> Settings {
