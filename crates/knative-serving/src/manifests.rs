@@ -237,6 +237,9 @@ fn make_deployment(Part { name, ports }: &Part, installation: &Installation) -> 
                 ..HTTPGetAction::default()
             }),
             period_seconds: Some(5),
+            // A busy machine is slow to answer, and without its parts it would be of no use at all.
+            timeout_seconds: Some(5),
+            failure_threshold: Some(5),
             ..Probe::default()
         }),
         security_context: Some(restricted()),

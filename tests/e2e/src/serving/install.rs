@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
@@ -13,12 +14,16 @@ use crate::api::text;
 use crate::instance::{Instance, free_addresses};
 use crate::kubectl;
 use crate::place::{self, Place};
+use crate::until::until_true;
 
 const SYSTEM_NAMESPACE: &str = "knative-serving";
 const CONFIG_MAPS: &str = "/api/v1/namespaces/knative-serving/configmaps";
+const ACTIVATOR: &str = "/apis/apps/v1/namespaces/knative-serving/deployments/activator";
 const INGRESS_CLASS: &str = "kwick.ingress.networking.knative.dev";
 /// The gateway's Service.
 const GATEWAY: (&str, &str) = ("kwick-system", "gateway");
+/// How long the activator's Pods may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// What stands before the images' names.
 const REPOSITORY: &str = "serving";
 /// What all suites are written for (`test/config` of their module).
@@ -88,6 +93,23 @@ impl<'a> Cluster<'a> {
         settings.iter().try_for_each(|(map, data)| {
             self.kwick.api.merge(&format!("{CONFIG_MAPS}/{map}"), &json!({ "data": data })).map(drop)
         })
+    }
+
+    /// Gives the activator so many Pods, and waits until all are ready.
+    pub(super) fn scale_activator(&self, replicas: u32) -> Result<()> {
+        self.kwick.api.merge(ACTIVATOR, &json!({"spec": {"replicas": replicas}}))?;
+        until_true("the activator's Pods", PATIENCE, || {
+            let deployment = self.kwick.api.get(ACTIVATOR)?.context("there is no activator")?;
+            let of = |field: &str| deployment.pointer(&format!("/status/{field}")).and_then(Value::as_u64);
+            Ok([of("replicas"), of("readyReplicas")].iter().all(|count| *count == Some(replicas.into())))
+        })
+    }
+
+    /// Keeps what the instance logged.
+    pub(super) fn keep_log(&self, folder: &Path) -> Result<()> {
+        std::fs::copy(self.kwick.folder().join("kwick.log"), folder.join("kwick.log"))
+            .context("cannot keep the log")?;
+        Ok(())
     }
 
     /// Tells a test binary where everything is.

@@ -70,7 +70,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
     }
     let Run { outcomes, failed, .. } = run;
+    cluster.keep_log(&options.logs)?;
     cluster.down()?;
+    if is_interrupted() {
+        bail!("interrupted, so nothing is written down");
+    }
     report(&outcomes, &results);
     if options.write {
         write(&outcomes, &folder)?;
@@ -126,6 +130,7 @@ struct Run<'a> {
 impl Run<'_> {
     fn suite(&mut self, suite: &'static Suite, tests: &[String]) -> Result<()> {
         let before = self.cluster.set(suite.settings)?;
+        self.cluster.scale_activator(suite.activators)?;
         let begun = Instant::now();
         let outcomes = self.run(suite, tests, "")?;
         let again: Vec<String> = tests
@@ -150,6 +155,7 @@ impl Run<'_> {
             }
         }
         self.cluster.put(&before)?;
+        self.cluster.scale_activator(1)?;
         let passed = outcomes.values().filter(|outcome| outcome.state == State::Passed).count();
         println!("{}: {passed} of {} passed ({:.0} s)", suite.name, tests.len(), begun.elapsed().as_secs_f64());
         self.outcomes.extend(outcomes.into_iter().map(|(test, outcome)| ((suite.name, test), outcome)));

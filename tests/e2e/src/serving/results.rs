@@ -1,7 +1,7 @@
 //! `tests/conformance/results.md`: every test, what it came to last, and for each that does not pass the reason.
 //!
-//! It is a table for people that this program reads, too. Reasons are people's: a new one is the test's own last words until somebody writes a
-//! better one, which then stays as long as the state does.
+//! It is a table for people that this program reads, too. Reasons are people's: until somebody writes one, the test's own last words stand there,
+//! in quotes. What somebody wrote stays as long as the state does.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -68,8 +68,8 @@ impl Results {
     /// Takes over what came out.
     pub(super) fn take(&mut self, outcomes: &BTreeMap<Name, Outcome>) {
         for (name, Outcome { state, seconds, why }) in outcomes {
-            let old = self.0.get(name).filter(|entry| entry.state == *state);
-            let said = || why.clone().unwrap_or_default().replace(['|', '\n'], " ");
+            let old = self.0.get(name).filter(|entry| entry.state == *state && !entry.reason.starts_with('"'));
+            let said = || why.as_ref().map(|why| format!("\"{}\"", why.replace(['|', '\n'], " "))).unwrap_or_default();
             let reason = old.map_or_else(said, |entry| entry.reason.clone());
             self.0.insert(name.clone(), Entry { state: *state, seconds: *seconds, reason });
         }
@@ -133,7 +133,9 @@ mod tests {
                 .into(),
         );
         assert_eq!(read.entry("e2e", "TestA").unwrap().reason, "it needs the internet");
-        assert_eq!(read.entry("e2e", "TestB").unwrap().reason, "off");
+        assert_eq!(read.entry("e2e", "TestB").unwrap().reason, "\"off\"");
+        read.take(&[(name("TestB"), outcome(State::Skipped, "still off"))].into());
+        assert_eq!(read.entry("e2e", "TestB").unwrap().reason, "\"still off\"");
         assert!(read.text().contains("| e2e | 2 | 0 | 1 | 1 | 0 |"), "{}", read.text());
     }
 

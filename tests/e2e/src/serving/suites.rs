@@ -16,6 +16,8 @@ pub(super) struct Suite {
     pub(super) name: &'static str,
     /// What is set while it runs.
     pub(super) settings: &'static [Setting],
+    /// How many Pods the activator has meanwhile.
+    pub(super) activators: u32,
     /// Flags beside those that every suite gets.
     pub(super) flags: &'static [&'static str],
     /// How many of its tests run at once.
@@ -40,7 +42,8 @@ const OBSERVABILITY: &str = "config-observability";
 const GC: &str = "config-gc";
 
 /// A suite of few tests that needs nothing of its own.
-const SMALL: Suite = Suite { name: "", settings: &[], flags: &[], parallel: 6, minutes: 5, everyday: Everyday::Never };
+const SMALL: Suite =
+    Suite { name: "", settings: &[], activators: 1, flags: &[], parallel: 6, minutes: 5, everyday: Everyday::Never };
 
 /// Every suite.
 pub(super) const SUITES: &[Suite] = &[
@@ -88,7 +91,7 @@ pub(super) const SUITES: &[Suite] = &[
         ..SMALL
     },
     Suite { name: "e2e/securedefaults", settings: &[(FEATURES, "secure-pod-defaults", "Enabled")], ..SMALL },
-    Suite { name: "ha", flags: &["-spoofinterval=10ms"], parallel: 1, minutes: 20, ..SMALL },
+    Suite { name: "ha", activators: 2, flags: &["-spoofinterval=10ms"], parallel: 1, minutes: 20, ..SMALL },
     // Every Service is a test that waits, so all of them run at once.
     Suite { name: "scale", parallel: 300, minutes: 20, ..SMALL },
 ];
