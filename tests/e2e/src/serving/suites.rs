@@ -50,7 +50,7 @@ pub(super) const SUITES: &[Suite] = &[
     Suite { name: "conformance/api/v1", minutes: 15, everyday: Everyday::Always, ..SMALL },
     Suite { name: "conformance/api/v1beta1", everyday: Everyday::Always, ..SMALL },
     Suite { name: "conformance/runtime", minutes: 10, everyday: Everyday::Always, ..SMALL },
-    Suite { name: "e2e", minutes: 40, everyday: Everyday::Within(30.0), ..SMALL },
+    Suite { name: "e2e", minutes: 40, everyday: Everyday::Within(60.0), ..SMALL },
     Suite { name: "e2e/tagheader", settings: &[(FEATURES, "tag-header-based-routing", "Enabled")], ..SMALL },
     Suite { name: "e2e/initscale", settings: &[("config-autoscaler", "allow-zero-initial-scale", "true")], ..SMALL },
     Suite { name: "e2e/domainmapping", ..SMALL },
