@@ -169,10 +169,9 @@ fn python() -> Result<Outcome> {
     })
 }
 
-/// The API server beside a real kube-apiserver, shorter every day. A difference of the fixed seed that is more than is allowed fails full
-/// runs; everyday ones only say what it is, because one run in some five differs: kube-apiserver now and then stores an object again that did
-/// not change, and later answers name its revision. A fresh seed is run for what it finds, which is printed. That it cannot be compared fails
-/// either run.
+/// The API server beside a real kube-apiserver, shorter every day. A difference of the fixed seed that has no explanation fails, if it is there
+/// at the second try as well: kube-apiserver seldom stores an object again that did not change, and later answers name its revision. (On
+/// 2026-12-01 none was there in ten runs in a row.) In full runs a fresh seed is run for what it finds, which is printed.
 fn conformance(full: bool) -> Result<Outcome> {
     if !sh::exists("go") {
         return Ok(Outcome::LeftOut("Go is not installed, so there is no kube-apiserver".into()));
@@ -190,9 +189,11 @@ fn conformance(full: bool) -> Result<Outcome> {
         sh::check_within(CONFORMANCE_LIMIT, compare.arg(&oracle).args(options))
     };
     let operations = if full { FULL_CONFORMANCE } else { CONFORMANCE };
-    match run(&["--seed", "1", "--operations", operations]) {
-        Err(error) if !full && sh::code(&error) == Some(DIFFERS) => {
-            return Ok(Outcome::LeftOut(format!("differences fail full runs only: {error:#}")));
+    let fixed = ["--seed", "1", "--operations", operations];
+    match run(&fixed) {
+        Err(error) if sh::code(&error) == Some(DIFFERS) => {
+            println!("once more, as it failed at the first try: {error:#}");
+            run(&fixed)?;
         }
         compared => compared?,
     }
