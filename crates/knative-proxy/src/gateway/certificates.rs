@@ -36,7 +36,7 @@ impl HostCertificates {
         &self.certificates
     }
 
-    /// What an Ingress of ours asks for now.
+    /// Takes the hosts of an Ingress of this gateway, and the Secrets that it names for them, in place of those it had; nothing when it is gone.
     pub(crate) fn set_ingress(&self, key: &Key, ingress: Option<&Ingress>) {
         let asked: Vec<_> = ingress
             .iter()
@@ -53,7 +53,7 @@ impl HostCertificates {
         }
     }
 
-    /// What a Secret with a certificate is now.
+    /// Takes the certificate of a Secret in place of the one it had; nothing when it is gone or has none that can be used.
     pub(crate) fn set_secret(&self, key: &Key, secret: Option<&Secret>) {
         let certified = secret.and_then(|secret| match read(secret) {
             Ok(certified) => Some(certified),

@@ -8,7 +8,8 @@
 //! The claim is made here if the operator lets it be (`autocreate-cluster-domain-claims`), and given up with the last mapping of the name,
 //! for which there is a finalizer; whoever waits for the name is woken by that.
 //!
-//! What can be referred to are Knative's Services and Routes, and Kubernetes' Services. Certificates are not made here yet.
+//! What can be referred to are Knative's Services and Routes, and Kubernetes' Services. Certificates are not made here: a mapping brings its own
+//! (`spec.tls`), or is served without TLS.
 //!
 //! Who else writes: nobody. Specified by Knative's `pkg/reconciler/domainmapping`.
 

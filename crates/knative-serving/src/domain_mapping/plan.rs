@@ -1,6 +1,6 @@
 //! Whose the name is, where it leads, and what is said about it.
 
-use base_controller::{Change, Finalizer, Plan};
+use base_controller::{Change, Finalizer, Plan, PlanEvent};
 use jiff::Timestamp;
 use knative_apis::condition::Conditioned;
 use knative_apis::duck::Addressable;
@@ -11,7 +11,7 @@ use knative_apis::serving::v1::route::EXTERNAL_DOMAIN_TLS_NOT_ENABLED;
 use knative_apis::serving::v1beta1::DomainMappingStatus;
 use knative_apis::serving::v1beta1::domain_mapping::{DOMAIN_CLAIMED, INGRESS_READY};
 use knative_apis::validation::semantically_equal;
-use knative_logic::traffic::http_option;
+use knative_logic::traffic::{HttpOptionError, http_option};
 use kube::ResourceExt;
 
 use super::FINALIZER;
@@ -126,11 +126,17 @@ impl Draft<'_> {
         }
     }
 
+    /// Knative has no condition for it, only an Event.
+    fn fail(&mut self, error: &HttpOptionError) -> Stopped {
+        self.plan.status.mark_ingress_not_configured(self.now);
+        self.plan.events.push(PlanEvent::warning("InternalError", error.to_string()));
+        Stopped
+    }
+
     /// Keeps the Ingress, and copies what it says once it speaks of what is meant.
     fn lead(&mut self, destination: &Destination) -> Result<(), Stopped> {
         let (mapping, network) = (&self.observed.mapping, &self.configs.network);
-        // Validation lets no other value pass.
-        let http_option = http_option(annotations(&mapping.metadata), network).map_err(|_| Stopped)?;
+        let http_option = http_option(annotations(&mapping.metadata), network).map_err(|error| self.fail(&error))?;
         let desired = make_ingress(mapping, destination, http_option, network);
         let what = format!("Ingress {}", quote(&desired.name_any()));
         let Some(existing) = self.observed.ingress.as_deref() else {

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::place::Place;
@@ -85,6 +85,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// What `parse` makes of a kept file; nothing where there is none.
+fn load<T: Default>(path: &Path, parse: impl FnOnce(&str) -> Result<T>) -> Result<T> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse(&text).with_context(|| path.display().to_string()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(T::default()),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+fn save(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
 /// Writes down what came out, beside what others may have written meanwhile.
 fn write(outcomes: &BTreeMap<Name, Outcome>, folder: &Path) -> Result<()> {
     let (mut results, mut gate) = (Results::load(folder)?, Gate::load(folder)?);
@@ -136,7 +149,7 @@ impl Run<'_> {
         let again: Vec<String> = tests
             .iter()
             .filter(|test| self.gate.holds(suite.name, test))
-            .filter(|test| outcomes.get(*test).is_none_or(|outcome| outcome.state == State::Failed))
+            .filter(|test| outcomes.get(*test).is_none_or(|outcome| outcome.state != State::Passed))
             .cloned()
             .collect();
         for test in again {
@@ -146,7 +159,7 @@ impl Run<'_> {
             let second = self.run(suite, std::slice::from_ref(&test), "-again")?;
             let has_passed = second.get(&test).is_some_and(|outcome| outcome.state == State::Passed);
             println!(
-                "        {}/{test} failed at the first try, and {} at the second",
+                "        {}/{test} did not pass at the first try, and {} at the second",
                 suite.name,
                 if has_passed { "passed" } else { "failed" }
             );

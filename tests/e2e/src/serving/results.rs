@@ -9,9 +9,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use super::Name;
 use super::runner::{Outcome, State};
 use super::suites::SUITES;
+use super::{Name, load, save};
 
 const FILE: &str = "results.md";
 const HEAD: &str = "\
@@ -39,12 +39,7 @@ pub(super) struct Results(BTreeMap<Name, Entry>);
 impl Results {
     /// Reads the file in `folder`; nothing where there is none.
     pub(super) fn load(folder: &Path) -> Result<Self> {
-        let path = folder.join(FILE);
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Self::parse(&text).with_context(|| format!("{}", path.display())),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-        }
+        load(&folder.join(FILE), Self::parse)
     }
 
     fn parse(text: &str) -> Result<Self> {
@@ -77,8 +72,7 @@ impl Results {
 
     /// Writes the file in `folder`.
     pub(super) fn save(&self, folder: &Path) -> Result<()> {
-        let path = folder.join(FILE);
-        std::fs::write(&path, self.text()).with_context(|| format!("cannot write {}", path.display()))
+        save(&folder.join(FILE), &self.text())
     }
 
     fn text(&self) -> String {
