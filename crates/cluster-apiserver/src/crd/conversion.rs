@@ -3,9 +3,9 @@
 //! ```text
 //! written in v1 ─► to_store ─► webhook ─► kept in the storage version ─► shown ─► webhook ─► read in v1, v2
 //! ```
-//! Without a webhook a custom object is kept as it was written, and other versions show the same fields. With one, everything is kept in the
-//! version that the CRD says to store; what was kept before a CRD changed is told by its shape. Nobody is called for an object that has the right
-//! version already. An answer may change labels and annotations, no other metadata.
+//! Everything is kept in the version that the CRD says to store, pruned and defaulted by its schema; what was kept before a CRD changed is told by
+//! its shape. Another version shows of that what its own schema knows, and adds no defaults. Without a webhook nothing else is done. Nobody is
+//! called for an object that has the right version already. An answer may change labels and annotations, no other metadata.
 
 mod review;
 
@@ -34,38 +34,46 @@ const MAX_REVIEW_BYTES: usize = 4 << 20;
 /// An answer may have so many bytes: some more than what went out, and the largest object.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
 
-/// The webhook that converts the objects of a CRD.
+/// How the objects of a CRD go from one of its versions to another.
 #[derive(Debug)]
 pub(crate) struct Conversion {
-    crd: String,
     group: String,
-    client: Option<ClientConfig>,
-    review: Option<ReviewVersion>,
     /// The version that is kept.
     storage: String,
     /// All versions by what shapes tell of them.
     versions: Vec<(u64, String)>,
+    /// Who converts; without it the fields stay, as far as schemas know them.
+    webhook: Option<Webhook>,
+}
+
+/// The webhook that converts the objects of a CRD.
+#[derive(Debug)]
+struct Webhook {
+    crd: String,
+    client: Option<ClientConfig>,
+    review: Option<ReviewVersion>,
 }
 
 impl Conversion {
-    /// The webhook of a CRD that has one.
+    /// The conversion of a CRD that has several versions.
     pub(crate) fn of(crd: &Value) -> Option<Self> {
-        let conversion = &crd["spec"]["conversion"];
-        if str_at(conversion, &["strategy"]) != "Webhook" {
+        let versions = list_at(crd, &["spec", "versions"]);
+        if versions.len() < 2 {
             return None;
         }
-        let webhook = &conversion["webhook"];
-        let versions = list_at(crd, &["spec", "versions"]);
         let name = |version: &Value| str_at(version, &["name"]).to_owned();
         let storage = versions.iter().find(|version| bool_at(version, &["storage"]) == Some(true)).map(name)?;
         Some(Self {
-            crd: str_at(crd, &["metadata", "name"]).to_owned(),
             group: str_at(crd, &["spec", "group"]).to_owned(),
-            client: client_config(&webhook["clientConfig"]),
-            review: strings_at(webhook, &["conversionReviewVersions"]).into_iter().find_map(ReviewVersion::of),
             storage,
             versions: versions.iter().map(name).map(|name| (tag_of(&name), name)).collect(),
+            webhook: Webhook::of(crd),
         })
+    }
+
+    /// Whether somebody has to be asked.
+    pub(crate) fn has_webhook(&self) -> bool {
+        self.webhook.is_some()
     }
 
     /// The version in which an object is kept.
@@ -73,6 +81,18 @@ impl Conversion {
         let tag = stored.shape & TAG_MASK;
         let version = self.versions.iter().find(|(candidate, _)| *candidate == tag);
         version.map_or(&self.storage, |(_, name)| name)
+    }
+}
+
+impl Webhook {
+    fn of(crd: &Value) -> Option<Self> {
+        let conversion = &crd["spec"]["conversion"];
+        let webhook = &conversion["webhook"];
+        (str_at(conversion, &["strategy"]) == "Webhook").then(|| Self {
+            crd: str_at(crd, &["metadata", "name"]).to_owned(),
+            client: client_config(&webhook["clientConfig"]),
+            review: strings_at(webhook, &["conversionReviewVersions"]).into_iter().find_map(ReviewVersion::of),
+        })
     }
 }
 
@@ -86,8 +106,8 @@ pub(crate) async fn convert(core: &Core, object: &Value, to: &Resource) -> Resul
         return Ok(object.clone());
     }
     let catalogue = core.registry.catalogue();
-    if let Some(conversion) = catalogue.conversion(to) {
-        let mut converted = by_webhook(core, conversion, vec![object.clone()], to).await?;
+    if let Some(webhook) = catalogue.conversion(to).and_then(|conversion| conversion.webhook.as_ref()) {
+        let mut converted = by_webhook(core, webhook, vec![object.clone()], to).await?;
         return converted.pop().ok_or_else(|| StatusError::internal("the conversion has no result"));
     }
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
@@ -110,7 +130,11 @@ pub(crate) async fn shown(core: &Core, resource: &Resource, objects: Vec<Arc<Sto
     let mut done = Vec::with_capacity(others.len());
     for batch in batches(&others) {
         let typed = batch.iter().map(|stored| typed(&catalogue, conversion, resource, stored));
-        let converted = by_webhook(core, conversion, typed.collect::<Result<_>>()?, resource).await?;
+        let mut converted = typed.collect::<Result<Vec<_>>>()?;
+        match &conversion.webhook {
+            Some(webhook) => converted = by_webhook(core, webhook, converted, resource).await?,
+            None => converted.iter_mut().for_each(|object| custom.fit(object)),
+        }
         done.extend(batch.iter().zip(converted).map(|(stored, object)| restored(stored, object, custom.shape)));
     }
     let mut done = done.into_iter();
@@ -139,8 +163,27 @@ pub(crate) async fn to_store(
     else {
         return Ok((object, None));
     };
-    let object = convert(core, &object, storage).await?;
+    let mut object = convert(core, &object, storage).await?;
+    if let Behaviour::Custom(custom) = &storage.behaviour {
+        custom.shape_up(&mut object);
+    }
     Ok((object, Some(Arc::clone(storage))))
+}
+
+/// An object as it would be read after a write of it, for who only tries.
+///
+/// # Errors
+/// A webhook does not convert it.
+pub(crate) async fn tried(core: &Core, resource: &Resource, object: Value) -> Result<Value> {
+    let (object, storage) = to_store(core, resource, object).await?;
+    if storage.is_none() {
+        return Ok(object);
+    }
+    let mut shown = convert(core, &object, resource).await?;
+    if let Behaviour::Custom(custom) = &resource.behaviour {
+        custom.fit(&mut shown);
+    }
+    Ok(shown)
 }
 
 /// Whether an object is kept in the version that it would be kept in today; if not, a write that changes nothing changes that.
@@ -204,14 +247,14 @@ fn restored(stored: &Stored, mut object: Value, shape: u64) -> Arc<Stored> {
     })
 }
 
-/// Objects of one other version, converted by one review and brought into their new version's shape.
-async fn by_webhook(core: &Core, conversion: &Conversion, objects: Vec<Value>, to: &Resource) -> Result<Vec<Value>> {
+/// Objects of one other version, converted by one review; what their new version does not know is gone.
+async fn by_webhook(core: &Core, webhook: &Webhook, objects: Vec<Value>, to: &Resource) -> Result<Vec<Value>> {
     let started = Instant::now();
     let from = objects.first().map(|object| str_at(object, &["apiVersion"]).to_owned()).unwrap_or_default();
-    let converted = ask(core, conversion, &objects, to).await;
+    let converted = ask(core, webhook, &objects, to).await;
     let (_, from_version) = from.split_once('/').unwrap_or_default();
     let labels = ConversionLabels {
-        crd_name: conversion.crd.clone(),
+        crd_name: webhook.crd.clone(),
         from_version: from_version.to_owned(),
         to_version: to.version.clone(),
         succeeded: if converted.is_ok() { "true" } else { "false" },
@@ -222,22 +265,20 @@ async fn by_webhook(core: &Core, conversion: &Conversion, objects: Vec<Value>, t
         StatusError::new(500, "", text)
     })?;
     if let Behaviour::Custom(custom) = &to.behaviour {
-        for object in &mut converted {
-            custom.shape_up(object);
-        }
+        converted.iter_mut().for_each(|object| custom.fit(object));
     }
     Ok(converted)
 }
 
 async fn ask(
     core: &Core,
-    conversion: &Conversion,
+    webhook: &Webhook,
     objects: &[Value],
     to: &Resource,
 ) -> std::result::Result<Vec<Value>, String> {
     let failed = |why: &str| format!("failed: {why}");
-    let version = conversion.review.ok_or_else(|| failed("no supported conversion review versions"))?;
-    let client = conversion.client.as_ref().ok_or_else(|| failed("its address cannot be read"))?;
+    let version = webhook.review.ok_or_else(|| failed("no supported conversion review versions"))?;
+    let client = webhook.client.as_ref().ok_or_else(|| failed("its address cannot be read"))?;
     let uid = core.entropy.uid();
     let review = review::request(version, &uid, &to.api_version, objects);
     let call = Call { client, review: &review, timeout: TIMEOUT, max_answer_bytes: MAX_ANSWER_BYTES };

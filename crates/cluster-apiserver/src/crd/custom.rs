@@ -66,10 +66,16 @@ fn hash(text: &str) -> u64 {
 }
 
 impl CustomVersion {
-    /// Brings an object of another schema into this one's shape, for reading.
+    /// Brings an object into this version's shape, as the store keeps it.
     pub(crate) fn shape_up(&self, object: &mut Value) {
         self.schema.prune(object, &mut Vec::new());
         self.default(object);
+    }
+
+    /// Drops what this version does not know from an object that is kept in another; defaults are those of the version that is kept.
+    pub(crate) fn fit(&self, object: &mut Value) {
+        self.schema.prune(object, &mut Vec::new());
+        self.schema.drop_nulls(object);
     }
 
     pub(crate) fn default(&self, object: &mut Value) {

@@ -61,7 +61,7 @@ pub(crate) struct Definition {
     pub(crate) names: Names,
     /// Those that are served, in the order that discovery prefers.
     pub(crate) versions: Vec<CustomVersion>,
-    /// The webhook that converts between them, if there is one, and the version that is kept then.
+    /// How objects go from one to another, if there are several, and the version that is kept then.
     pub(crate) conversion: Option<(Conversion, CustomVersion)>,
 }
 

@@ -4,9 +4,8 @@
 //! CRD object ─► kinds (defaults, validation) ─► store ─► controller: NamesAccepted, Established
 //!                                                     └──► Definition ─► one Resource per served version (registry)
 //! ```
-//! A CRD is served once it is Established. Several versions of it show the same objects (conversion None), or a webhook converts them
-//! ([`conversion`]): an object is pruned and defaulted by the schema of the version it was written in, and again, on reading, if it is read in
-//! another or the schema has changed since. Deleting a CRD removes its instances first (finalizer `customresourcecleanup.apiextensions.k8s.io`). What
+//! A CRD is served once it is Established. Its objects are kept in one version, pruned and defaulted by its schema, and others show of them what they
+//! know, or what a webhook makes of them ([`conversion`]). On reading they are pruned and defaulted again if the schema has changed since. Deleting a CRD removes its instances first (finalizer `customresourcecleanup.apiextensions.k8s.io`). What
 //! schemas mean for objects, rules in CEL included, stands in [`schema`](crate::schema); what a CRD itself may say in [`validate`].
 
 pub(crate) mod controller;

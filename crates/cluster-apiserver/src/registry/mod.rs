@@ -45,7 +45,7 @@ struct Compiled {
     converting: Option<Converting>,
 }
 
-/// A custom resource that a webhook converts.
+/// A custom resource of several versions.
 #[derive(Clone)]
 struct Converting {
     conversion: Arc<Conversion>,
@@ -232,12 +232,12 @@ impl Catalogue {
         self.ending.contains(&resource.table)
     }
 
-    /// The webhook that converts a resource's objects, if there is one.
+    /// How a resource's objects go from one version to another, if it is custom and has several.
     pub(crate) fn conversion(&self, resource: &Resource) -> Option<&Conversion> {
         self.converting.get(&resource.table).map(|converting| &*converting.conversion)
     }
 
-    /// A resource in the version that is kept, if a webhook converts it.
+    /// A resource in the version that is kept, if it is custom and has several.
     pub(crate) fn storage(&self, resource: &Resource) -> Option<&Arc<Resource>> {
         self.converting.get(&resource.table).map(|converting| &converting.storage)
     }

@@ -7,6 +7,7 @@ use super::ownership::{Next, has_fields, put_fields, take_fields};
 use super::{Context, MAX_OBJECT_BYTES, Outcome, Written, match_namespace, take_self_link};
 use crate::admit::namespace;
 use crate::authz::escalation;
+use crate::crd::conversion;
 use crate::status::{Result, StatusError};
 use crate::store::{CommitError, Expected, Stored, Write};
 use crate::value::{as_object, at, child_mut, str_at};
@@ -53,7 +54,7 @@ pub(crate) async fn create(context: &Context<'_>, next: Next) -> Result<Written>
     }
     put_fields(&mut object, fields);
     let outcome = if context.is_dry_run {
-        try_create(context, object).map(Outcome::Loose)
+        try_create(context, object).await.map(Outcome::Loose)
     } else {
         store(context, object, is_generated, is_owned).await
     };
@@ -113,12 +114,12 @@ fn has_base(object: &Value) -> bool {
 }
 
 /// A dry run: all but the write.
-fn try_create(context: &Context<'_>, object: Value) -> Result<Value> {
+async fn try_create(context: &Context<'_>, object: Value) -> Result<Value> {
     let name = str_at(&object, &["metadata", "name"]);
     let head = context.core.store.head(&context.resource.table, &context.key(name));
     match head.object {
         Some(existing) => Err(taken(context, name, has_base(&object), Some(&existing))),
-        None => Ok(object),
+        None => conversion::tried(context.core, context.resource, object).await,
     }
 }
 

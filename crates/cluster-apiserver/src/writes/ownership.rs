@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 
 use super::Context;
-use crate::crd::conversion;
+use crate::crd::{Conversion, conversion};
 use crate::fields::{Applied, Conflicts, Managed, Ownership, Place, Reach, Updated, Versions, last_applied, managed};
 use crate::registry::{Catalogue, Resource};
 use crate::status::Result;
@@ -102,7 +102,7 @@ impl Versions for ResourceVersions<'_> {
     }
 
     fn convert(&self, object: &Value, to: &str) -> Value {
-        if self.catalogue.conversion(self.resource).is_some() {
+        if self.catalogue.conversion(self.resource).is_some_and(Conversion::has_webhook) {
             return self.conversions.map_or_else(|| object.clone(), |conversions| conversions.get(object, to));
         }
         let from = self.find(str_at(object, &["apiVersion"])).unwrap_or(self.resource);

@@ -61,7 +61,7 @@ pub(crate) async fn update(
             return done(Outcome::Stored(stored));
         }
         if context.is_dry_run {
-            return done(Outcome::Loose(object));
+            return done(Outcome::Loose(conversion::tried(core, resource, object).await?));
         }
         if fate == Fate::Vanishes {
             // Watches see it as it was stored last.

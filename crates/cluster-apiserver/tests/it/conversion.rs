@@ -117,7 +117,7 @@ async fn every_version_shows_what_the_webhook_makes_of_it() {
 }
 
 #[tokio::test]
-async fn a_conversion_begins_and_ends_with_defaults() {
+async fn defaults_are_those_of_the_version_that_is_kept() {
     let server = server().await;
     let harness = Harness::start().await;
     let raw = harness.raw();
@@ -131,14 +131,13 @@ async fn a_conversion_begins_and_ends_with_defaults() {
     }
     let changed = raw.merge(&format!("{CRDS}/points.g.io"), &json!({"spec": {"versions": versions}})).await;
     assert_eq!(changed.status, 200, "{}", changed.message());
-    eventually("v1 has its default", || async {
-        raw.get(&format!("{V1}/a")).await.json()["spec"] == json!({"at": "7,0", "unit": "d"})
-    })
-    .await;
+    eventually("v2 has its default", || async { raw.get(&format!("{V2}/a")).await.json()["spec"]["scale"] == "d" })
+        .await;
+    assert_eq!(raw.get(&format!("{V1}/a")).await.json()["spec"], json!({"at": "7,0"}));
     let (_, asked) = server.take().pop().expect("a review");
     assert_eq!(asked["objects"][0]["spec"]["scale"], "d", "what is kept was kept before it had a default");
     let made = raw.post(V1, &old("b", "1,2")).await;
-    assert_eq!(made.json()["spec"], json!({"at": "1,2", "unit": "d"}), "{}", made.message());
+    assert_eq!(made.json()["spec"], json!({"at": "1,2"}), "{}", made.message());
     assert_eq!(raw.get(&format!("{V2}/b")).await.json()["spec"], json!({"x": 1, "y": 2, "scale": "d"}));
 }
 

@@ -149,12 +149,57 @@ async fn versions_show_the_same_objects_in_their_own_shape() {
     let beta = FOOS.replace("/v1/", "/v1beta1/");
     let seen = raw.get(&format!("{beta}/a")).await.json();
     assert_eq!(seen["apiVersion"], "g.io/v1beta1");
-    assert_eq!(seen["spec"], json!({"req": "xx", "n": 1, "old": "o"}), "pruned and defaulted on reading");
+    assert_eq!(
+        seen["spec"],
+        json!({"req": "xx", "n": 1}),
+        "pruned on reading; defaults are those of the version that is kept"
+    );
     let selected = raw.get(&format!("{FOOS}?fieldSelector=spec.color%3Dred")).await.json();
     assert_eq!(selected["items"].as_array().expect("items").len(), 1);
     assert_eq!(selected["items"][0]["kind"], "Foo", "items of custom kinds carry their type");
     let unknown = raw.get(&format!("{FOOS}?fieldSelector=spec.n%3D1")).await;
     assert_eq!((unknown.status.as_u16(), unknown.message()), (400, "field label not supported: spec.n".to_owned()));
+}
+
+/// As a kube-apiserver does it: what was sent is gone where the version that is kept does not know it.
+#[tokio::test(start_paused = true)]
+async fn an_object_is_kept_in_one_version_whichever_it_was_written_in() {
+    let harness = Harness::start().await;
+    let raw = harness.raw();
+    establish(&raw).await;
+    let beta = FOOS.replace("/v1/", "/v1beta1/");
+    let mut sent = foo("b", json!({"req": "xx", "old": "mine"}));
+    sent["apiVersion"] = json!("g.io/v1beta1");
+    let tried = raw.post(&format!("{beta}?dryRun=All"), &sent).await;
+    assert_eq!(
+        (tried.status.as_u16(), &tried.json()["spec"]),
+        (201, &json!({"req": "xx", "n": 1})),
+        "{}",
+        tried.message()
+    );
+    let made = raw.post(&beta, &sent).await;
+    assert_eq!(
+        (made.status.as_u16(), &made.json()["spec"]),
+        (201, &json!({"req": "xx", "n": 1})),
+        "{}",
+        made.message()
+    );
+    assert_eq!(made.json()["apiVersion"], "g.io/v1beta1");
+    assert_eq!(raw.get(&format!("{FOOS}/b")).await.json()["spec"], json!({"req": "xx", "n": 1}));
+    let changed = raw.merge(&format!("{beta}/b"), &json!({"spec": {"old": "again"}})).await.json();
+    assert_eq!((&changed["spec"], &changed["metadata"]["generation"]), (&json!({"req": "xx", "n": 1}), &json!(2)));
+    // Once another version is kept, what was written before is there until it is written again.
+    raw.post(FOOS, &foo("a", json!({"req": "xx", "color": "red"}))).await;
+    let path = format!("{CRDS}/foos.g.io");
+    let mut moved = raw.get(&path).await.json();
+    moved["spec"]["versions"][0]["storage"] = json!(false);
+    moved["spec"]["versions"][1]["storage"] = json!(true);
+    assert_eq!(raw.put(&path, &moved).await.status, 200);
+    assert_eq!(raw.get(&format!("{beta}/a")).await.json()["spec"], json!({"req": "xx", "n": 1}));
+    assert_eq!(raw.get(&format!("{FOOS}/a")).await.json()["spec"], json!({"req": "xx", "color": "red", "n": 1}));
+    let written = raw.merge(&format!("{FOOS}/a"), &json!({})).await.json();
+    assert_eq!(written["spec"], json!({"req": "xx", "n": 1}), "v1beta1 knows no color");
+    assert_eq!(raw.get(&format!("{beta}/a")).await.json()["spec"], json!({"req": "xx", "n": 1, "old": "o"}));
 }
 
 #[tokio::test(start_paused = true)]
