@@ -88,20 +88,15 @@ pub(super) fn verdict(
         return Err("webhook response was absent".to_owned());
     };
     let patch_type = at(response, &["patchType"]).and_then(Value::as_str);
-    let encoded = str_at(response, &["patch"]);
+    let patch = bytes(&response["patch"])?;
     if version == ReviewVersion::V1 {
         check_v1(uid, answer, response)?;
-        check_patch(is_mutating, !encoded.is_empty(), patch_type)?;
+        check_patch(is_mutating, !patch.is_empty(), patch_type)?;
     }
-    let patch = match encoded {
-        "" => None,
-        _ if !is_mutating => None,
-        _ => {
-            let text = STANDARD.decode(encoded).map_err(|error| format!("illegal base64 data: {error}"))?;
-            let of = if version == ReviewVersion::V1 { patch_type } else { None };
-            Some((text, of.unwrap_or("JSONPatch").to_owned()))
-        }
-    };
+    let patch = (is_mutating && !patch.is_empty()).then(|| {
+        let of = if version == ReviewVersion::V1 { patch_type } else { None };
+        (patch, of.unwrap_or("JSONPatch").to_owned())
+    });
     Ok(Verdict {
         is_allowed: bool_at(response, &["allowed"]) == Some(true),
         result: at(response, &["status"]).cloned().unwrap_or_default(),
@@ -111,6 +106,19 @@ pub(super) fn verdict(
             .filter_map(|(key, text)| Some((key.to_owned(), text.as_str()?.to_owned())))
             .collect(),
     })
+}
+
+/// Bytes as Go's decoder reads them: base64, or a list of their numbers, as some libraries send them.
+fn bytes(value: &Value) -> std::result::Result<Vec<u8>, String> {
+    match value {
+        Value::Null => Ok(Vec::new()),
+        Value::String(text) => STANDARD.decode(text).map_err(|error| format!("illegal base64 data: {error}")),
+        Value::Array(numbers) => {
+            let byte = |number: &Value| number.as_u64().and_then(|number| u8::try_from(number).ok());
+            numbers.iter().map(byte).collect::<Option<_>>().ok_or_else(|| "a byte is a number from 0 to 255".to_owned())
+        }
+        _ => Err("bytes are base64 text or a list of numbers".to_owned()),
+    }
 }
 
 fn check_v1(uid: &str, answer: &Value, response: &Value) -> std::result::Result<(), String> {
@@ -196,6 +204,15 @@ mod tests {
         assert_eq!(said(false, &patched), "validating webhook may not return response.patch");
         let old = verdict(ReviewVersion::V1Beta1, "u", true, &json!({"response": {"patch": "W10=", "allowed": true}}));
         assert_eq!(old.expect("verdict").patch, Some((b"[]".to_vec(), "JSONPatch".to_owned())));
+        let patched = |patch: Value| {
+            let response = json!({"uid": "u", "allowed": true, "patch": patch, "patchType": "JSONPatch"});
+            verdict(ReviewVersion::V1, "u", true, &answer(response))
+        };
+        let numbers = patched(json!([91, 93])).expect("verdict");
+        assert_eq!(numbers.patch, Some((b"[]".to_vec(), "JSONPatch".to_owned())), "Go reads numbers too");
+        for wrong in [json!([91, 256]), json!(["["]), json!({}), json!("!")] {
+            assert!(patched(wrong.clone()).is_err(), "{wrong}");
+        }
     }
 
     #[test]
