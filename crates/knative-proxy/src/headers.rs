@@ -86,9 +86,8 @@ pub(crate) fn value<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h
 /// Removes the headers that mean something on one connection only. `Connection` names further ones, but not those that the request's framing
 /// and the parts of its path rely on: a client would otherwise have them removed after they were added.
 pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let Some(said) = headers.get(CONNECTION) else { return base_net::pool::remove_hop_by_hop(headers) };
-    // Most often it is one word.
-    if said != "keep-alive" && said != "close" {
+    // Most often it is one word, or nothing.
+    if !headers.get_all(CONNECTION).iter().all(|said| said == "keep-alive" || said == "close") {
         let lines = headers.get_all(CONNECTION).iter().filter_map(|line| line.to_str().ok());
         let named = lines.flat_map(|line| line.split(',')).map(str::trim);
         let kept = named.filter(|name| !is_relied_on(&name.to_ascii_lowercase())).collect::<Vec<_>>().join(",");
@@ -189,6 +188,10 @@ mod tests {
             (
                 &["close", "x-mine, x-other"],
                 "content-length forwarded host k-proxy-request knative-serving-revision x-forwarded-for",
+            ),
+            (
+                &["close", ours],
+                "content-length forwarded host k-proxy-request knative-serving-revision x-forwarded-for x-other",
             ),
             (
                 &["keep-alive"],

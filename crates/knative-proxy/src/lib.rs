@@ -47,6 +47,8 @@
 
 pub mod activator;
 mod forwarded;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod gate;
 pub mod gateway;
 mod headers;

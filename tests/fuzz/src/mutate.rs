@@ -4,7 +4,7 @@
 pub(crate) const MAX_BYTES: usize = 64 << 10;
 
 /// Bytes that mean something to one reader or another.
-const WORDS: [&[u8]; 36] = [
+const WORDS: [&[u8]; 42] = [
     b"{",
     b"}",
     b"[",
@@ -39,6 +39,12 @@ const WORDS: [&[u8]; 36] = [
     b"f:",
     b"k:{\"name\":\"a\"}",
     b"v:1",
+    b"\n",
+    b"host: ",
+    b"connection: ",
+    b"x-forwarded-for: ",
+    b"*.",
+    b":80",
     b"\xff\xff\xff\xff",
     b"\x00\x00\x00\x00",
 ];

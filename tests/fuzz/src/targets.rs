@@ -1,5 +1,8 @@
-//! What is fuzzed: each target reads one input, and says by a panic that something that must hold does not.
+//! What is fuzzed: each target reads one input, and says by a panic that something that must hold does not. Those of the request path stand in
+//! [`requests`].
 #![expect(clippy::expect_used, reason = "a panic is how a target tells that something does not hold")]
+
+mod requests;
 
 use std::io::Read;
 
@@ -18,7 +21,7 @@ use serde_json::Value;
 pub(crate) type Target = fn(&[u8]);
 
 /// All of them, each with its corpus.
-pub(crate) const TARGETS: [(&str, Target); 11] = [
+pub(crate) const TARGETS: [(&str, Target); 13] = [
     ("path", path),
     ("json", json),
     ("yaml", yaml),
@@ -30,6 +33,8 @@ pub(crate) const TARGETS: [(&str, Target); 11] = [
     ("websocket", websocket),
     ("layer", layer),
     ("image", image),
+    ("ingress", requests::ingress),
+    ("headers", requests::headers),
 ];
 
 /// What stands between the two parts of an input.
