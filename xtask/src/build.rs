@@ -48,11 +48,14 @@ impl Profile {
     }
 }
 
-/// Builds the binary, the sample and their driver; for everyday checks together with the tests, so that nothing is compiled twice.
+/// Builds the binary, the sample and their driver; for everyday checks together with the tests, so that nothing is compiled twice. The
+/// simulation is built with what is measured: unoptimised it takes ten times as long.
 pub(crate) fn binaries(profile: Profile) -> Result<()> {
     match profile {
         Profile::Dev => sh::run("cargo", ["build", "--workspace", "--all-targets"]),
-        Profile::Release => sh::run("cargo", ["build", "--release", "-p", "kwick", "-p", "hello", "-p", "e2e"]),
+        Profile::Release => {
+            sh::run("cargo", ["build", "--release", "-p", "kwick", "-p", "hello", "-p", "e2e", "-p", "simulation"])
+        }
     }
 }
 

@@ -32,7 +32,6 @@ const STAGES: &[Stage] = &[
     Stage { name: "clippy", needs: &[], run: clippy },
     Stage { name: "binaries", needs: &[], run: |full| passed(build::binaries(Profile::of_checks(full))) },
     Stage { name: "unit", needs: &[], run: unit },
-    Stage { name: "simulation", needs: &[], run: simulation },
     Stage { name: "fuzz", needs: &[], run: fuzz },
     Stage { name: "kubectl", needs: &[], run: |_| tool("kubectl", build::kubectl) },
     Stage { name: "crane", needs: &[], run: |_| tool("crane", build::crane) },
@@ -55,7 +54,8 @@ const STAGES: &[Stage] = &[
     Stage { name: "serving", needs: &["binaries", "kubectl"], run: serving_suites },
     Stage { name: "demo", needs: &["binaries"], run: |full| driven_with("demo", full, &["--once"]) },
     Stage { name: "readme", needs: &["binaries", "kubectl"], run: readme },
-    Stage { name: "release", needs: &[], run: release },
+    Stage { name: "release", needs: &[], run: |_| passed(build::binaries(Profile::Release)) },
+    Stage { name: "simulation", needs: &["release"], run: simulation },
     Stage { name: "bench", needs: &["release"], run: bench },
 ];
 
@@ -96,25 +96,18 @@ fn clippy(_full: bool) -> Result<Outcome> {
     passed(sh::run("cargo", ["clippy", "-q", "--workspace", "--all-targets", "--", "-D", "warnings"]))
 }
 
-/// Unit, integration and documentation tests of every crate. The simulation's seeds are left to the stage that is theirs, so that none runs twice.
+/// Unit, integration and documentation tests of every crate.
 fn unit(_full: bool) -> Result<Outcome> {
-    passed(sh::run("cargo", ["test", "-q", "--workspace", "--no-fail-fast", "--", "--skip", SEEDS]))
+    passed(sh::run("cargo", ["test", "-q", "--workspace", "--no-fail-fast"]))
 }
 
-/// The tests of the simulation's seeds.
-const SEEDS: &str = "seeds::";
-
-/// The whole control plane in virtual time. Fixed seeds gate, a few or many; fresh ones are run for what they find, which is printed.
+/// The whole control plane in virtual time. Fixed seeds gate; fresh ones are run for what they find, which is printed.
 fn simulation(full: bool) -> Result<Outcome> {
-    // Of the workspace, so that it is the build of the unit tests.
-    let test = ["test", "-q", "--workspace", "--test", "it", "--", "--nocapture"];
-    sh::run("cargo", test.iter().chain(&[SEEDS]))?;
-    if full {
-        sh::run("cargo", test.iter().chain(&["--ignored", "seeds::many"]))?;
-    }
-    let mut fresh = sh::command("cargo", test.iter().chain(&["seeds::one_seed"]));
-    fresh.env("KWICK_SIM_SEEDS", if full { "20" } else { "2" });
-    if let Err(error) = sh::check(&mut fresh) {
+    let program = build::folder(Profile::Release)?.join("simulate");
+    let (fixed, fresh): (&[&str], _) =
+        if full { (&["--seeds", "300", "--enough"], "20") } else { (&["--seeds", "60"], "2") };
+    sh::check(&mut sh::command(&program, fixed))?;
+    if let Err(error) = sh::check(&mut sh::command(&program, ["--fresh", fresh])) {
         println!("a fresh seed found something, which fails nothing: {error:#}; its replay line stands above");
     }
     Ok(Outcome::Passed)
@@ -320,13 +313,6 @@ fn readme(full: bool) -> Result<Outcome> {
 }
 
 /// What is shipped, for whoever can measure it.
-fn release(_full: bool) -> Result<Outcome> {
-    match drive::root() {
-        Root::No => Ok(Outcome::LeftOut(NO_ROOT.into())),
-        Root::Already | Root::Sudo => passed(build::binaries(Profile::Release)),
-    }
-}
-
 /// Prints figures and judges none, so that they are seen with every change; always of the release build. A measurement that fails on a
 /// busy machine fails a full run only.
 fn bench(full: bool) -> Result<Outcome> {

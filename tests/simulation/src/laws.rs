@@ -12,7 +12,7 @@ use crate::user::User;
 use crate::world::World;
 
 /// How often the moment is looked at.
-const PERIOD: Duration = Duration::from_secs(1);
+const PERIOD: Duration = Duration::from_secs(2);
 /// Owners of Pods that no Service makes.
 const JOBS: (&str, &str) = ("batch/v1", "Job");
 const NETWORKING: &str = "networking.internal.knative.dev/v1alpha1";

@@ -25,6 +25,11 @@ const COLLECT_AT_ONCE: [(&str, &str); 4] = [
     ("max-non-active-revisions", "0"),
 ];
 
+/// A domain of the user's own, which leads to one of the Services.
+const DOMAIN: &str = "shop.example.org";
+/// What maps it: group and version, kind, name.
+const MAPPING: (&str, &str, &str) = ("serving.knative.dev/v1beta1", "DomainMapping", DOMAIN);
+
 /// A Service as a user writes it.
 pub fn service(name: &str, image: &str) -> Value {
     json!({
@@ -33,10 +38,17 @@ pub fn service(name: &str, image: &str) -> Value {
     })
 }
 
-/// Whether a Service is ready in its present generation.
-pub fn is_ready(service: &Value) -> bool {
-    service["status"]["observedGeneration"] == service["metadata"]["generation"]
-        && condition(service, "Ready") == "True"
+/// The domain, leading to a Service.
+fn mapping(to: &str) -> Value {
+    json!({
+        "apiVersion": MAPPING.0, "kind": MAPPING.1, "metadata": {"name": DOMAIN, "namespace": "default"},
+        "spec": {"ref": {"apiVersion": SERVING, "kind": "Service", "name": to}},
+    })
+}
+
+/// Whether an object is ready in its present generation.
+pub fn is_ready(object: &Value) -> bool {
+    object["status"]["observedGeneration"] == object["metadata"]["generation"] && condition(object, "Ready") == "True"
 }
 
 /// The status of a condition, empty if there is none.
@@ -57,11 +69,15 @@ pub async fn run(world: &World, seed: u64) {
         user.create(service(name, "example.com/image:1")).await;
         user.until((SERVING, "Service", name), "ready", is_ready).await;
     }
+    user.merge("v1", "ConfigMap", "config-network", &json!({"data": {"autocreate-cluster-domain-claims": "true"}}))
+        .await;
+    user.create(mapping(NAMES[0])).await;
+    user.until(MAPPING, "ready", is_ready).await;
     for step in 2..5 {
         let name = NAMES[random.random_range(0..NAMES.len())];
         let service = user.get(SERVING, "Service", name).await.unwrap_or_default();
         let revision = service["status"]["latestReadyRevisionName"].as_str().unwrap_or_default();
-        match random.random_range(0..4) {
+        match random.random_range(0..5) {
             0 | 1 => {
                 let image = format!("example.com/image:{step}");
                 let patch = json!({"spec": {"template": {"spec": {"containers": [{"image": image}]}}}});
@@ -75,6 +91,10 @@ pub async fn run(world: &World, seed: u64) {
                 ]);
                 user.merge(SERVING, "Service", name, &json!({"spec": {"traffic": traffic}})).await;
             }
+            3 => {
+                user.merge(MAPPING.0, MAPPING.1, DOMAIN, &json!({"spec": mapping(name)["spec"]})).await;
+                user.until(MAPPING, "ready", is_ready).await;
+            }
             _ => {
                 world.load("default", revision, random.random_range(1.0..500.0));
                 tokio::time::sleep(Duration::from_secs(random.random_range(1..40))).await;
@@ -84,6 +104,7 @@ pub async fn run(world: &World, seed: u64) {
         user.until((SERVING, "Service", name), "ready", is_ready).await;
     }
     if random.random_bool(0.5) {
+        user.delete(MAPPING.0, MAPPING.1, DOMAIN).await;
         user.delete(SERVING, "Service", NAMES[1]).await;
     }
     tokio::time::sleep(REST).await;

@@ -8,11 +8,12 @@ use serde_json::Value;
 use crate::world::{SYSTEM, World};
 
 /// The kinds that are compared.
-pub const KINDS: [(&str, &str); 14] = [
+pub const KINDS: [(&str, &str); 15] = [
     ("serving.knative.dev/v1", "Service"),
     ("serving.knative.dev/v1", "Configuration"),
     ("serving.knative.dev/v1", "Revision"),
     ("serving.knative.dev/v1", "Route"),
+    ("serving.knative.dev/v1beta1", "DomainMapping"),
     ("autoscaling.internal.knative.dev/v1alpha1", "PodAutoscaler"),
     ("autoscaling.internal.knative.dev/v1alpha1", "Metric"),
     ("networking.internal.knative.dev/v1alpha1", "ServerlessService"),

@@ -19,6 +19,8 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
 
+use crate::at_work;
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type ReplyBody = UnsyncBoxBody<Bytes, BoxError>;
 
@@ -68,10 +70,30 @@ impl Climate {
         lost_watch: 0.3,
         expired_watch: 0.3,
         slow_event: 0.2,
-        stuck_event: 0.01,
+        stuck_event: 0.02,
         death: 0.01,
     };
 }
+
+/// How often what has happened to whom: a controller by its name, else the resource that was asked for.
+pub type Faults = BTreeMap<(&'static str, String), u64>;
+
+/// Serving's controllers, each the victim of some seeds: what can happen to its writes does so soon.
+pub const CONTROLLERS: [&str; 11] = [
+    "configuration",
+    "domainmapping",
+    "gc",
+    "ingress",
+    "labeler",
+    "metric",
+    "podautoscaler",
+    "revision",
+    "route",
+    "serverlessservice",
+    "service",
+];
+/// The chance of what has not happened yet to the writes of a seed's victim. Some write a few times in a run.
+const OF_VICTIM: f64 = 0.5;
 
 /// The weather of one world. Clones are the same.
 #[derive(Clone, Debug)]
@@ -83,7 +105,8 @@ pub struct Weather {
 struct Sky {
     climate: Climate,
     random: SmallRng,
-    counts: BTreeMap<&'static str, u64>,
+    victim: &'static str,
+    faults: Faults,
     trace: Trace,
 }
 
@@ -148,7 +171,9 @@ enum Fate {
 impl Weather {
     pub(crate) fn new(seed: u64, climate: Climate) -> Self {
         let random = SmallRng::seed_from_u64(seed ^ 0x0077_6561_7468_6572);
-        let sky = Sky { climate, random, counts: BTreeMap::new(), trace: Trace::BEGINNING };
+        let turn = usize::try_from(seed % CONTROLLERS.len() as u64).unwrap_or_default();
+        let victim = CONTROLLERS.get(turn).copied().unwrap_or_default();
+        let sky = Sky { climate, random, victim, faults: Faults::new(), trace: Trace::BEGINNING };
         Self { sky: Arc::new(Mutex::new(sky)) }
     }
 
@@ -157,9 +182,9 @@ impl Weather {
         self.sky.lock().unwrap().climate = climate;
     }
 
-    /// What has happened so far, and how often.
-    pub fn counts(&self) -> BTreeMap<&'static str, u64> {
-        self.sky.lock().unwrap().counts.clone()
+    /// What has happened so far.
+    pub fn faults(&self) -> Faults {
+        self.sky.lock().unwrap().faults.clone()
     }
 
     /// A hash of all requests, answers and events so far, and of what became of them. A seed gives the same in every run.
@@ -174,9 +199,9 @@ impl Weather {
         tracing::trace!(target: "simulation::trace", hash = sky.trace.0, what, bytes = %String::from_utf8_lossy(bytes));
     }
 
-    /// Something else has happened.
-    pub(crate) fn note(&self, what: &'static str) {
-        *self.sky.lock().unwrap().counts.entry(what).or_default() += 1;
+    /// Something has happened to somebody.
+    pub(crate) fn note(&self, what: &'static str, whom: &str) {
+        *self.sky.lock().unwrap().faults.entry((what, whom.to_owned())).or_default() += 1;
     }
 
     /// A client of somebody whose requests go through the weather.
@@ -184,15 +209,16 @@ impl Weather {
         kube::Client::new(Outside { service, weather: self.clone(), life: life.clone() }, "default")
     }
 
-    fn fate(&self, request: &Request<Body>) -> Fate {
+    fn fate(&self, request: &Request<Body>, whom: &str) -> Fate {
         let mut sky = self.sky.lock().unwrap();
         let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
         let is_write = request.method() != Method::GET;
         let climate = sky.climate;
         let mut is = |what, chance: f64| {
-            let is = chance > 0.0 && sky.random.random_bool(chance);
+            let is_due = whom == sky.victim && is_write && !sky.faults.contains_key(&(what, whom.to_owned()));
+            let is = chance > 0.0 && sky.random.random_bool(if is_due { OF_VICTIM } else { chance });
             if is {
-                *sky.counts.entry(what).or_default() += 1;
+                *sky.faults.entry((what, whom.to_owned())).or_default() += 1;
             }
             is
         };
@@ -228,13 +254,24 @@ impl Weather {
         sky.wait(chance, 40)
     }
 
-    /// How long an event waits.
-    fn event_delay(&self) -> Duration {
+    /// How long an event waits for whom.
+    fn event_delay(&self, whom: &str) -> Duration {
         let mut sky = self.sky.lock().unwrap();
         let Climate { slow_event, stuck_event, .. } = sky.climate;
         let stuck = sky.wait(stuck_event, 10_000);
-        if stuck.is_zero() { sky.wait(slow_event, 500) } else { stuck }
+        if stuck.is_zero() {
+            return sky.wait(slow_event, 500);
+        }
+        drop(sky);
+        self.note("stuck event", whom);
+        stuck
     }
+}
+
+/// A watch: what is recorded of it, and whom it is for.
+struct Watch {
+    what: String,
+    whom: String,
 }
 
 #[derive(Clone)]
@@ -263,7 +300,8 @@ impl Outside {
     async fn ask(mut self, request: Request<Body>) -> Result<Response<ReplyBody>, BoxError> {
         wait(self.weather.delay()).await;
         self.check()?;
-        let fate = self.weather.fate(&request);
+        let whom = at_work::name().unwrap_or_else(|| resource_of(request.uri().path()).to_owned());
+        let fate = self.weather.fate(&request, &whom);
         let what = format!("{} {} {fate:?}", request.method(), request.uri());
         self.weather.record(&what, &[]);
         match fate {
@@ -283,7 +321,7 @@ impl Outside {
         self.check()?;
         let (head, body) = response.into_parts();
         if !body_has_end(&body) {
-            return Ok(Response::from_parts(head, self.stream(body, fate, what)));
+            return Ok(Response::from_parts(head, self.stream(body, fate, Watch { what, whom })));
         }
         let bytes = body.collect().await?.to_bytes();
         self.weather.record(&what, &bytes);
@@ -291,7 +329,7 @@ impl Outside {
     }
 
     /// A watch's events, late, until they end or the watcher does.
-    fn stream<B>(self, body: B, fate: Fate, what: String) -> ReplyBody
+    fn stream<B>(self, body: B, fate: Fate, watch: Watch) -> ReplyBody
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError> + Send,
@@ -302,16 +340,16 @@ impl Outside {
         };
         let ends = tokio::time::Instant::now() + end;
         let frames = BodyStream::new(body).map(|frame| frame.map_err(Into::into)).boxed();
-        let late = stream::unfold((frames, self, what), move |(mut frames, this, what)| async move {
+        let late = stream::unfold((frames, self, watch), move |(mut frames, this, watch)| async move {
             let frame: Result<Frame<Bytes>, BoxError> =
                 tokio::time::timeout_at(ends, frames.next()).await.ok().flatten()?;
-            wait(this.weather.event_delay()).await;
+            wait(this.weather.event_delay(&watch.whom)).await;
             if this.life.is_over() {
                 return None;
             }
             let bytes = frame.as_ref().ok().and_then(Frame::data_ref).map_or(&[][..], |bytes| bytes);
-            this.weather.record(&what, bytes);
-            Some((frame, (frames, this, what)))
+            this.weather.record(&watch.what, bytes);
+            Some((frame, (frames, this, watch)))
         });
         StreamBody::new(late.take(events)).boxed_unsync()
     }
@@ -323,6 +361,17 @@ impl Outside {
     fn die(&self) -> BoxError {
         self.life.end();
         "it died".into()
+    }
+}
+
+/// The resource that a path is about: its plural, which stands after the version and the namespace.
+fn resource_of(path: &str) -> &str {
+    let mut parts = path.trim_start_matches('/').split('/');
+    let is_core = parts.next() == Some("api");
+    let mut parts = parts.skip(if is_core { 1 } else { 2 });
+    match parts.next() {
+        Some("namespaces") => parts.nth(1).unwrap_or("namespaces"),
+        other => other.unwrap_or_default(),
     }
 }
 

@@ -180,7 +180,7 @@ impl World {
     fn expect_death(&self, why: &str) {
         assert!(!self.disk.will_crash() && !self.deaths.lock().unwrap().is_empty(), "nobody planned it: {why}");
         self.deaths.lock().unwrap().pop_front();
-        self.weather.note("death of the machine");
+        self.weather.note("death", "machine");
     }
 
     /// Every write that was acknowledged to the user is there.

@@ -124,6 +124,7 @@ const OWN: &[Own] = &[
     Own { name: "the lower floors alone", run: floors::cluster },
     Own { name: "the gateway's port", run: gateway::port },
     Own { name: "SIGTERM and up keep the pods", run: instances::restart },
+    Own { name: "a restart loses no request", run: load::restarted },
     Own { name: "the audit log", run: audit::log },
     Own { name: "data of every layout", run: instances::every_layout },
     Own { name: "Ctrl-C leaves nothing", run: instances::interrupt },

@@ -1,10 +1,9 @@
 //! In good weather: what a user of Knative sees.
 
 use serde_json::json;
+use simulation::run::{beside, in_virtual_time};
 use simulation::script::{SERVING, condition, is_ready, service};
 use simulation::{Climate, User, World, state};
-
-use super::{beside, in_virtual_time};
 
 const APPS: &str = "apps/v1";
 const PA: &str = "autoscaling.internal.knative.dev/v1alpha1";

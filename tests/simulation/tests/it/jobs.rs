@@ -1,11 +1,9 @@
 //! Jobs in bad weather: whatever dies between any two writes, every Pod that has ended is counted, and none twice.
 
 use serde_json::{Value, json};
+use simulation::run::{Replay, SETTLING, beside, deaths, in_virtual_time};
 use simulation::script::condition;
 use simulation::{Climate, Death, User, World, laws};
-
-use super::seeds::{Replay, SETTLING, deaths};
-use super::{beside, in_virtual_time};
 
 const SEEDS: std::ops::Range<u64> = 200..204;
 const BATCH: &str = "batch/v1";
