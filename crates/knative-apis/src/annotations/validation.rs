@@ -87,7 +87,7 @@ fn activation_scale(key: &str, text: &str, min: i32, max: i32) -> FieldErrors {
 fn floats(annotations: &BTreeMap<String, String>) -> FieldErrors {
     let percentage = |key: KeyPriority, (low, high): (f64, f64)| match key.get(annotations) {
         None => FieldErrors::none(),
-        Some((key, text)) => match finite(text) {
+        Some((key, text)) => match number(text) {
             None => invalid_value(text, key),
             Some(number) if number < low || number > high => out_of_bounds(text, float(low), float(high), key),
             Some(_) => FieldErrors::none(),
@@ -100,14 +100,19 @@ fn floats(annotations: &BTreeMap<String, String>) -> FieldErrors {
         .and(burst_capacity(annotations))
 }
 
+/// A number, which may be infinite: bounds refuse that.
+fn number(text: &str) -> Option<f64> {
+    text.parse::<f64>().ok().filter(|number| !number.is_nan())
+}
+
 fn target(annotations: &BTreeMap<String, String>) -> FieldErrors {
     let Some((key, text)) = TARGET.get(annotations) else { return FieldErrors::none() };
-    match finite(text) {
-        None => invalid_value(text, key),
+    match number(text) {
         Some(number) if number < TARGET_MIN => {
             FieldErrors::one(format!("target {text} should be at least {}", float(TARGET_MIN)), [key])
         }
-        Some(_) => FieldErrors::none(),
+        Some(number) if number.is_finite() => FieldErrors::none(),
+        _ => invalid_value(text, key),
     }
 }
 

@@ -5,7 +5,7 @@
 //! ```
 
 use super::kinds::kinds;
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 /// Go's names of the structs under a field.
 const STRUCTS: [(&str, &str); 26] = [
@@ -75,7 +75,7 @@ impl Walker<'_> {
                 items.iter().find_map(|item| self.walk(item, schema))
             }
             (Value::String(_), Some("string")) | (Value::Bool(_), Some("boolean")) => None,
-            (Value::Number(number), Some("integer")) if number.is_i64() => None,
+            (Value::Number(number), Some("integer")) if fits(number, schema) => None,
             (value, Some(wanted)) => Some(self.message(value, wanted, schema)),
         }
     }
@@ -111,6 +111,12 @@ impl Walker<'_> {
     }
 }
 
+/// Whether a number is a whole one of the size that the schema gives.
+fn fits(number: &Number, schema: &Value) -> bool {
+    let is_small = schema.get("format").and_then(Value::as_str) == Some("int32");
+    number.as_i64().is_some_and(|number| !is_small || i32::try_from(number).is_ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +143,13 @@ mod tests {
             (
                 json!({"timeoutSeconds": 1.5}),
                 Some("number 1.5 into Go struct field RevisionSpec.spec.template.spec.timeoutSeconds of type int64"),
+            ),
+            (
+                json!({"containers": [{"image": "a", "ports": [{"containerPort": 2_147_483_648_u32}]}]}),
+                Some(
+                    "number 2147483648 into Go struct field \
+                     ContainerPort.spec.template.spec.containers.ports.containerPort of type int32",
+                ),
             ),
             (
                 json!({"containers": {"image": "a"}}),

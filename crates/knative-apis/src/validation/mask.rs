@@ -3,6 +3,7 @@
 //! Knative compares an object with a copy that has only the accepted fields. The same is said here
 //! by listing the accepted names; what is set beside them is reported by its JSON name.
 
+use super::semantic::MAPS;
 use crate::field_error::{FieldErrors, disallowed_fields};
 use serde::Serialize;
 use serde_json::Value;
@@ -40,6 +41,8 @@ fn is_set(name: &str, value: &Value) -> bool {
         Value::String(text) => !text.is_empty(),
         Value::Bool(false) => !PLAIN.contains(&name),
         Value::Number(number) => number.as_i64() != Some(0) || !PLAIN.contains(&name),
-        _ => true,
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !(fields.is_empty() && MAPS.contains(&name)),
+        Value::Bool(true) => true,
     }
 }

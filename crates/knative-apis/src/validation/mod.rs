@@ -19,7 +19,7 @@ pub use metadata::{
     object_metadata, owner_of_label, rollout_duration, whole_positive_duration,
 };
 pub use reference::object_reference;
-pub use semantic::{normalized, semantically_equal};
+pub use semantic::{MAPS, normalized, semantically_equal};
 
 use crate::config::Defaults;
 use crate::field_error::{CURRENT_FIELD, FieldErrors, out_of_bounds};

@@ -15,8 +15,9 @@ fn with_regex(message: &str, regex: &str, examples: &[&str]) -> String {
     format!("{message} (e.g. {}regex used for validation is '{regex}')", examples.join(" or "))
 }
 
-fn too_long(max: usize) -> String {
-    format!("must be no more than {max} characters")
+/// The unit is what Kubernetes writes: bytes in what concerns labels, characters elsewhere.
+fn too_long(max: usize, unit: &str) -> String {
+    format!("must be no more than {max} {unit}")
 }
 
 fn is_lower_alphanumeric(c: char) -> bool {
@@ -40,7 +41,7 @@ fn is_subdomain_1123(text: &str) -> bool {
 pub fn dns1123_label(text: &str) -> Vec<String> {
     let mut problems = Vec::new();
     if text.len() > LABEL_MAX {
-        problems.push(too_long(LABEL_MAX));
+        problems.push(too_long(LABEL_MAX, "characters"));
     }
     if !is_label_1123(text) {
         let message = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', \
@@ -56,9 +57,13 @@ pub fn dns1123_label(text: &str) -> Vec<String> {
 
 /// DNS labels joined by dots.
 pub fn dns1123_subdomain(text: &str) -> Vec<String> {
+    subdomain(text, "characters")
+}
+
+fn subdomain(text: &str, unit: &str) -> Vec<String> {
     let mut problems = Vec::new();
     if text.len() > SUBDOMAIN_MAX {
-        problems.push(too_long(SUBDOMAIN_MAX));
+        problems.push(too_long(SUBDOMAIN_MAX, unit));
     }
     if !is_subdomain_1123(text) {
         let message = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', \
@@ -73,7 +78,7 @@ pub fn dns1123_subdomain(text: &str) -> Vec<String> {
 pub fn dns1035_label(text: &str) -> Vec<String> {
     let mut problems = Vec::new();
     if text.len() > LABEL_MAX {
-        problems.push(too_long(LABEL_MAX));
+        problems.push(too_long(LABEL_MAX, "characters"));
     }
     if !(is_label_1123(text) && text.starts_with(|c: char| c.is_ascii_lowercase())) {
         let message = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', \
@@ -105,7 +110,7 @@ pub fn qualified_name(text: &str) -> Vec<String> {
             if prefix.is_empty() {
                 problems.push("prefix part must be non-empty".to_owned());
             } else {
-                problems.extend(dns1123_subdomain(prefix).into_iter().map(|problem| format!("prefix part {problem}")));
+                problems.extend(subdomain(prefix, "bytes").into_iter().map(|problem| format!("prefix part {problem}")));
             }
             name
         }
@@ -119,7 +124,7 @@ pub fn qualified_name(text: &str) -> Vec<String> {
     if name.is_empty() {
         problems.push("name part must be non-empty".to_owned());
     } else if name.len() > LABEL_MAX {
-        problems.push(format!("name part {}", too_long(LABEL_MAX)));
+        problems.push(format!("name part {}", too_long(LABEL_MAX, "bytes")));
     }
     if !has_form(name, |c| c.is_ascii_alphanumeric(), &['-', '_', '.']) {
         let form = with_regex(QUALIFIED_MESSAGE, QUALIFIED, &["MyName", "my.name", "123-abc"]);
@@ -132,7 +137,7 @@ pub fn qualified_name(text: &str) -> Vec<String> {
 pub fn label_value(text: &str) -> Vec<String> {
     let mut problems = Vec::new();
     if text.len() > LABEL_MAX {
-        problems.push(too_long(LABEL_MAX));
+        problems.push(too_long(LABEL_MAX, "bytes"));
     }
     if !text.is_empty() && !has_form(text, |c| c.is_ascii_alphanumeric(), &['-', '_', '.']) {
         let message = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', \
@@ -208,6 +213,8 @@ mod tests {
         );
         assert_eq!(dns1123_label("a.b"), ["must not contain dots"]);
         assert_eq!(dns1123_label(&"a".repeat(64)), ["must be no more than 63 characters"]);
+        assert_eq!(label_value(&"a".repeat(64)), ["must be no more than 63 bytes"]);
+        assert_eq!(qualified_name(&"a".repeat(64)), ["name part must be no more than 63 bytes"]);
         assert_eq!(qualified_name("/x"), ["prefix part must be non-empty"]);
         assert_eq!(dns1035_label_prefix("-").len(), 1);
         assert_eq!(

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 /// Objects under these names are maps: an empty one says nothing.
-pub(super) const MAPS: [&str; 6] = ["annotations", "labels", "limits", "requests", "nodeSelector", "matchLabels"];
+pub const MAPS: [&str; 6] = ["annotations", "labels", "limits", "requests", "nodeSelector", "matchLabels"];
 
 /// Objects under these names are always written by Go: an empty one says nothing either.
 const ALWAYS_THERE: [&str; 2] = ["metadata", "resources"];

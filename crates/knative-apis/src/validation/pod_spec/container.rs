@@ -8,7 +8,7 @@ use crate::field_error::{
 };
 use crate::go_text::quote;
 use crate::meta::port;
-use crate::validation::is_image_reference;
+use crate::validation::{is_image_reference, semantically_equal};
 use k8s_openapi::api::core::v1::{Container, ContainerPort, EnvFromSource, EnvVar, Volume};
 use std::collections::BTreeMap;
 
@@ -101,7 +101,7 @@ fn no_probes(c: &Container) -> FieldErrors {
 }
 
 fn common(c: &Container, role: Role, volumes: &Volumes<'_>, features: &Features) -> FieldErrors {
-    if *c == Container::default() {
+    if semantically_equal(c, &Container::default()) {
         return missing_field(CURRENT_FIELD);
     }
     let mut errors = disallowed(c, &ALLOWED);

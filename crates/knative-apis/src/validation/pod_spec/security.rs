@@ -92,7 +92,7 @@ pub(super) fn insecure_defaults(
     let mut errors = FieldErrors::none();
     match own.and_then(|c| c.capabilities.as_ref()) {
         None => unset.push("capabilities"),
-        Some(Capabilities { drop: None, .. }) => unset.push("capabilities.drop"),
+        Some(Capabilities { drop, .. }) if drop.as_ref().is_none_or(Vec::is_empty) => unset.push("capabilities.drop"),
         Some(Capabilities { drop: Some(drop), .. }) if drop.first().is_some_and(|first| first == "all") => {
             errors.also(invalid_value("all", "capabilities.drop").with_details("Must be spelled as 'ALL'"));
         }

@@ -53,6 +53,7 @@ impl RevisionSpec {
         for flag in [&mut pod.host_ipc, &mut pod.host_network, &mut pod.host_pid] {
             drop_zero(flag);
         }
+        drop_zero(&mut pod.node_selector);
         for container in pod.containers.iter_mut().chain(pod.init_containers.iter_mut().flatten()) {
             canonical_container(container);
         }
@@ -139,6 +140,8 @@ fn canonical_container(container: &mut Container) {
     let resources = container.resources.get_or_insert_default();
     let lists = resources.limits.iter_mut().chain(&mut resources.requests);
     lists.flat_map(BTreeMap::values_mut).for_each(canonical);
+    drop_zero(&mut resources.limits);
+    drop_zero(&mut resources.requests);
     for flag in [&mut container.stdin, &mut container.stdin_once, &mut container.tty] {
         drop_zero(flag);
     }
@@ -155,7 +158,7 @@ fn canonical_container(container: &mut Container) {
     }
 }
 
-/// In Kubernetes' own types such a field is no pointer: its zero and its absence are one.
+/// In Kubernetes' own types such a field is no pointer: its zero (of a map: an empty one) and its absence are one.
 fn drop_zero<T: Default + PartialEq>(field: &mut Option<T>) {
     if field.as_ref().is_some_and(|value| *value == T::default()) {
         *field = None;

@@ -114,7 +114,7 @@ fn queue_sidecar_resources(asked: &BTreeMap<String, String>) -> FieldErrors {
         let deprecated = "Queue proxy resource percentage annotation is deprecated. Please use the available annotations \
                           to explicitly set resource values per service";
         errors.also(FieldErrors::one(deprecated, nowhere).at(Level::Warning));
-        match text.parse::<f64>().ok().filter(|number| number.is_finite()) {
+        match text.parse::<f64>().ok().filter(|number| !number.is_nan()) {
             None => errors.also(invalid_value(text, CURRENT_FIELD).via_key(key)),
             Some(value) if !(0.1..=100.0).contains(&value) => {
                 errors.also(out_of_bounds(float(value), float(0.1), float(100.0), CURRENT_FIELD).via_key(key));
