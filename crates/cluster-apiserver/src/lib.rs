@@ -61,7 +61,7 @@ mod writes;
 pub use base_quota::quantity;
 
 pub use admit::service_ip::ServiceRange;
-pub use admit::{Admission, AdmissionRequest, Denied, Operation, Warnings};
+pub use admit::{Admission, AdmissionRequest, Consultation, Denied, Operation, Warnings};
 pub use authn::{ServiceAccountKey, ServiceAccountKeyError};
 pub use entropy::Entropy;
 pub use identity::Identity;

@@ -28,6 +28,7 @@ mod config;
 mod configuration;
 pub mod digest;
 mod domain_mapping;
+pub mod dry_run;
 mod gc;
 #[cfg(test)]
 mod golden;

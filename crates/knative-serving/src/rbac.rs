@@ -51,6 +51,8 @@ fn controller_rules() -> Vec<PolicyRule> {
     vec![
         // Secrets: where the gateway is in the same process, for certificates.
         rule("", &["configmaps", "pods", "secrets"], READ),
+        // Only ever tried.
+        rule("", &["pods"], &["create"]),
         rule("", &["services", "endpoints"], WRITE),
         // Endpoints that name addresses of Pods of other namespaces: the activator's.
         rule("", &["endpoints/restricted"], &["create"]),

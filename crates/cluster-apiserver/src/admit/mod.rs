@@ -13,6 +13,7 @@ pub(crate) mod quota;
 pub(crate) mod service_ip;
 pub(crate) mod webhook;
 
+use futures::future::BoxFuture;
 use serde_json::Value;
 
 use crate::identity::Identity;
@@ -81,6 +82,9 @@ impl From<Denied> for StatusError {
 /// Sentences for the client about a write that is accepted.
 pub type Warnings = Vec<String>;
 
+/// Ends when it is known whether a write is refused.
+pub type Consultation<'a> = BoxFuture<'a, Result<(), Denied>>;
+
 /// In-process admission. It is asked for every write that it handles, so it must be quick.
 pub trait Admission: Send + Sync {
     /// Whether it wants to see writes of a resource (`plural`) of a group.
@@ -100,5 +104,11 @@ pub trait Admission: Send + Sync {
     /// The write is refused.
     fn validate(&self, _request: &AdmissionRequest) -> Result<Warnings, Denied> {
         Ok(Warnings::new())
+    }
+
+    /// What takes time to look at in an object that [`validate`](Self::validate) has accepted, such as a question to this API itself. None,
+    /// if there is nothing: nearly always.
+    fn consult<'a>(&'a self, _request: &'a AdmissionRequest) -> Option<Consultation<'a>> {
+        None
     }
 }

@@ -76,7 +76,7 @@ impl Context<'_> {
     /// Somebody does.
     pub(super) async fn validate(&self, object: &Value, change: Change<'_>, warnings: &mut Vec<String>) -> Result<()> {
         limit_range::check(self, change.operation(), object, change.old)?;
-        self.validate_here(change.operation(), object, change.old, warnings)?;
+        self.validate_here(change.operation(), object, change.old, warnings).await?;
         if !self.asks_webhooks(false) {
             return Ok(());
         }
@@ -100,10 +100,10 @@ impl Context<'_> {
             let name = str_at(old, &["metadata", "name"]);
             let question = Question { options: self.delete_options(options), ..self.question(Operation::Delete, name) };
             question.mutate(Value::Null, old, &mut Rounds::default(), warnings).await?;
-            self.validate_here(Operation::Delete, &Value::Null, Some(old), warnings)?;
+            self.validate_here(Operation::Delete, &Value::Null, Some(old), warnings).await?;
             return question.validate(&Value::Null, old, warnings).await;
         }
-        self.validate_here(Operation::Delete, &Value::Null, Some(old), warnings)
+        self.validate_here(Operation::Delete, &Value::Null, Some(old), warnings).await
     }
 
     /// Asks webhooks about an object of another kind that is posted below the object `name`; answers with what they make of it.
@@ -169,7 +169,7 @@ impl Context<'_> {
     }
 
     /// The validating admissions of this process.
-    fn validate_here(
+    async fn validate_here(
         &self,
         operation: Operation,
         object: &Value,
@@ -183,6 +183,9 @@ impl Context<'_> {
         let request = self.request(operation, object.clone(), old);
         for admission in interested {
             warnings.extend(admission.validate(&request)?);
+            if let Some(consultation) = admission.consult(&request) {
+                consultation.await?;
+            }
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cluster_apiserver::store::journal::memory::MemoryDisk;
-use cluster_apiserver::{Admission, AdmissionRequest, Denied, Operation, Warnings};
+use cluster_apiserver::{Admission, AdmissionRequest, Consultation, Denied, Operation, Warnings};
 use serde_json::{Value, json};
 
 use crate::support::{CONFIG_MAPS, Harness, config_map};
@@ -24,14 +24,7 @@ impl Admission for Stamp {
     }
 
     fn validate(&self, request: &AdmissionRequest) -> Result<Warnings, Denied> {
-        let deny = |message: String| {
-            Err(Denied {
-                webhook: "validation.webhook.example.dev".to_owned(),
-                code: 400,
-                reason: "BadRequest",
-                message,
-            })
-        };
+        let deny = |message: String| Err(denied(message));
         if request.operation == Operation::Delete && request.old_object["data"]["keep"] == "true" {
             return deny(format!("{} is kept", request.name));
         }
@@ -40,6 +33,18 @@ impl Admission for Stamp {
             _ => deny("validation failed: must not be bad: data.bad".to_owned()),
         }
     }
+
+    fn consult<'a>(&'a self, request: &'a AdmissionRequest) -> Option<Consultation<'a>> {
+        let asked = request.object["data"]["ask"].as_str()?;
+        Some(Box::pin(async move {
+            tokio::task::yield_now().await;
+            Err(denied(format!("{asked} says no (dry run: {})", request.is_dry_run)))
+        }))
+    }
+}
+
+fn denied(message: String) -> Denied {
+    Denied { webhook: "validation.webhook.example.dev".to_owned(), code: 400, reason: "BadRequest", message }
 }
 
 #[tokio::test(start_paused = true)]
@@ -57,6 +62,13 @@ async fn it_changes_warns_and_refuses_in_a_webhook_s_words() {
     assert_eq!(
         refused.message(),
         "admission webhook \"validation.webhook.example.dev\" denied the request: validation failed: must not be bad: data.bad"
+    );
+    let mut asked = config_map("c");
+    asked["data"]["ask"] = json!("somebody");
+    let refused = raw.post(&format!("{CONFIG_MAPS}?dryRun=All"), &asked).await;
+    assert_eq!(
+        refused.message(),
+        "admission webhook \"validation.webhook.example.dev\" denied the request: somebody says no (dry run: true)"
     );
     let path = format!("{CONFIG_MAPS}/a");
     raw.merge(&path, &json!({"data": {"keep": "true"}})).await;

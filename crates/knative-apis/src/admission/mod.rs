@@ -10,16 +10,21 @@
 //! by a Kubernetes API server, because clients and tests look for that text. ConfigMaps have a
 //! webhook of their own, [`validate_config_map`].
 //!
+//! Of an object of which nothing is to be stored (`dryRun=All`) the Pod is tried, too: [`revision_to_try`]
+//! says whose, whoever calls tries it, and a refusal is [`pod_refused`].
+//!
 //! What is returned by [`mutate`] is the object as its type writes it: fields that the type does
 //! not know are gone, as they are after Knative's webhook.
 
 mod config_map;
 mod decode;
+mod dry_run;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use config_map::{example_checksum, validate_config_map};
+pub use dry_run::{pod_refused, revision_to_try};
 
 use crate::config::Configs;
 use crate::field_error::Level;

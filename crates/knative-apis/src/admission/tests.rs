@@ -120,20 +120,34 @@ fn what_has_been_filled_in_is_left_alone() {
 
 #[test]
 fn a_wrong_shape_is_told_by_the_defaulting_webhook() {
-    let object = json!({
-        "apiVersion": "serving.knative.dev/v1", "kind": "Service", "metadata": {"name": "hello"},
-        "spec": {"template": {"spec": {"containers": [{"image": "a", "env": [{"name": "A", "value": 1}]}]}}},
-    });
-    let configs = Configs::default();
-    let context = Context { configs: &configs, operation: Operation::Create, subresource: "", user: "alice" };
-    let request =
-        Request { group: "serving.knative.dev", version: "v1", kind: "Service", object: &object, old: None, context };
-    assert_eq!(
-        mutate(&request).expect_err("a number").to_string(),
-        "admission webhook \"webhook.serving.knative.dev\" denied the request: mutation failed: cannot decode incoming \
-         new object: json: cannot unmarshal number into Go struct field EnvVar.spec.template.spec.containers.env.value \
-         of type string"
-    );
+    let amount = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
+    for (spec, want) in [
+        (
+            json!({"containers": [{"image": "a", "env": [{"name": "A", "value": 1}]}]}),
+            "json: cannot unmarshal number into Go struct field EnvVar.spec.template.spec.containers.env.value of type \
+             string",
+        ),
+        (json!({"containers": [{"image": "a", "resources": {"limits": {"cpu": "much"}}}]}), amount),
+        (json!({"volumes": [{"name": "a", "emptyDir": {"sizeLimit": "large"}}]}), amount),
+    ] {
+        let template = json!({"metadata": {"annotations": {"divisor": "no amount"}}, "spec": spec});
+        let object = json!({
+            "apiVersion": "serving.knative.dev/v1", "kind": "Service", "metadata": {"name": "hello"},
+            "spec": {"template": template},
+        });
+        let configs = Configs::default();
+        let context = Context { configs: &configs, operation: Operation::Create, subresource: "", user: "alice" };
+        let (group, version, kind) = ("serving.knative.dev", "v1", "Service");
+        let request = Request { group, version, kind, object: &object, old: None, context };
+        let refused = mutate(&request).expect_err("a wrong shape").to_string();
+        assert_eq!(
+            refused,
+            format!(
+                "admission webhook \"webhook.serving.knative.dev\" denied the request: mutation failed: cannot decode \
+                 incoming new object: {want}"
+            )
+        );
+    }
 }
 
 #[test]
@@ -144,4 +158,29 @@ fn other_kinds_pass() {
     let request = Request { group: "", version: "v1", kind: "Pod", object: &object, old: None, context };
     assert_eq!(mutate(&request), Ok(object.clone()));
     assert_eq!(validate(&request), Ok(Vec::new()));
+}
+
+#[test]
+fn a_pod_is_tried_of_what_makes_revisions() {
+    let spec = json!({"template": {"spec": {"containers": [{"image": "an/image"}], "timeoutSeconds": 7}}});
+    let tried = |kind: &str, labels: Value| {
+        let metadata = json!({"name": "hello", "namespace": "here", "labels": labels});
+        let object = json!({"apiVersion": "serving.knative.dev/v1", "kind": kind, "metadata": metadata, "spec": spec});
+        let context = Context { configs: &Configs::default(), operation: Operation::Create, subresource: "", user: "" };
+        let request =
+            Request { group: "serving.knative.dev", version: "v1", kind, object: &object, old: None, context };
+        revision_to_try(&request)
+    };
+    let service = tried("Service", json!({})).expect("a Service's");
+    assert_eq!((service.metadata.namespace.as_deref(), service.metadata.name.as_deref()), (Some("here"), None));
+    assert_eq!((service.spec.timeout_seconds, service.spec.pod.containers.len()), (Some(7), 1));
+    assert_eq!(tried("Configuration", json!({})), Some(service));
+    let owned = json!({"serving.knative.dev/service": "hello"});
+    assert_eq!(tried("Configuration", owned), None, "its Service has been asked about");
+    assert_eq!(tried("Route", json!({})), None);
+    assert_eq!(
+        pod_refused("Pod \"p\" is invalid").to_string(),
+        "admission webhook \"validation.webhook.serving.knative.dev\" denied the request: \
+         validation callback failed: dry run failed with Pod \"p\" is invalid: spec.template"
+    );
 }

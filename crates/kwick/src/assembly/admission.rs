@@ -5,34 +5,44 @@
 //! for example), the last good settings stay.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::fmt;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use base_controller::{Context, Delta, Scope};
-use cluster_apiserver::{Admission, AdmissionRequest, Denied, Operation, Warnings};
+use cluster_apiserver::{Admission, AdmissionRequest, Consultation, Denied, Operation, Warnings};
 use k8s_openapi::api::core::v1::ConfigMap;
 use knative_apis::admission as knative;
 use knative_apis::config::{Autoscaler, ConfigMap as Typed, Configs, Defaults, Features};
 use knative_apis::meta::{AUTOSCALING_INTERNAL_GROUP, NETWORKING_INTERNAL_GROUP, SERVING_GROUP};
+use knative_serving::dry_run::try_pod;
+use kube::Client;
 
 /// The code and the reason of every refusal, as Knative's webhooks give them.
 const CODE: u16 = 400;
 const REASON: &str = "BadRequest";
 
 /// Knative's webhooks as an admission of the API server.
-#[derive(Debug)]
 pub struct KnativeAdmission {
     system_namespace: String,
     configs: Arc<RwLock<Arc<Configs>>>,
+    client: OnceLock<Client>,
+}
+
+impl fmt::Debug for KnativeAdmission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KnativeAdmission").field("system_namespace", &self.system_namespace).finish_non_exhaustive()
+    }
 }
 
 impl KnativeAdmission {
     /// The admission of an installation whose ConfigMaps are in `system_namespace`; with default settings until it [follows](Self::follow).
     pub fn new(system_namespace: &str) -> Self {
-        Self { system_namespace: system_namespace.to_owned(), configs: Arc::default() }
+        Self { system_namespace: system_namespace.to_owned(), configs: Arc::default(), client: OnceLock::new() }
     }
 
-    /// From now on, the ConfigMaps decide. Returns when those that exist have been read.
+    /// From now on, the ConfigMaps decide, and Pods of dry runs are tried. Returns when the ConfigMaps that exist have been read.
     pub async fn follow(&self, context: &Context, cluster_domain: &str) {
+        self.client.get_or_init(|| context.client.clone());
         let current = Arc::clone(&self.configs);
         update(&current, |configs| cluster_domain.clone_into(&mut configs.cluster_domain));
         let maps = context.informers.get::<ConfigMap>(Scope::namespace(self.system_namespace.as_str()));
@@ -102,6 +112,18 @@ impl Admission for KnativeAdmission {
         }
         let configs = self.configs();
         knative::validate(&as_knatives(request, self.context(request, &configs))).map_err(denied)
+    }
+
+    fn consult<'a>(&'a self, request: &'a AdmissionRequest) -> Option<Consultation<'a>> {
+        if !request.is_dry_run || !is_asked(request) {
+            return None;
+        }
+        let configs = self.configs();
+        let revision = knative::revision_to_try(&as_knatives(request, self.context(request, &configs)))?;
+        let client = self.client.get()?.clone();
+        Some(Box::pin(async move {
+            try_pod(client, &revision).await.map_err(|reason| denied(knative::pod_refused(&reason)))
+        }))
     }
 }
 

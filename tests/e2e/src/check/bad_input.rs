@@ -27,6 +27,23 @@ pub(super) fn invalid_object(kwick: &Instance<'_>) -> Result<String> {
     Ok(message.trim_start_matches(begin).to_owned())
 }
 
+/// A dry run tries the Pod, too, and leaves nothing.
+pub(super) fn dry_run(kwick: &Instance<'_>) -> Result<String> {
+    let path = format!("{SERVICES}?dryRun=All");
+    let mut object = Ksvc::hello("tried").object();
+    let try_it =
+        |object: &serde_json::Value| kwick.api.send("POST", &path, "application/json", object.to_string().as_bytes());
+    let (status, answer) = try_it(&object)?;
+    ensure(status == 201, || format!("{status}: {}", text(&answer, "/message")))?;
+    object["spec"]["template"]["spec"]["containers"][0]["name"] = json!("&InvalidValue");
+    let (status, answer) = try_it(&object)?;
+    let message = text(&answer, "/message").to_owned();
+    let tried = "validation callback failed: dry run failed with Pod \"dry-run-validation";
+    ensure(status == 400 && message.contains(tried), || format!("{status}: {message}"))?;
+    ensure(kwick.api.get(&ksvc::path("tried"))?.is_none(), || "it is there".to_owned())?;
+    Ok(message)
+}
+
 /// An image that nobody has.
 pub(super) fn image_not_found(kwick: &Instance<'_>) -> Result<String> {
     let neighbour = ksvc::host(&Ksvc::hello("neighbour").deploy(&kwick.api)?)?;

@@ -93,6 +93,7 @@ const SHARED: &[Shared] = &[
     Shared { name: "pods deleted under load", run: load::pods_deleted },
     Shared { name: "a gateway alone answers before it ends", run: gateway::drains },
     Shared { name: "invalid object", run: bad_input::invalid_object },
+    Shared { name: "a dry run tries the Pod", run: bad_input::dry_run },
     Shared { name: "image not found", run: bad_input::image_not_found },
     Shared { name: "crash loop", run: bad_input::crash_loop },
     Shared { name: "never ready", run: bad_input::never_ready },

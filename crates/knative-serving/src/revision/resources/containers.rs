@@ -5,11 +5,10 @@
 
 use k8s_openapi::api::core::v1::{Container, ContainerPort, EnvVar, HTTPGetAction, Lifecycle, LifecycleHandler, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use knative_apis::config::Features;
 use knative_apis::meta::{label, label_value, port};
 use knative_apis::serving::v1::Revision;
 use kube::ResourceExt;
-
-use super::Configs;
 
 /// Where the sidecar's administration port blocks until requests in flight are done.
 const DRAIN_PATH: &str = "/wait-for-drain";
@@ -22,7 +21,7 @@ pub(crate) fn user_port(revision: &Revision) -> i32 {
 }
 
 /// The containers of the Pod but the sidecar, in the Revision's order, by digest where that is known.
-pub(super) fn make_user_containers(revision: &Revision, configs: &Configs) -> Vec<Container> {
+pub(super) fn make_user_containers(revision: &Revision, features: &Features) -> Vec<Container> {
     let containers = &revision.spec.pod.containers;
     let digests = revision.status.container_statuses.iter().map(|status| status.image_digest.as_str());
     let digests = digests.chain(std::iter::repeat(""));
@@ -32,7 +31,7 @@ pub(super) fn make_user_containers(revision: &Revision, configs: &Configs) -> Ve
     let made = containers.iter().zip(digests).map(|(container, digest)| {
         let mut made = container.clone();
         if is_serving(container) {
-            serve(&mut made, revision, configs.features.multi_container_probing.is_enabled());
+            serve(&mut made, revision, features.multi_container_probing.is_enabled());
         }
         adapt(&mut made, revision);
         if !digest.is_empty() {

@@ -79,7 +79,7 @@ fn make_pod(revision: &Revision, configs: &Configs) -> PodSpec {
     volumes.extend(mount_pod_info(&mut queue, revision, configs));
     volumes.extend(mount_tokens(&mut queue, configs));
     pod.init_containers = make_init_containers(revision);
-    pod.containers = make_user_containers(revision, configs);
+    pod.containers = make_user_containers(revision, &configs.features);
     if configs.observability.enable_var_log_collection {
         volumes.push(make_log_volume());
         pod.containers.iter_mut().for_each(collect_logs);

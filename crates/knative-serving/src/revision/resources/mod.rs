@@ -3,6 +3,7 @@
 //! - [`deployment`]: the Deployment and its Pod; [`containers`]: the user's containers in it; [`queue`]: the sidecar, with
 //!   [`queue_resources`] (what it may use) and [`probes`] (how it asks whether the user's container is ready);
 //! - [`pod_autoscaler`], [`image`]: the other two;
+//! - [`pod_to_try`]: the Pod by which a dry run asks whether the cluster would take it;
 //! - [`hash`]: how a changed Deployment is told from an unchanged one.
 
 mod containers;
@@ -10,6 +11,7 @@ mod deployment;
 mod hash;
 mod image;
 mod pod_autoscaler;
+mod pod_to_try;
 mod probes;
 mod queue;
 mod queue_resources;
@@ -24,6 +26,7 @@ use kube::ResourceExt;
 pub(crate) use deployment::make_deployment;
 pub(crate) use image::make_image;
 pub(crate) use pod_autoscaler::make_pod_autoscaler;
+pub(crate) use pod_to_try::make_pod_to_try;
 pub(crate) use queue::CONTAINER_NAME as QUEUE_CONTAINER;
 
 /// What the resources of this crate are made from, beside the Revision.
