@@ -1,4 +1,6 @@
 //! One Revision's windows and memory, and when it is worth deciding. A plain value.
+//!
+//! What it decides while nothing is known, and why not as Knative does, says ADR 12.
 
 use jiff::Timestamp;
 use knative_apis::autoscaling::{Metric, PodAutoscaler};
