@@ -47,7 +47,7 @@ pub(crate) fn build(limit: Duration) -> Result<PathBuf> {
     for folder in ["tests", "config"] {
         fs::create_dir_all(made.join(folder))?;
     }
-    let mut go = sh::command("go", ["test", "-c", "-tags=e2e", "-trimpath", "-ldflags", "-s -w", "-o"]);
+    let mut go = sh::command("go", ["test", "-c", "-tags=e2e,hpa", "-trimpath", "-ldflags", "-s -w", "-o"]);
     go.arg(made.join("tests")).args(FOLDERS.map(|folder| format!("{TESTS}/{folder}")));
     sh::check_within(limit, go.current_dir(&tools).env("CGO_ENABLED", "0"))?;
     images(end, &tools, &made)?;

@@ -2,6 +2,7 @@
 
 use base_controller::{Context, Informer, Key, Scope};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Endpoints, Pod, Service as CoreService};
 use knative_apis::autoscaling::{Metric, PodAutoscaler};
 use knative_apis::caching::Image;
@@ -23,6 +24,7 @@ pub(crate) struct Informed {
     pub(crate) routes: Informer<Route>,
     pub(crate) pod_autoscalers: Informer<PodAutoscaler>,
     pub(crate) metrics: Informer<Metric>,
+    pub(crate) horizontals: Informer<HorizontalPodAutoscaler>,
     pub(crate) serverless_services: Informer<ServerlessService>,
     pub(crate) ingresses: Informer<Ingress>,
     pub(crate) domain_mappings: Informer<DomainMapping>,
@@ -46,6 +48,7 @@ impl Informed {
             routes: informers.get(Scope::all()),
             pod_autoscalers: informers.get(Scope::all()),
             metrics: informers.get(Scope::all()),
+            horizontals: informers.get(Scope::all()),
             serverless_services: informers.get(Scope::all()),
             ingresses: informers.get(Scope::all()),
             domain_mappings: informers.get(Scope::all()),
@@ -68,6 +71,7 @@ pub(crate) struct Caches {
     pub(crate) routes: Lister<Route>,
     pub(crate) pod_autoscalers: Lister<PodAutoscaler>,
     pub(crate) metrics: Lister<Metric>,
+    pub(crate) horizontals: Lister<HorizontalPodAutoscaler>,
     pub(crate) serverless_services: Lister<ServerlessService>,
     pub(crate) ingresses: Lister<Ingress>,
     pub(crate) domain_mappings: Lister<DomainMapping>,
@@ -96,6 +100,7 @@ struct Listers {
     routes: Lister<Route>,
     pod_autoscalers: Lister<PodAutoscaler>,
     metrics: Lister<Metric>,
+    horizontals: Lister<HorizontalPodAutoscaler>,
     serverless_services: Lister<ServerlessService>,
     ingresses: Lister<Ingress>,
     domain_mappings: Lister<DomainMapping>,
@@ -117,6 +122,7 @@ impl Caches {
             routes: Lister::live(&informed.routes),
             pod_autoscalers: Lister::live(&informed.pod_autoscalers),
             metrics: Lister::live(&informed.metrics),
+            horizontals: Lister::live(&informed.horizontals),
             serverless_services: Lister::live(&informed.serverless_services),
             ingresses: Lister::live(&informed.ingresses),
             domain_mappings: Lister::live(&informed.domain_mappings),
@@ -142,6 +148,7 @@ impl Caches {
             routes: listers.routes,
             pod_autoscalers: listers.pod_autoscalers,
             metrics: listers.metrics,
+            horizontals: listers.horizontals,
             serverless_services: listers.serverless_services,
             ingresses: listers.ingresses,
             domain_mappings: listers.domain_mappings,
@@ -202,6 +209,7 @@ impl Caches {
             routes: all(objects),
             pod_autoscalers: all(objects),
             metrics: all(objects),
+            horizontals: all(objects),
             serverless_services: all(objects),
             ingresses: all(objects),
             domain_mappings: all(objects),

@@ -60,6 +60,7 @@ fn controller_rules() -> Vec<PolicyRule> {
         rule("", &["events"], &["create", "patch"]),
         rule("apps", &["deployments"], WRITE),
         rule("apps", &["deployments/scale"], CHANGE),
+        rule("autoscaling", &["horizontalpodautoscalers"], WRITE),
         rule("coordination.k8s.io", &["leases"], WRITE),
         rule(SERVING_GROUP, &["services", "configurations", "revisions", "routes", "domainmappings"], WRITE),
         rule(AUTOSCALING_INTERNAL_GROUP, &["podautoscalers", "metrics"], WRITE),

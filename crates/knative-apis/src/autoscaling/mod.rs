@@ -8,8 +8,7 @@ mod pod_autoscaler;
 
 pub use metric::{Metric, MetricSpec, MetricStatus};
 pub use pod_autoscaler::{
-    ACTIVE, PodAutoscaler, PodAutoscalerSpec, PodAutoscalerStatus, REASON_CLASS_NOT_SERVED, Reachability,
-    SCALE_TARGET_INITIALIZED, SKS_READY,
+    ACTIVE, PodAutoscaler, PodAutoscalerSpec, PodAutoscalerStatus, Reachability, SCALE_TARGET_INITIALIZED, SKS_READY,
 };
 
 /// The autoscaler class that Knative's own autoscaler serves.

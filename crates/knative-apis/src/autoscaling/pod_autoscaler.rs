@@ -26,9 +26,6 @@ pub const SCALE_TARGET_INITIALIZED: &str = "ScaleTargetInitialized";
 /// The condition that the revision's Services are ready.
 pub const SKS_READY: &str = "SKSReady";
 
-/// The reason of a PodAutoscaler whose class nobody serves.
-pub const REASON_CLASS_NOT_SERVED: &str = "ClassNotServed";
-
 const METRIC_ANNOTATION: &str = "autoscaling.knative.dev/metric";
 const CLASS_ANNOTATION: &str = "autoscaling.knative.dev/class";
 
@@ -253,16 +250,6 @@ impl PodAutoscalerStatus {
     /// Its Services are not ready yet.
     pub fn mark_sks_not_ready(&mut self, message: &str, now: Timestamp) {
         self.manage(now).mark_unknown(SKS_READY, "NotReady", message);
-    }
-
-    /// Nobody here scales by its class.
-    pub fn mark_class_not_served(&mut self, class: &str, now: Timestamp) {
-        let message = format!(
-            "Nothing here scales by the class {}; set {CLASS_ANNOTATION} to {}",
-            crate::go_text::quote(class),
-            crate::go_text::quote(super::KPA),
-        );
-        self.mark_inactive(REASON_CLASS_NOT_SERVED, &message, now);
     }
 
     /// Something of that name is there and belongs to somebody else.

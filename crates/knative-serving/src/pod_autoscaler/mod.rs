@@ -1,4 +1,4 @@
-//! PodAutoscaler (KPA): applies what the autoscaler decided.
+//! PodAutoscaler: applies what the autoscaler decided (the class KPA), or has the cluster's own decide ([`hpa`]).
 //!
 //! ```text
 //! decision (fact) ──► knative_logic::scale: bounds, steps to zero ──► Deployment's replicas
@@ -10,10 +10,10 @@
 //! decides replicas, and a Deployment's status changes all the time while Pods come. Whether the activator answers on the public Service is
 //! a fact, gathered by [`probe`] while the last Pod of a Revision is to go.
 //!
-//! Who else writes: the Revision makes PodAutoscalers and their spec. Those of another class are somebody else's; one of Knative's HPA class
-//! that has no autoscaler is told so, and its Revision fails instead of waiting for ever.
+//! Who else writes: the Revision makes PodAutoscalers and their spec. Those of a class that is not Knative's are somebody else's.
 //! Specified by Knative's `pkg/reconciler/autoscaling`.
 
+mod hpa;
 mod observe;
 mod plan;
 pub mod probe;
@@ -64,6 +64,7 @@ impl Reconciler for PodAutoscalerReconciler {
         Write::fields("apps", "Scale", &["spec.replicas"]),
         Write::child("networking.internal.knative.dev", "ServerlessService"),
         Write::child("autoscaling.internal.knative.dev", "Metric"),
+        Write::child("autoscaling", "HorizontalPodAutoscaler"),
         Write::status(
             "autoscaling.internal.knative.dev",
             "PodAutoscaler",
@@ -98,8 +99,10 @@ pub(crate) fn wire(
     let controller = Controller::new("podautoscaler", reconciler, &informed.pod_autoscalers, context)
         .owns(&informed.serverless_services)
         .owns(&informed.metrics)
+        .owns(&informed.horizontals)
         .tracks(&informed.serverless_services)
         .tracks(&informed.metrics)
+        .tracks(&informed.horizontals)
         .tracks(&informed.deployments)
         .watches(&informed.pods, |delta| {
             delta.latest().and_then(|pod| labelled_key(&**pod, label::REVISION)).into_iter().collect()

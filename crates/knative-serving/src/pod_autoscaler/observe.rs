@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use base_controller::{Key, ObjectRef};
 use k8s_openapi::api::apps::v1::Deployment;
-use knative_apis::autoscaling::{HPA, KPA, Metric, PodAutoscaler, REASON_CLASS_NOT_SERVED};
-use knative_apis::condition::{ConditionedStatus, READY};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use knative_apis::autoscaling::{HPA, KPA, Metric, PodAutoscaler};
 use knative_apis::networking::ServerlessService;
 use serde::Serialize;
 
@@ -23,6 +23,8 @@ pub(crate) struct Observed {
     pub(crate) serverless_service: Option<Arc<ServerlessService>>,
     /// The Metric of its name, whoever made it.
     pub(crate) metric: Option<Arc<Metric>>,
+    /// The HorizontalPodAutoscaler of its name, whoever made it.
+    pub(crate) horizontal: Option<Arc<HorizontalPodAutoscaler>>,
     /// The Deployment that is scaled.
     pub(crate) deployment: Option<Arc<Deployment>>,
     /// How many Pods take requests.
@@ -47,6 +49,7 @@ pub(crate) fn gather(caches: &Caches, facts: &Facts, key: &Key) -> Option<Observ
     Some(Observed {
         serverless_service: caches.serverless_services.get(key),
         metric: caches.metrics.get(key),
+        horizontal: caches.horizontals.get(key),
         deployment: caches.deployments.get(&deployment),
         ready: pods::ready_count(&caches.pods_of_revision.get(&index_value(key))),
         decision: facts.decisions.get(key),
@@ -54,18 +57,14 @@ pub(crate) fn gather(caches: &Caches, facts: &Facts, key: &Key) -> Option<Observ
         references: vec![
             ObjectRef::new::<ServerlessService>(key.clone()),
             ObjectRef::new::<Metric>(key.clone()),
+            ObjectRef::new::<HorizontalPodAutoscaler>(key.clone()),
             ObjectRef::new::<Deployment>(deployment),
         ],
         autoscaler,
     })
 }
 
-/// Whether it is to be scaled here, or at least to be told that nobody does it: Knative's other class is served by an autoscaler of its own,
-/// which says so in the status where there is one.
+/// Whether its class is one of Knative's own.
 fn is_ours(autoscaler: &PodAutoscaler) -> bool {
-    let is_unserved = || match autoscaler.status.condition(READY) {
-        Some(ready) => ready.reason == REASON_CLASS_NOT_SERVED,
-        None => true,
-    };
-    autoscaler.class() == KPA || (autoscaler.class() == HPA && is_unserved())
+    matches!(autoscaler.class(), KPA | HPA)
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use base_controller::{Change, Plan};
+use base_controller::{Change, Condition, Object, Plan};
 use jiff::Timestamp;
-use knative_apis::autoscaling::{ACTIVE, KPA, PodAutoscaler, PodAutoscalerStatus};
+use knative_apis::autoscaling::{ACTIVE, HPA, PodAutoscaler, PodAutoscalerStatus};
 use knative_apis::go_text::quote;
 use knative_apis::meta::owner;
 use knative_apis::networking::{ServerlessService, ServerlessServiceMode};
@@ -26,18 +26,18 @@ use crate::status::{begin, creation_failed, end, update_failed};
 
 /// Whether the rest can be done now.
 #[derive(PartialEq)]
-enum Go {
+pub(super) enum Go {
     On,
     Stop,
 }
 
 /// A plan in the making. The PodAutoscaler carries the status as it will be, which decisions look at.
-struct Draft<'a> {
-    plan: Plan<()>,
-    autoscaler: PodAutoscaler,
-    observed: &'a Observed,
-    configs: &'a Configs,
-    now: Timestamp,
+pub(super) struct Draft<'a> {
+    pub(super) plan: Plan<()>,
+    pub(super) autoscaler: PodAutoscaler,
+    pub(super) observed: &'a Observed,
+    pub(super) configs: &'a Configs,
+    pub(super) now: Timestamp,
 }
 
 /// Decides.
@@ -46,10 +46,12 @@ pub(super) fn plan(observed: &Observed, configs: &Configs, now: Timestamp) -> Pl
     autoscaler.status = begin(&autoscaler, now);
     let mut draft = Draft { plan: Plan::new(()), autoscaler, observed, configs, now };
     draft.plan.track.clone_from(&observed.references);
-    if observed.autoscaler.class() != KPA {
-        draft.autoscaler.status.mark_class_not_served(observed.autoscaler.class(), now);
+    if observed.autoscaler.class() == HPA {
+        draft.drop_child(observed.metric.as_deref());
+        draft.delegate();
         return draft.finish();
     }
+    draft.drop_child(observed.horizontal.as_deref());
     match observed.serverless_service.as_deref().filter(|sks| !sks.status.private_service_name.is_empty()) {
         Some(sks) => draft.scale(sks),
         None => draft.begin_service(),
@@ -101,7 +103,13 @@ impl Draft<'_> {
         done
     }
 
-    fn keep_service(&mut self, mode: ServerlessServiceMode, activators: i32) -> Go {
+    /// A child of the other class goes, if the class has changed.
+    fn drop_child<K: Object<DynamicType = ()>>(&mut self, child: Option<&K>) {
+        let own = child.filter(|child| owner::is_controlled_by(child.meta(), &self.autoscaler.metadata));
+        self.plan.changes.extend(own.map(Change::delete));
+    }
+
+    pub(super) fn keep_service(&mut self, mode: ServerlessServiceMode, activators: i32) -> Go {
         let desired = make_serverless_service(&self.autoscaler, mode, activators);
         let name = desired.name_any();
         let what = format!("ServerlessService {}", quote(&name));
@@ -138,7 +146,12 @@ impl Draft<'_> {
         self.plan.changes.push(change.or_condition(creation_failed(ACTIVE, what)));
     }
 
-    fn change(&mut self, change: Option<Change>, what: &str) {
+    /// The condition that the refusal of a child means.
+    pub(super) fn failed_creation(&self, kind: &str, name: &str) -> Condition {
+        Condition { reason: "FailedCreate".to_owned(), ..creation_failed(ACTIVE, &format!("{kind} {}", quote(name))) }
+    }
+
+    pub(super) fn change(&mut self, change: Option<Change>, what: &str) {
         self.plan.changes.extend(change.map(|change| change.or_condition(update_failed(ACTIVE, what))));
     }
 

@@ -1,4 +1,6 @@
-//! What a PodAutoscaler makes: a ServerlessService, a Metric, and the scale of its Deployment.
+//! What a PodAutoscaler makes: a ServerlessService, a Metric, the scale of its Deployment, or a HorizontalPodAutoscaler ([`horizontal`]).
+
+mod horizontal;
 
 use base_controller::Change;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -15,6 +17,8 @@ use knative_logic::scale::targets::{panic_window, stable_window, target_burst_ca
 use kube::ResourceExt;
 use kube::api::ApiResource;
 use serde_json::json;
+
+pub(super) use horizontal::make_horizontal_pod_autoscaler;
 
 /// The ServerlessService: where the Revision's Service leads, and through how many activators.
 pub(super) fn make_serverless_service(

@@ -1,4 +1,4 @@
-//! What Pods use, and a Deployment that grows with it, with an unmodified kubectl: `top`, `autoscale`, `get hpa`.
+//! What Pods use, and what grows with it, with an unmodified kubectl: `top`, `autoscale`, `get hpa`.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::sessions;
 use crate::instance::Instance;
+use crate::ksvc::{self, Ksvc};
 use crate::kubectl;
 use crate::until::until_true;
 
@@ -57,4 +58,18 @@ pub(super) fn by_usage(kwick: &Instance<'_>) -> Result<String> {
     kubectl::shows(kwick, &["top", "node"], &["CPU(%)", "MEMORY(%)", "%"])?;
     kubectl::run(kwick, &["delete", "deployment,hpa", "burner", "--wait=false"])?;
     Ok("a busy Pod became three".to_owned())
+}
+
+/// A Service of Knative's class HPA: the cluster's own autoscaler gives it its least Pods, and goes with it.
+pub(super) fn class(kwick: &Instance<'_>) -> Result<String> {
+    let service = Ksvc::hello("by-usage").scale("class", "hpa.autoscaling.knative.dev").scale("window", "10s");
+    service.scale("min-scale", "2").scale("max-scale", "3").deploy(&kwick.api)?;
+    ksvc::at_scale(&kwick.api, "by-usage", 2)?;
+    let row = ["Deployment/by-usage-00001-deployment", "cpu: ", "/80%", "   2         3         2 "];
+    kubectl::shows(kwick, &["get", "hpa", "by-usage-00001"], &row)?;
+    kubectl::shows(kwick, &["get", "sks", "by-usage-00001"], &["Serve"])?;
+    kubectl::run(kwick, &["delete", "ksvc", "by-usage"])?;
+    let left = ["get", "hpa", "--ignore-not-found", "by-usage-00001"];
+    until_true("the autoscaler to go", PATIENCE, || Ok(kubectl::run(kwick, &left)?.is_empty()))?;
+    Ok("its least Pods are two".to_owned())
 }

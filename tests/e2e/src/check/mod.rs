@@ -83,6 +83,7 @@ const SHARED: &[Shared] = &[
     Shared { name: "kubectl in a container: exec, cp, attach, port-forward", run: sessions::script },
     Shared { name: "Jobs, CronJobs, a drain that waits", run: jobs::script },
     Shared { name: "kubectl top, an autoscaled Deployment", run: autoscale::by_usage },
+    Shared { name: "a Service of the class HPA", run: autoscale::class },
     Shared { name: "Knative's parts are Pods", run: parts::are_pods },
     Shared { name: "ClusterIP and names, from host and pod", run: network::addresses_and_names },
     Shared { name: "webhooks behind a Service", run: webhooks::behind_a_service },

@@ -1,7 +1,7 @@
 //! The conditions of a Revision: whether its pods could be had, and whether they live.
 
 use super::RevisionStatus;
-use crate::autoscaling::{PodAutoscalerStatus, REASON_CLASS_NOT_SERVED};
+use crate::autoscaling::PodAutoscalerStatus;
 use crate::condition::{Condition, ConditionManager, ConditionSet, ConditionedStatus, READY};
 use crate::go_text::quote;
 use jiff::Timestamp;
@@ -100,10 +100,6 @@ impl RevisionStatus {
         let timed_out = ready.is_false() && !autoscaler.is_scale_target_initialized();
         if timed_out && !failed && !autoscaler.service_name.is_empty() {
             self.mark_resources_unavailable(REASON_PROGRESS_DEADLINE_EXCEEDED, "Initial scale was never achieved", now);
-        }
-        if ready.reason == REASON_CLASS_NOT_SERVED && !failed {
-            // Nobody will ever lead requests to its pods.
-            self.mark_resources_unavailable(&ready.reason, &ready.message, now);
         }
         self.manage(now).copy(ACTIVE, Some(ready));
     }

@@ -69,14 +69,6 @@ fn it_fails_when_the_initial_scale_never_was() {
 }
 
 #[test]
-fn it_fails_when_nobody_scales_it() {
-    let (mut status, mut pa) = (new(), PodAutoscalerStatus::default());
-    pa.mark_class_not_served("hpa.autoscaling.knative.dev", NOW);
-    status.propagate_autoscaler(&pa, NOW);
-    assert_eq!(condition(&status, READY), (ConditionStatus::False, "ClassNotServed".to_owned()));
-}
-
-#[test]
 fn without_an_autoscaler_it_is_being_deployed() {
     let mut status = new();
     status.propagate_autoscaler(&PodAutoscalerStatus::default(), NOW);
