@@ -51,9 +51,9 @@ pub enum ConfigError {
         /// What is wrong with the value.
         message: String,
     },
-    /// The same, in a map whose errors say so twice.
+    /// The same, in a map whose errors say so twice. Its text has all of it, so it has no source.
     #[error("failed to parse data: {0}")]
-    Data(#[source] Box<ConfigError>),
+    Data(Box<ConfigError>),
     /// A value is not one of those it can be.
     #[error("{0}")]
     Invalid(String),
