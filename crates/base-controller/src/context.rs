@@ -42,6 +42,8 @@ pub struct Context {
     pub informers: Informers,
     /// Where Kubernetes Events go.
     pub events: Recorder,
+    /// Where metrics are registered.
+    pub metrics: Scope,
     /// Answers "why is this object as it is".
     pub explain: Explain,
     /// Decides whether this process works or waits.
@@ -65,6 +67,7 @@ impl Context {
             explain: Explain::default(),
             leader: Arc::new(AlwaysLeader),
             controller_metrics: ControllerFamilies::new(&metrics),
+            metrics,
             client,
             clock,
             tasks,

@@ -4,16 +4,52 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 
-/// How many of `pods` take requests: running, ready, and not going.
+/// How many Pods of a Revision are in which state. Those that have ended are in none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// They take requests: running, ready, and not going.
+    pub(crate) ready: i32,
+    /// They do not, for whatever reason.
+    pub(crate) not_ready: i32,
+    /// They have not started yet.
+    pub(crate) pending: i32,
+    /// They are going.
+    pub(crate) terminating: i32,
+}
+
+/// Counts `pods`.
+pub(crate) fn counts(pods: &[Arc<Pod>]) -> Counts {
+    let mut counts = Counts::default();
+    for pod in pods {
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        let is_going = pod.metadata.deletion_timestamp.is_some();
+        let of = match phase {
+            Some("Pending") => &mut counts.pending,
+            Some("Running") if is_going => &mut counts.terminating,
+            Some("Running") if is_ready(pod) => {
+                counts.ready += 1;
+                continue;
+            }
+            Some("Running") => {
+                counts.not_ready += 1;
+                continue;
+            }
+            _ => continue,
+        };
+        *of += 1;
+        counts.not_ready += 1;
+    }
+    counts
+}
+
+/// How many of `pods` take requests.
 pub(crate) fn ready_count(pods: &[Arc<Pod>]) -> i32 {
-    i32::try_from(pods.iter().filter(|pod| is_ready(pod)).count()).unwrap_or(i32::MAX)
+    counts(pods).ready
 }
 
 fn is_ready(pod: &Pod) -> bool {
-    let Some(status) = &pod.status else { return false };
-    let has_ready_condition =
-        status.conditions.iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    pod.metadata.deletion_timestamp.is_none() && status.phase.as_deref() == Some("Running") && has_ready_condition
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 #[cfg(test)]
@@ -22,7 +58,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn only_pods_that_take_requests_count() {
+    fn pods_are_counted_by_state() {
         let pod = |phase: &str, ready: &str, going: Option<&str>| {
             let pod = json!({
                 "metadata": {"deletionTimestamp": going},
@@ -35,7 +71,9 @@ mod tests {
             pod("Running", "False", None),
             pod("Pending", "True", None),
             pod("Running", "True", Some("2026-11-01T12:00:00Z")),
+            pod("Failed", "False", None),
         ];
+        assert_eq!(counts(&pods), Counts { ready: 1, not_ready: 3, pending: 1, terminating: 1 });
         assert_eq!(ready_count(&pods), 1);
     }
 }

@@ -56,6 +56,11 @@ impl DecisionFacts {
         self.table().get(key).cloned()
     }
 
+    /// All of them, in the order of their keys.
+    pub(super) fn all(&self) -> Vec<(Key, DecisionFact)> {
+        self.table().iter().map(|(key, fact)| (key.clone(), fact.clone())).collect()
+    }
+
     /// A new decision. Whether somebody has to act on it.
     pub(crate) fn set(&self, key: &Key, fact: DecisionFact) -> bool {
         let decision = fact.decision;

@@ -17,6 +17,7 @@
 
 mod decider;
 mod facts;
+mod metrics;
 mod service;
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::decider::Decider;
 use super::facts::DecisionFacts;
+use super::metrics;
 use crate::caches::{Caches, Informed, index_value, labelled_key};
 use crate::config::ConfigStores;
 use crate::pod_autoscaler::make_metric;
@@ -63,6 +64,7 @@ pub(crate) fn start(
         revision.into_iter().for_each(|key| of_pods.add(key));
     });
     let Inputs { stats, decisions, waker } = inputs;
+    metrics::register(&context.metrics, decisions.clone(), caches.clone());
     let (deciders, awake) = (BTreeMap::new(), BTreeSet::new());
     let (caches, config, clock) = (caches.clone(), configs.autoscaler(), context.clock);
     let service = Service { caches, config, clock, decisions, waker, deciders, awake };
