@@ -22,6 +22,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, StatusCode};
 
 use crate::body::{Body, Request, Response};
+use crate::query;
 
 /// Bytes that a log filter may have.
 const MAX_FILTER: usize = 4096;
@@ -137,7 +138,7 @@ impl Admin {
                 Some(level) => text(StatusCode::OK, level.get()),
                 None => not_found(),
             },
-            path => match self.0.questions.get(path).and_then(|question| question(&pairs(query))) {
+            path => match self.0.questions.get(path).and_then(|question| question(&query::pairs(query))) {
                 Some(told) => answer(StatusCode::OK, told),
                 None => not_found(),
             },
@@ -210,19 +211,6 @@ fn answer(status: StatusCode, Answer { content_type, text }: Answer) -> Response
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
-}
-
-/// A query's pairs, decoded; of a repeated name the last.
-fn pairs(query: &str) -> BTreeMap<String, String> {
-    let decoded = |text: &str| {
-        let spaced = text.replace('+', " ");
-        percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
-    };
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    pairs
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .map(|(name, value)| (decoded(name), decoded(value)))
-        .collect()
 }
 
 #[cfg(test)]

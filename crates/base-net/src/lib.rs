@@ -24,6 +24,7 @@ pub mod io;
 pub mod listen;
 pub mod pool;
 pub mod probe;
+pub mod query;
 pub mod resolve;
 pub mod serve;
 mod tasks;

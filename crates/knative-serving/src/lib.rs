@@ -20,6 +20,8 @@
 //! Where to start: [`wire`], then a folder of a kind: each has `mod` (what it means, who else writes, what wakes it), `observe` (the facts),
 //! `plan` (the decision, pure), `resources` (makers, pure) and `status`. Rows of data beside each hold its plans.
 //!
+//! [`explain`] tells why a Service is as it is: the facts, decisions and outcomes of all of these.
+//!
 //! Texts, names and reasons are those of Knative Serving v1.23, because clients match on them.
 
 pub mod autoscaler;
@@ -29,6 +31,7 @@ mod configuration;
 pub mod digest;
 mod domain_mapping;
 pub mod dry_run;
+pub mod explain;
 mod gc;
 #[cfg(test)]
 mod golden;
@@ -59,6 +62,7 @@ use tokio::sync::mpsc;
 use caches::{Caches, Informed};
 use config::ConfigStores;
 use digest::{DigestFacts, Resolver};
+use explain::Explainer;
 pub use ingress::GatewayFacts;
 use pod_autoscaler::probe::ActivatorProbe;
 pub use settings::Settings;
@@ -79,8 +83,9 @@ pub struct Seams {
     pub gateways: GatewayFacts,
 }
 
-/// Starts all controllers and the autoscaler, as the identity of `context`'s client.
-pub fn wire(context: &Context, settings: Settings, seams: Seams) {
+/// Starts all controllers and the autoscaler, as the identity of `context`'s client. Who wants to know why something is as it is asks what
+/// it returns.
+pub fn wire(context: &Context, settings: Settings, seams: Seams) -> Explainer {
     let settings = Arc::new(settings);
     let informed = Informed::new(context);
     let caches = Caches::live(&informed);
@@ -97,6 +102,7 @@ pub fn wire(context: &Context, settings: Settings, seams: Seams) {
     metric::wire(context, &informed, &caches);
     ingress::wire(context, &informed.ingresses, &settings, &seams.gateways);
     wire_autoscaler(context, all, (seams.stats, seams.activator_probe));
+    Explainer::new(context, configs.autoscaler())
 }
 
 /// Starts the controller of Ingresses alone: for a gateway whose Knative is somebody else's. Of `settings`, the class and the two load

@@ -12,6 +12,7 @@
 
 mod cli;
 mod exit;
+mod explain;
 mod image;
 mod instance;
 mod serve;

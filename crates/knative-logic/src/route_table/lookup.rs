@@ -24,13 +24,51 @@ pub(super) struct Host {
     pub(super) rule: usize,
 }
 
-/// Where a request goes.
+/// The ways that a request may take: those of its host, its path and its headers.
 #[derive(Clone, Copy, Debug)]
-pub struct Target<'t> {
+pub struct Ways<'t> {
     ingress: &'t Compiled,
     host: &'t HostPaths,
     path: &'t Path,
+}
+
+/// Where a request goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'t> {
+    ways: Ways<'t>,
     backend: &'t Backend,
+}
+
+impl<'t> Ways<'t> {
+    /// The Ingress that says so.
+    pub fn ingress(&self) -> &'t Key {
+        &self.ingress.key
+    }
+
+    /// What the request's path begins with; empty if every path does.
+    pub fn prefix(&self) -> &'t str {
+        &self.path.prefix
+    }
+
+    /// The Host that the backend is to see, if not the client's.
+    pub fn rewrite_host(&self) -> Option<&'t str> {
+        self.path.rewrite_host.as_deref()
+    }
+
+    /// Whether plain HTTP is to be redirected to HTTPS.
+    pub fn redirects_to_https(&self) -> bool {
+        self.host.redirect_to_https
+    }
+
+    /// The backends, each with its share in percent.
+    pub fn shares(&self) -> impl Iterator<Item = (u32, &'t Backend)> {
+        self.path.backends.iter().map(|backend| (backend.percent, backend))
+    }
+
+    /// The one that a random number leads to.
+    fn choose(self, random: u32) -> Option<Target<'t>> {
+        Some(Target { backend: self.path.choose(random)?, ways: self })
+    }
 }
 
 impl<'t> Target<'t> {
@@ -41,29 +79,29 @@ impl<'t> Target<'t> {
 
     /// The Ingress that says so.
     pub fn ingress(&self) -> &'t Key {
-        &self.ingress.key
+        self.ways.ingress()
     }
 
     /// The version of that Ingress; the answer to a probe.
     pub fn hash(&self) -> &'t str {
-        &self.ingress.hash
+        &self.ways.ingress.hash
     }
 
     /// The Host that the backend is to see, if not the client's.
     pub fn rewrite_host(&self) -> Option<&'t str> {
-        self.path.rewrite_host.as_deref()
+        self.ways.rewrite_host()
     }
 
     /// Headers to set on the request in place of what the client sent, names in small letters:
     /// the path's, then the backend's.
     pub fn append_headers(&self) -> impl Iterator<Item = (&'t str, &'t str)> {
-        let all = self.path.append_headers.iter().chain(&self.backend.append_headers);
+        let all = self.ways.path.append_headers.iter().chain(&self.backend.append_headers);
         all.map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// Whether plain HTTP is to be redirected to HTTPS.
     pub fn redirects_to_https(&self) -> bool {
-        self.host.redirect_to_https
+        self.ways.redirects_to_https()
     }
 }
 
@@ -80,13 +118,24 @@ impl RouteTable {
         header: impl Fn(&str) -> Option<&'h [u8]>,
         random: u32,
     ) -> Option<Target<'_>> {
+        self.ways(side, host, path, header)?.choose(random)
+    }
+
+    /// The ways that [`matches`](Self::matches) chooses from.
+    pub fn ways<'h>(
+        &self,
+        side: Side,
+        host: &str,
+        path: &str,
+        header: impl Fn(&str) -> Option<&'h [u8]>,
+    ) -> Option<Ways<'_>> {
         let (ingress, host) = self.find(side, host)?;
         let is_match = |candidate: &&Path| {
             path.starts_with(&candidate.prefix)
                 && candidate.headers.iter().all(|(name, value)| header(name) == Some(value.as_bytes()))
         };
         let path = host.paths.iter().find(is_match)?;
-        Some(Target { ingress, host, path, backend: path.choose(random)? })
+        Some(Ways { ingress, host, path })
     }
 
     /// Whether a host is anybody's.

@@ -19,7 +19,7 @@ mod lookup;
 mod tests;
 
 pub use hash::ingress_hash;
-pub use lookup::{Side, Target};
+pub use lookup::{Side, Target, Ways};
 
 use compile::Compiled;
 use jiff::Timestamp;

@@ -13,6 +13,7 @@
 
 mod backends;
 mod certificates;
+mod explain;
 mod handler;
 mod routes;
 
@@ -39,6 +40,7 @@ use crate::{Upstream, forwarded};
 use backends::Backends;
 pub(crate) use backends::ready_addresses;
 use certificates::{HostCertificates, TLS_SECRETS};
+pub use explain::{Destination, Leads, Share};
 use handler::Asker;
 use routes::Routes;
 pub use routes::Served;

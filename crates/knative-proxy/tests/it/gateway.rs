@@ -13,7 +13,7 @@ use base_net::{Body, Response};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use knative_proxy::Upstream;
-use knative_proxy::gateway::{Gateway, Side};
+use knative_proxy::gateway::{Gateway, Leads, Side};
 use rcgen::generate_simple_self_signed;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -198,6 +198,45 @@ async fn a_mapped_domain_is_its_host() {
     gateway.swap();
     let answer = rig.ask(addr_of(&rig, &gateway, Side::Public), get("www.example", "/", &[])).await;
     assert_eq!(answer, (200, "a.default.svc.cluster.local www.example a-1".to_owned()));
+}
+
+#[tokio::test]
+async fn a_url_is_explained_without_a_request() {
+    let rig = Rig::new();
+    let gateway = rig.gateway(None);
+    lead(&gateway, "a-1", loopback());
+    let class = json!({"networking.knative.dev/ingress.class": "kwick"});
+    let to = |service: &str, percent: i32| {
+        let revision = json!({"Knative-Serving-Revision": service, "Knative-Serving-Namespace": "default"});
+        json!({"serviceNamespace": "default", "serviceName": service, "servicePort": 80, "percent": percent, "appendHeaders": revision})
+    };
+    let split = serde_json::from_value(json!({
+        "metadata": {"namespace": "default", "name": "a", "annotations": class},
+        "spec": {"rules": [
+            {"hosts": ["a.example"], "visibility": "ExternalIP", "http": {"paths": [{"splits": [to("a-1", 75), to("a-2", 25)]}]}},
+            {"hosts": ["a.local"], "visibility": "ClusterLocal", "http": {"paths": [{"splits": [to("a-1", 100)]}]}},
+        ]},
+    }));
+    let mapped = serde_json::from_value(json!({
+        "metadata": {"namespace": "default", "name": "m", "annotations": class},
+        "spec": {"rules": [{"hosts": ["www.example"], "visibility": "ExternalIP", "http": {"paths": [{
+            "rewriteHost": "a.local",
+            "splits": [{"serviceNamespace": "default", "serviceName": "a", "servicePort": 80, "percent": 100}],
+        }]}}]},
+    }));
+    gateway.set_ingress(&Key::new("default", "a"), Some(&split.unwrap()));
+    gateway.set_ingress(&Key::new("default", "m"), Some(&mapped.unwrap()));
+    gateway.swap();
+    let explain = |url: &str| gateway.explain(&url.parse().unwrap());
+    let found = explain("http://A.example:8080/x").unwrap();
+    assert_eq!((found.ingress.to_string().as_str(), found.is_cluster_local), ("default/a", false));
+    let shares: Vec<_> =
+        found.shares.iter().map(|share| (share.percent, share.service.name.as_str(), share.leads_to)).collect();
+    assert_eq!(shares, [(75, "a-1", Leads::Pods), (25, "a-2", Leads::Nowhere)]);
+    assert!(explain("http://a.local/").unwrap().is_cluster_local);
+    let inner = explain("http://www.example/").unwrap().stands_for.unwrap();
+    assert_eq!((inner.host.as_str(), inner.shares[0].addresses), ("a.local", 1));
+    assert_eq!(explain("http://b.example/"), None);
 }
 
 #[tokio::test]

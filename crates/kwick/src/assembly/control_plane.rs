@@ -8,6 +8,7 @@ use base_controller::{Context, ContextConfig};
 use cluster_apiserver::store::durability::LazyTable;
 use cluster_apiserver::{ApiServer, ApiServerConfig, Identity};
 use cluster_workloads::Environment;
+use knative_serving::explain::Explainer;
 use knative_serving::manifests::Installation;
 use knative_serving::{Seams, Settings};
 
@@ -132,8 +133,8 @@ impl ControlPlane {
         cluster_workloads::wire(config, &environment)
     }
 
-    /// Starts Knative's controllers and the autoscaler. When this returns, admission goes by the ConfigMaps: requests from outside may come.
-    pub async fn run_serving(&self, process: &Process, settings: Settings, seams: Seams) -> Context {
+    /// Starts Knative's controllers and the autoscaler; what explains them comes along. When this returns, admission goes by the ConfigMaps: requests from outside may come.
+    pub async fn run_serving(&self, process: &Process, settings: Settings, seams: Seams) -> (Context, Explainer) {
         let context = Context::new(ContextConfig {
             client: process.client_of_account(&self.api, &self.system_namespace, CONTROLLER_ACCOUNT),
             clock: process.clock,
@@ -143,8 +144,8 @@ impl ControlPlane {
             component: CONTROLLER_COMPONENT,
         });
         self.admission.follow(&context, &settings.cluster_domain).await;
-        knative_serving::wire(&context, settings, seams);
-        context
+        let explainer = knative_serving::wire(&context, settings, seams);
+        (context, explainer)
     }
 }
 

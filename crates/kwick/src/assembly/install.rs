@@ -8,8 +8,10 @@
 use std::collections::BTreeMap;
 
 use base_image::Digest;
+use cluster_apiserver::identity::AUTHENTICATED;
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, RoleRef, Subject};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use knative_serving::manifests::{Installation, Manifests, manifests};
@@ -20,6 +22,12 @@ use serde_json::{Value, json};
 
 /// The namespace of what Kwick itself runs beside Knative's parts: gateway, registry.
 pub const KWICK_NAMESPACE: &str = "kwick-system";
+/// Where the API server answers why a Service is as it is.
+pub const EXPLAIN_PATH: &str = "/kwick/explain";
+/// Where it answers what controllers know of an object: nobody's but administrators'.
+pub const FACTS_PATH: &str = "/kwick/facts";
+/// The role of who may ask there.
+const ASKING_WHY: &str = "kwick:explain";
 /// The record of what was installed last.
 const RECORD: &str = "kwick-installation";
 
@@ -78,8 +86,8 @@ impl Bundle {
         bundle.first.extend(ours(&namespaces));
         bundle.first.extend(knative_apis::crds::crds().into_iter().map(definition));
         bundle.then.extend(ours(&service_accounts));
-        bundle.then.extend(ours(&cluster_roles));
-        bundle.then.extend(ours(&cluster_role_bindings));
+        bundle.then.extend(ours(&cluster_roles).chain(ours(&[asking_why()])));
+        bundle.then.extend(ours(&cluster_role_bindings).chain(ours(&[everybody_may_ask_why()])));
         bundle.then.extend(ours(&services));
         bundle.then.extend(ours(&deployments));
         bundle.then.extend(ours(&config_maps).map(|item| Item { is_operators: true, ..item }));
@@ -150,6 +158,34 @@ impl Item {
             api.patch(&name, &PatchParams::default(), &Patch::Merge(&self.object)).await?;
         }
         Ok(())
+    }
+}
+
+/// Who may ask [`EXPLAIN_PATH`]: what is answered is only what they may read by themselves.
+fn asking_why() -> ClusterRole {
+    let rule = PolicyRule {
+        non_resource_urls: Some(vec![EXPLAIN_PATH.to_owned()]),
+        verbs: vec!["get".to_owned()],
+        ..PolicyRule::default()
+    };
+    ClusterRole { metadata: named(ASKING_WHY), rules: Some(vec![rule]), aggregation_rule: None }
+}
+
+fn everybody_may_ask_why() -> ClusterRoleBinding {
+    let group = "rbac.authorization.k8s.io".to_owned();
+    ClusterRoleBinding {
+        metadata: named(ASKING_WHY),
+        role_ref: RoleRef {
+            api_group: Some(group.clone()),
+            kind: "ClusterRole".to_owned(),
+            name: ASKING_WHY.to_owned(),
+        },
+        subjects: Some(vec![Subject {
+            api_group: Some(group),
+            kind: "Group".to_owned(),
+            name: AUTHENTICATED.to_owned(),
+            namespace: None,
+        }]),
     }
 }
 

@@ -4,6 +4,7 @@ mod audit;
 mod doctor;
 mod down;
 mod env;
+mod explain;
 mod gateway;
 mod image;
 mod queue_proxy;
@@ -13,7 +14,7 @@ mod up;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -58,6 +59,8 @@ enum Command {
     Down(down::Down),
     /// Show what runs.
     Status(status::Status),
+    /// Say why a Service is as it is: what is wrong, what scales it, where a request goes, and what to do next.
+    Explain(explain::Explain),
     /// Say what this machine lacks, why it matters, and how to fix it.
     Doctor(doctor::Doctor),
     /// Import, list, remove and make images.
@@ -123,6 +126,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Command::Up(up) => up.run(),
         Command::Down(down) => down.run(),
         Command::Status(status) => status.run(),
+        Command::Explain(explain) => explain.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Image(image) => image.run(),
         Command::Env(env) => env.run(),
@@ -164,6 +168,15 @@ fn require_running(dir: &DataDir, server: fn(&Record) -> Option<SocketAddr>) -> 
         _ => format!("nothing runs on {path}; start it with `sudo kwick up --detach{option}`"),
     };
     Err(Ended { code: FAILED, message }.into())
+}
+
+/// A client with the rights of a kubeconfig.
+async fn connect(file: &Path) -> Result<kube::Client> {
+    let read = kube::config::Kubeconfig::read_from(file).with_context(|| {
+        format!("cannot read {} (an instance's own belongs to whoever ran `kwick up`)", file.display())
+    })?;
+    let config = kube::Config::from_custom_kubeconfig(read, &kube::config::KubeConfigOptions::default()).await;
+    kube::Client::try_from(config.context("cannot use the kubeconfig")?).context("cannot make a client")
 }
 
 /// Where a server that listens on every address is reached on this machine.

@@ -6,7 +6,7 @@ use kube::api::{Api, DynamicObject, ListParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
-use super::{Instance, Output, block_on, require_running, say, table};
+use super::{Instance, Output, block_on, connect, require_running, say, table};
 use crate::instance::data_dir::DataDir;
 
 #[derive(Debug, Args)]
@@ -33,7 +33,7 @@ impl Status {
 
 /// The instance's own facts, with the numbers of services and pods.
 async fn ask(dir: &DataDir) -> Result<Value> {
-    let client = connect(dir).await?;
+    let client = connect(&dir.join("kubeconfig")).await?;
     let request = http::Request::get("/kwick/status").body(Vec::new()).context("cannot form a request")?;
     let mut status: Value = client.request(request).await.context("the instance does not say how it is")?;
     let services = services(&client).await?;
@@ -43,15 +43,6 @@ async fn ask(dir: &DataDir) -> Result<Value> {
         status.insert("pods".to_owned(), pods);
     }
     Ok(status)
-}
-
-/// A client with the rights of the kubeconfig.
-async fn connect(dir: &DataDir) -> Result<kube::Client> {
-    let path = dir.join("kubeconfig");
-    let file = kube::config::Kubeconfig::read_from(&path)
-        .with_context(|| format!("cannot read {} (it belongs to whoever ran `kwick up`)", path.display()))?;
-    let config = kube::Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await;
-    kube::Client::try_from(config.context("cannot use the kubeconfig")?).context("cannot make a client")
 }
 
 async fn services(client: &kube::Client) -> Result<Value> {

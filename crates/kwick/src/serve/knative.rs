@@ -35,6 +35,7 @@ use kwick::assembly::{ControlPlane, Process};
 use tokio::sync::{OnceCell, mpsc, oneshot};
 
 use super::cluster::CLUSTER_DOMAIN;
+use super::explain::{Explain, Explaining};
 use super::images::Images;
 use super::listeners::Listeners;
 use super::part_logs::PartLogs;
@@ -143,12 +144,13 @@ pub(super) struct KnativeParts<'a> {
     pub(super) control: &'a ControlPlane,
     pub(super) record: &'a Record,
     pub(super) images: &'a Images,
+    pub(super) explain: &'a Explain,
 }
 
 impl Knative {
     /// Starts the controllers, then opens the doors.
     pub(super) async fn start(path: DataPath, parts: KnativeParts<'_>, listeners: &mut Listeners) -> Result<Self> {
-        let KnativeParts { process, control, record, images } = parts;
+        let KnativeParts { process, control, record, images, explain } = parts;
         let DataPath { plane, activator, gateway, .. } = path;
         let probe = Arc::new(ServiceProbe { services: OnceCell::new(), tasks: process.tasks.clone() });
         let seams = Seams {
@@ -157,7 +159,7 @@ impl Knative {
             stats: path.received,
             gateways: path.facts,
         };
-        let context = control.run_serving(process, settings(record), seams).await;
+        let (context, explainer) = control.run_serving(process, settings(record), seams).await;
         let informers = &context.informers;
         let _ = probe.services.set(informers.get::<Service>(ObjectScope::all()));
         activator.follow(informers, &path.hints);
@@ -170,6 +172,7 @@ impl Knative {
             async { informers.get::<Revision>(ObjectScope::all()).synced().await },
         );
         gateway.swap();
+        explain.set(Explaining { api: control.api.clone(), explainer, gateway: Arc::clone(&gateway) });
         let sockets = std::mem::take(&mut listeners.gateway).into_iter();
         let doors = sockets.map(|socket| Listener::from_fd(socket.into()).context("cannot use a listener"));
         let servers = gateway.serve(&plane, Side::Public, doors.collect::<Result<_>>()?, &process.tasks).await;

@@ -12,6 +12,7 @@ mod announce;
 mod api;
 mod cluster;
 pub(crate) mod ending;
+mod explain;
 mod images;
 mod knative;
 mod listeners;
@@ -39,6 +40,7 @@ use futures::FutureExt;
 pub(crate) use announce::READY;
 use cluster::ClusterParts;
 use ending::{Asked, Signals};
+use explain::Explain;
 use images::{Images, OwnImages};
 pub(crate) use knative::INGRESS_CLASS;
 use knative::{DataPath, Knative, KnativeParts};
@@ -162,6 +164,8 @@ impl Starting<'_> {
         let images = self.images(&mut listeners).await?;
         let logs = Arc::new(PodLogs::default());
         let mut config = api::configure(options, record, sandbox, process)?;
+        let explain = Arc::new(Explain::default());
+        config.routes.extend(explain.routes());
         config.logs = Some(Arc::<PodLogs>::clone(&logs));
         let measures = Arc::new(Measures::default());
         // Without a node nothing is measured.
@@ -197,7 +201,7 @@ impl Starting<'_> {
             measures.set(node.clone());
             streams.set(node);
             if level == Level::All {
-                let parts = KnativeParts { process, control, record, images: &images };
+                let parts = KnativeParts { process, control, record, images: &images, explain: &explain };
                 running.knative = Some(Knative::start(path, parts, &mut listeners).await?);
             }
         }

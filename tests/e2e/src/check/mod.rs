@@ -8,6 +8,7 @@ mod bad_image;
 mod bad_input;
 mod clients;
 mod crash;
+mod explain;
 mod floors;
 mod gateway;
 mod helm;
@@ -98,6 +99,7 @@ const SHARED: &[Shared] = &[
     Shared { name: "image not found", run: bad_input::image_not_found },
     Shared { name: "crash loop", run: bad_input::crash_loop },
     Shared { name: "never ready", run: bad_input::never_ready },
+    Shared { name: "kwick explain", run: explain::tells },
     Shared { name: "image with a bad digest", run: bad_image::bad_digest },
     Shared { name: "image for another architecture", run: bad_image::wrong_architecture },
     Shared { name: "image misspelled", run: bad_image::misspelled },
