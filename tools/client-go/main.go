@@ -1,4 +1,5 @@
-// A program as people write them with client-go, against the API of the kubeconfig in KUBECONFIG. Its argument is the image of a shell.
+// A program as people write them with client-go, against the API of the kubeconfig in KUBECONFIG. Its argument is the image of a shell; with
+// a second one, the address of Knative's gateway, it is that of samples/hello, and the program goes through the life of a Knative Service.
 // It prints a line for each thing that works and ends with 1 at the first that does not.
 package main
 
@@ -22,6 +23,7 @@ type clients struct {
 	typed   kubernetes.Interface
 	dynamic dynamic.Interface
 	image   string
+	gateway string
 }
 
 type step struct {
@@ -52,8 +54,8 @@ func main() {
 }
 
 func run() error {
-	if len(os.Args) != 2 {
-		return fmt.Errorf("usage: %s IMAGE", os.Args[0])
+	if len(os.Args) != 2 && len(os.Args) != 3 {
+		return fmt.Errorf("usage: %s IMAGE [GATEWAY]", os.Args[0])
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
 	if err != nil {
@@ -69,7 +71,11 @@ func run() error {
 		return err
 	}
 	clients := &clients{config: config, typed: typed, dynamic: untyped, image: os.Args[1]}
-	for _, step := range steps {
+	chosen := steps
+	if len(os.Args) == 3 {
+		clients.gateway, chosen = os.Args[2], servingSteps
+	}
+	for _, step := range chosen {
 		ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 		err := step.run(ctx, clients)
 		cancel()

@@ -1,10 +1,12 @@
 //! A program as people write them with kube-rs, after its examples, against the API of the kubeconfig in KUBECONFIG. Its argument is the
-//! image of a shell. It prints a line for each thing that works and ends with 1 at the first that does not.
+//! image of a shell; with a second one, the address of Knative's gateway, it is that of samples/hello, and the program goes through the life
+//! of a Knative Service. It prints a line for each thing that works and ends with 1 at the first that does not.
 
 mod api;
 mod control;
 mod election;
 mod pods;
+mod serving;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -35,8 +37,11 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<()> {
-    let image = std::env::args().nth(1).context("usage: kube-rs IMAGE")?;
+    let image = std::env::args().nth(1).context("usage: kube-rs IMAGE [GATEWAY]")?;
     let on = Ground { client: Client::try_default().await?, image };
+    if let Some(gateway) = std::env::args().nth(2) {
+        return serving::journey(&on, &gateway).await;
+    }
     step("namespace", api::make_namespace(&on)).await?;
     step("discovery, dynamic lists", api::discover(&on)).await?;
     step("create, get, entry, replace, pages, delete", api::write_and_read(&on)).await?;

@@ -16,6 +16,7 @@ mod images;
 mod instances;
 mod interruption;
 mod jobs;
+mod journeys;
 mod kubectl;
 mod load;
 mod network;
@@ -99,6 +100,11 @@ const SHARED: &[Shared] = &[
     Shared { name: "image not found", run: bad_input::image_not_found },
     Shared { name: "crash loop", run: bad_input::crash_loop },
     Shared { name: "never ready", run: bad_input::never_ready },
+    Shared { name: "a Service's life by client-go", run: journeys::client_go },
+    Shared { name: "a Service's life by Python", run: journeys::python },
+    Shared { name: "a Service's life by kube-rs", run: journeys::kube_rs },
+    Shared { name: "a Service's life by Helm 3", run: journeys::helm_three },
+    Shared { name: "a Service's life by Helm 4", run: journeys::helm_four },
     Shared { name: "kwick explain", run: explain::tells },
     Shared { name: "image with a bad digest", run: bad_image::bad_digest },
     Shared { name: "image for another architecture", run: bad_image::wrong_architecture },
