@@ -78,6 +78,7 @@ fn call<'a>(function: Function, arguments: &'a [Expr], fields: &'a dyn Fields) -
         Function::Eq => Value::Bool(values.iter().skip(1).any(|value| Some(value) == values.first())),
         Function::Ne => Value::Bool(values.first() != values.get(1)),
         Function::Index => return index(&values, function),
+        Function::Get => return get(&values),
     })
 }
 
@@ -86,6 +87,18 @@ fn index<'a>(values: &[Value<'a>], function: Function) -> Result<Value<'a>, Fail
         [Value::Map(map), Value::Text(key)] => Ok(Value::from(map.get(&**key).map_or("", String::as_str))),
         [Value::Lists(map), Value::Text(key)] => Ok(Value::List(map.get(&**key).cloned().unwrap_or_default())),
         _ => Err((function.name().to_owned(), "index needs a map and a text".to_owned())),
+    }
+}
+
+/// The first value of a field of a header, however its name is written.
+fn get<'a>(values: &[Value<'a>]) -> Result<Value<'a>, Failure> {
+    match values {
+        [Value::Lists(header), Value::Text(name)] => {
+            let found = header.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+            let first = found.and_then(|(_, list)| list.first()).cloned().unwrap_or_default();
+            Ok(Value::Text(first.into()))
+        }
+        _ => Err((Function::Get.name().to_owned(), "only a header has it".to_owned())),
     }
 }
 

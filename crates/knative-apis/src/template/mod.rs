@@ -5,10 +5,11 @@
 //! {{if eq .Namespace "a"}}…{{else if …}}…{{else}}…{{end}}  {{- trims -}}  {{/* comment */}}
 //! ```
 //!
-//! Functions: `index`, `js`, `html`, `urlquery`, `eq`, `ne`, `and`, `or`, `not`, with parentheses. Whatever
-//! else Go knows (pipelines, variables, `range`, `with`, `printf`, …) is refused when the template
-//! is read, by name, so that a ConfigMap with it is refused too. Nothing here loops or recurses
-//! beyond the template's own length, which is bounded.
+//! Functions: `index`, `js`, `html`, `urlquery`, `eq`, `ne`, `and`, `or`, `not`, with parentheses, and
+//! the method `Get` of a request's header (`{{.Request.Header.Get "x-id"}}`). Whatever else Go knows
+//! (pipelines, variables, `range`, `with`, `printf`, …) is refused when the template is read, by name,
+//! so that a ConfigMap with it is refused too. Nothing here loops or recurses beyond the template's own
+//! length, which is bounded.
 
 mod eval;
 mod parse;

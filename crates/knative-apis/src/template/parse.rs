@@ -33,6 +33,8 @@ pub(super) enum Function {
     And,
     Or,
     Not,
+    /// The method `Get` of a request's header, which is no name by itself.
+    Get,
 }
 
 impl Function {
@@ -62,13 +64,14 @@ impl Function {
             Self::And => "and",
             Self::Or => "or",
             Self::Not => "not",
+            Self::Get => "Get",
         }
     }
 
     /// How many arguments it takes, at least and at most.
     fn arity(self) -> (usize, usize) {
         match self {
-            Self::Index | Self::Ne => (2, 2),
+            Self::Index | Self::Ne | Self::Get => (2, 2),
             Self::Js | Self::Html | Self::UrlQuery | Self::Not => (1, 1),
             Self::Eq => (2, usize::MAX),
             Self::And | Self::Or => (1, usize::MAX),
@@ -231,8 +234,12 @@ fn read_expr(text: &str, line: usize) -> Result<Expr, Problem> {
     if rest.is_empty() { Ok(expr) } else { Err((line, format!("unexpected text in {}", quote(text)))) }
 }
 
-/// A function with its arguments, or a single operand.
+/// A function or method with its arguments, or a single operand.
 fn command(rest: &mut &[Token], depth: usize) -> Result<Expr, String> {
+    if let Some((header, arguments)) = get_of_header(rest) {
+        *rest = arguments;
+        return Ok(Expr::Call(Function::Get, vec![header, operand(rest, depth)?]));
+    }
     let Some(Token::Name(name)) = rest.first() else { return operand(rest, depth) };
     let Some(function) = Function::named(name) else { return operand(rest, depth) };
     *rest = rest.get(1..).unwrap_or_default();
@@ -245,6 +252,14 @@ fn command(rest: &mut &[Token], depth: usize) -> Result<Expr, String> {
         return Err(format!("wrong number of args for {name}: got {}", arguments.len()));
     }
     Ok(Expr::Call(function, arguments))
+}
+
+/// What `Get` is called of, and what follows; none if it is not called.
+fn get_of_header(rest: &[Token]) -> Option<(Expr, &[Token])> {
+    let (Token::Field(path), arguments) = rest.split_first()? else { return None };
+    let (method, header) = path.split_last()?;
+    let is_called = method == Function::Get.name() && !matches!(arguments.first(), None | Some(Token::Close));
+    (is_called && !header.is_empty()).then(|| (Expr::Field(header.to_vec()), arguments))
 }
 
 fn operand(rest: &mut &[Token], depth: usize) -> Result<Expr, String> {

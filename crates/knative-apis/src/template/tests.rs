@@ -38,6 +38,7 @@ fn fields_maps_and_functions() {
         ("{{.Response.Code}} {{.Response.Latency}}s", "200 0.25s"),
         ("{{index .Header \"Accept\"}} {{index .Header \"X\"}} {{.Header}}", "[a b] [] map[Accept:[a b]]"),
         ("{{if index .Header \"X\"}}yes{{else}}no{{end}}", "no"),
+        ("{{.Header.Get \"accept\"}} {{js (.Header.Get \"X\")}}", "a "),
         ("a  {{- .Name -}}  b", "ahellob"),
         ("a{{/* not shown */}}b", "ab"),
         ("{{\"}}\"}}", "}}"),
