@@ -8,6 +8,9 @@ use super::{
 };
 use std::collections::BTreeMap;
 
+/// Nobody reads it any more, in Knative neither. It is there for scripts that patch it.
+const TRACING: &str = "config-tracing";
+
 /// A ConfigMap to be made if it is absent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DefaultConfigMap {
@@ -48,6 +51,7 @@ pub fn defaults_to_install(queue_image: &str, domain: &str, ingress_class: &str)
         map(Logging::NAME, "logging", "", ""),
         map(Network::NAME, "networking", "ingress-class", ingress_class),
         map(Observability::NAME, "observability", "", ""),
+        map(TRACING, "tracing", "", ""),
     ]
 }
 
