@@ -1,6 +1,6 @@
-//! The commands of README.md, run as they stand there.
+//! The commands of README.md and of the guide, run as they stand there.
 //!
-//! Every block whose fence says `sh ci` is run, in order, in one shell that stops at the first failure. The shell finds the built
+//! Every block whose fence says `sh ci` is run, in order, in one shell for each page that stops at the first failure. The shell finds the built
 //! binaries and kubectl on its path, and a throw-away data directory in KWICK_DATA_DIR; it is root, so `sudo` does nothing there.
 
 use std::os::unix::process::CommandExt;
@@ -13,6 +13,7 @@ use clap::Args;
 use crate::place::{self, Place};
 use crate::until;
 
+const PAGES: [&str; 2] = ["README.md", "docs/releases.md"];
 const FENCE: &str = "```sh ci";
 /// With the trap, an interrupted shell ends after the command that it is at, so that none is left running.
 const PRELUDE: &str = "set -euo pipefail\ntrap 'exit 1' INT TERM\nsudo() { \"$@\"; }\nset -x\n";
@@ -24,15 +25,18 @@ pub(crate) struct Options {
     place: Place,
 }
 
-/// Runs the README.
+/// Runs every page.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let place = &options.place;
-    let kubectl = place.kubectl().context("the README's commands need kubectl")?;
-    let _scratch = place.open()?;
-    let text = std::fs::read_to_string(place.workspace("README.md")).context("cannot read README.md")?;
+    let _scratch = options.place.open()?;
+    PAGES.iter().try_for_each(|page| run_page(&options.place, page).with_context(|| format!("the commands of {page}")))
+}
+
+fn run_page(place: &Place, page: &str) -> Result<()> {
+    let kubectl = place.kubectl().context("they need kubectl")?;
+    let text = std::fs::read_to_string(place.workspace(page)).context("cannot read it")?;
     let blocks = blocks(&text);
     if blocks.is_empty() {
-        bail!("README.md has no block that begins with {FENCE}");
+        bail!("no block begins with {FENCE}");
     }
     let data = place.scratch("readme");
     let path = std::env::var("PATH").unwrap_or_default();
@@ -48,9 +52,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let down = place::output(place.kwick(["down", "--delete-data", "--data-dir"]).arg(&data));
     let status = status?;
     if !status.success() {
-        bail!("the README's commands ended with {status}");
+        bail!("they ended with {status}");
     }
-    println!("{} blocks of README.md ran", blocks.len());
+    println!("{} blocks of {page} ran", blocks.len());
     down.map(|_| ())
 }
 
