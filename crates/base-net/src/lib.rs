@@ -22,6 +22,7 @@ pub mod body;
 pub mod connect;
 pub mod io;
 pub mod listen;
+pub mod pki;
 pub mod pool;
 pub mod probe;
 pub mod query;

@@ -7,29 +7,20 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+pub use base_net::pki::Credentials;
+use base_net::pki::{self, Subject};
 use base_rt::Timestamp;
-use jiff::tz::TimeZone;
-use jiff::{Span, civil::Date};
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
-};
 
+const AUTHORITY_NAME: &str = "kwick-ca";
 const AUTHORITY_YEARS: i64 = 10;
-const LEAF_YEARS: i64 = 1;
+const LEAF_DAYS: i64 = 365;
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum PkiError {
     /// A certificate or key could not be made.
-    #[error("make a certificate for {name}")]
-    Make {
-        /// Whom it was for.
-        name: String,
-        /// Why it failed.
-        #[source]
-        source: rcgen::Error,
-    },
+    #[error(transparent)]
+    Make(#[from] pki::PkiError),
     /// A file could not be read or written.
     #[error("{action} {path}")]
     File {
@@ -49,26 +40,9 @@ pub enum PkiError {
     },
 }
 
-/// A certificate and its key, as PEM texts.
-#[derive(Clone)]
-pub struct Credentials {
-    /// The certificate.
-    pub certificate_pem: String,
-    /// Its key; secret.
-    pub key_pem: String,
-}
-
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credentials").field("certificate_pem", &self.certificate_pem).finish_non_exhaustive()
-    }
-}
-
 /// Signs certificates.
 #[derive(Debug)]
-pub struct Authority {
-    credentials: Credentials,
-}
+pub struct Authority(pki::Authority);
 
 impl Authority {
     /// Makes a new authority.
@@ -76,12 +50,7 @@ impl Authority {
     /// # Errors
     /// The system gives no random numbers.
     pub fn generate(now: Timestamp) -> Result<Self, PkiError> {
-        let make = |source| PkiError::Make { name: AUTHORITY_NAME.to_owned(), source };
-        let key = KeyPair::generate().map_err(make)?;
-        let mut params = authority_params();
-        set_validity(&mut params, now, AUTHORITY_YEARS);
-        let certificate = params.self_signed(&key).map_err(make)?;
-        Ok(Self { credentials: Credentials { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() } })
+        Ok(Self(pki::Authority::generate(AUTHORITY_NAME, now, AUTHORITY_YEARS)?))
     }
 
     /// The authority kept in `directory`; made and kept there if there is none.
@@ -92,14 +61,14 @@ impl Authority {
         let (certificate, key) = (directory.join("ca.crt"), directory.join("ca.key"));
         match (read(&certificate)?, read(&key)?) {
             (Some(certificate_pem), Some(key_pem)) => {
-                Ok(Self { credentials: Credentials { certificate_pem, key_pem } })
+                Ok(Self(pki::Authority::of(Credentials { certificate_pem, key_pem })))
             }
             (Some(_), None) => Err(PkiError::Half { path: key }),
             // A start that died between the two files left only the key, with which nothing was signed yet.
             (None, _) => {
                 let authority = Self::generate(now)?;
-                write_secret(&key, &authority.credentials.key_pem)?;
-                write_secret(&certificate, &authority.credentials.certificate_pem)?;
+                write_secret(&key, &authority.0.credentials().key_pem)?;
+                write_secret(&certificate, authority.certificate_pem())?;
                 Ok(authority)
             }
         }
@@ -107,7 +76,7 @@ impl Authority {
 
     /// The authority's certificate, for clients to trust.
     pub fn certificate_pem(&self) -> &str {
-        &self.credentials.certificate_pem
+        &self.0.credentials().certificate_pem
     }
 
     /// A serving certificate for host names and addresses.
@@ -115,9 +84,7 @@ impl Authority {
     /// # Errors
     /// A name is not one, or the authority's key cannot be read.
     pub fn server(&self, names: &[String], now: Timestamp) -> Result<Credentials, PkiError> {
-        let name = names.first().cloned().unwrap_or_default();
-        let params = CertificateParams::new(names).map_err(|source| PkiError::Make { name: name.clone(), source })?;
-        self.sign(params, ("kube-apiserver", ""), ExtendedKeyUsagePurpose::ServerAuth, now)
+        Ok(self.0.issue(("kube-apiserver", Subject::Server(names)), now, LEAF_DAYS)?)
     }
 
     /// A client certificate for a user in a group (empty: in none).
@@ -125,60 +92,8 @@ impl Authority {
     /// # Errors
     /// The authority's key cannot be read.
     pub fn client(&self, user: &str, group: &str, now: Timestamp) -> Result<Credentials, PkiError> {
-        self.sign(CertificateParams::default(), (user, group), ExtendedKeyUsagePurpose::ClientAuth, now)
+        Ok(self.0.issue((user, Subject::Client(group)), now, LEAF_DAYS)?)
     }
-
-    fn sign(
-        &self,
-        mut params: CertificateParams,
-        (name, group): (&str, &str),
-        purpose: ExtendedKeyUsagePurpose,
-        now: Timestamp,
-    ) -> Result<Credentials, PkiError> {
-        let make = |source| PkiError::Make { name: name.to_owned(), source };
-        let authority_key = KeyPair::from_pem(&self.credentials.key_pem).map_err(make)?;
-        let issuer = Issuer::new(authority_params(), authority_key);
-        params.distinguished_name = distinguished_name(name, group);
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![purpose];
-        params.use_authority_key_identifier_extension = true;
-        set_validity(&mut params, now, LEAF_YEARS);
-        let key = KeyPair::generate().map_err(make)?;
-        let certificate = params.signed_by(&key, &issuer).map_err(make)?;
-        Ok(Credentials { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
-    }
-}
-
-const AUTHORITY_NAME: &str = "kwick-ca";
-
-fn authority_params() -> CertificateParams {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = distinguished_name(AUTHORITY_NAME, "");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
-    params
-}
-
-fn distinguished_name(name: &str, group: &str) -> DistinguishedName {
-    let mut full = DistinguishedName::new();
-    if !group.is_empty() {
-        full.push(DnType::OrganizationName, group);
-    }
-    full.push(DnType::CommonName, name);
-    full
-}
-
-/// From the day before, because clocks differ, for so many years.
-fn set_validity(params: &mut CertificateParams, now: Timestamp, years: i64) {
-    let today = now.to_zoned(TimeZone::UTC).date();
-    let first = today.yesterday().unwrap_or(today);
-    let last = today.checked_add(Span::new().years(years)).unwrap_or(today);
-    let time = |date: Date| {
-        let part = |number: i8| u8::try_from(number).unwrap_or(1);
-        date_time_ymd(i32::from(date.year()), part(date.month()), part(date.day()))
-    };
-    params.not_before = time(first);
-    params.not_after = time(last);
 }
 
 fn read(path: &Path) -> Result<Option<String>, PkiError> {
