@@ -3,6 +3,7 @@
 //! A plan is made by a pure function from what was gathered, and carried out by [`crate::apply`] in a fixed order: finalizer added, changes,
 //! status, finalizer removed. It can be printed (`serde_json::to_value(&plan)`), which golden tests, logs and `explain` do.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -325,6 +326,19 @@ fn json(object: &impl Serialize) -> Result<Value, String> {
     serde_json::to_value(object).map_err(|error| error.to_string())
 }
 
+/// An object as it may be shown to people: what a Secret holds stays out.
+pub(crate) fn shown<'v>(resource: &ApiResource, object: &'v Value) -> Cow<'v, Value> {
+    if !resource.group.is_empty() || resource.kind != "Secret" {
+        return Cow::Borrowed(object);
+    }
+    let mut shown = object.clone();
+    for field in ["data", "stringData"] {
+        let held = shown.get_mut(field).and_then(Value::as_object_mut);
+        held.into_iter().flat_map(|held| held.values_mut()).for_each(|value| *value = Value::from("(secret)"));
+    }
+    Cow::Owned(shown)
+}
+
 fn set_null(value: &mut Value, path: &[&str]) {
     let Some((first, rest)) = path.split_first() else { return };
     if let Value::Object(fields) = value {
@@ -347,18 +361,18 @@ impl Serialize for Change {
         match &self.action {
             Action::Create { object } => {
                 map.serialize_entry("create", &target)?;
-                map.serialize_entry("object", object)?;
+                map.serialize_entry("object", &*shown(&self.resource, object))?;
             }
             Action::Overlay { desired, subresource, .. } => {
                 map.serialize_entry("overlay", &target)?;
                 if let Some(subresource) = subresource {
                     map.serialize_entry("subresource", subresource)?;
                 }
-                map.serialize_entry("fields", desired)?;
+                map.serialize_entry("fields", &*shown(&self.resource, desired))?;
             }
             Action::Merge { fields } => {
                 map.serialize_entry("merge", &target)?;
-                map.serialize_entry("fields", fields)?;
+                map.serialize_entry("fields", &*shown(&self.resource, fields))?;
             }
             Action::Delete(deletion) => {
                 map.serialize_entry("delete", &target)?;
@@ -426,9 +440,21 @@ pub(crate) fn summary(changes: &[Change]) -> BTreeMap<&'static str, usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use k8s_openapi::api::core::v1::ConfigMap;
+    use k8s_openapi::api::core::v1::{ConfigMap, Secret};
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
     use serde_json::json;
+
+    #[test]
+    fn what_a_secret_holds_is_not_printed() {
+        let data = json!({"data": {"tls.key": "cHJpdmF0ZQ=="}, "stringData": {"password": "private"}});
+        let secret: Secret = serde_json::from_value(data.clone()).unwrap();
+        let changes = [Change::create(&secret), Change::overlay_fields(&secret, data.clone())];
+        let printed = serde_json::to_string(&changes).unwrap();
+        assert!(printed.contains("tls.key") && printed.contains("password"), "{printed}");
+        assert!(!printed.contains("private") && !printed.contains("cHJpdmF0ZQ"), "{printed}");
+        let map = ApiResource::erase::<ConfigMap>(&());
+        assert_eq!(*shown(&map, &data), data);
+    }
 
     #[test]
     fn a_plan_is_printed_for_golden_files() {

@@ -28,7 +28,7 @@ use crate::diff;
 use crate::key::{GroupKind, Key, ObjectRef};
 use crate::object::{Object, Revision};
 use crate::overlay::overlay;
-use crate::plan::{Action, Change, Condition, Deletion, Finalizer, OnRefusal, Plan, PlanEvent};
+use crate::plan::{Action, Change, Condition, Deletion, Finalizer, OnRefusal, Plan, PlanEvent, shown};
 use wire::{Failure, Sent};
 
 /// How long one write may take.
@@ -296,7 +296,9 @@ impl Run<'_> {
     /// Creates an object. The result of this and the following: the server's words if it refused.
     async fn create(&mut self, resource: &ApiResource, key: &Key, object: Value) -> Result<Option<String>, Stop> {
         let target = target(resource, key);
-        tracing::debug!(%target, %object, "create");
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            tracing::debug!(%target, object = %shown(resource, &object), "create");
+        }
         let api = self.applier.api(resource, key);
         let sent = Sent::new(resource, object);
         #[expect(clippy::disallowed_methods, reason = "this is the one place that writes objects")]
@@ -328,7 +330,7 @@ impl Run<'_> {
         }
         let target = target(resource, key);
         if tracing::enabled!(tracing::Level::DEBUG) {
-            tracing::debug!(%target, subresource, diff = diff::describe(&base, &merged), "overlay");
+            tracing::debug!(%target, subresource, diff = diff::describe(&shown(resource, &base), &shown(resource, &merged)), "overlay");
         }
         match self.replace(resource, key, (&base, merged), subresource).await {
             Ok(()) => Ok(None),
@@ -339,7 +341,9 @@ impl Run<'_> {
 
     async fn merge(&mut self, resource: &ApiResource, key: &Key, fields: Value) -> Result<Option<String>, Stop> {
         let target = target(resource, key);
-        tracing::debug!(%target, %fields, "merge");
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            tracing::debug!(%target, fields = %shown(resource, &fields), "merge");
+        }
         let api = self.applier.api(resource, key);
         let patch = Patch::Merge(fields);
         #[expect(clippy::disallowed_methods, reason = "this is the one place that writes objects")]
