@@ -24,7 +24,7 @@
 //! let activator = Activator::new(ActivatorParts { upstream, stats /* autoscaler's sender */, pod_name, pod_ip, clock, tasks, metrics });
 //! activator.follow(&context.informers, &hints);                      // Revisions, Endpoints; `Listening`
 //! activator.serve(&plane, listeners_of_8012_and_8013, &tasks).await?;  // for those who reach it by activator-service
-//! let gateway = Gateway::try_new(GatewayParts { upstream, activator: Some(activator), ingress_class, system_namespace, served, tasks, metrics });
+//! let gateway = Gateway::try_new(GatewayParts { upstream, activator: Some(activator), ingress_class, system_namespace, external_tls_port, served, tasks, metrics });
 //! gateway.follow(&context.informers);                                // Ingresses, Services, Endpoints
 //! gateway.serve(&plane, Side::Public, public_listeners, &tasks).await?; // Listener::tcp_set(addr, plane.workers()), or Listener::shared
 //! gateway.serve(&plane, Side::Private, private_listeners, &tasks).await?;

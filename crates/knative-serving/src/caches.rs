@@ -3,17 +3,20 @@
 use base_controller::{Context, Informer, Key, Scope};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::{Endpoints, Pod, Service as CoreService};
+use k8s_openapi::api::core::v1::{Endpoints, Namespace, Pod, Secret, Service as CoreService};
 use knative_apis::autoscaling::{Metric, PodAutoscaler};
 use knative_apis::caching::Image;
 use knative_apis::meta::{annotation, annotation_value, label, label_value};
-use knative_apis::networking::{ClusterDomainClaim, Ingress, ServerlessService};
+use knative_apis::networking::{Certificate, ClusterDomainClaim, Ingress, ServerlessService};
 use knative_apis::serving::v1::{Configuration, Revision, Route, Service};
 use knative_apis::serving::v1beta1::DomainMapping;
 use kube::core::Expression;
 use kube::{Resource, ResourceExt};
 
 use crate::lister::{Lister, Lookup};
+
+/// Secrets that hold a certificate.
+const TLS_SECRETS: &str = "type=kubernetes.io/tls";
 
 /// The informers.
 #[derive(Clone, Debug)]
@@ -27,6 +30,7 @@ pub(crate) struct Informed {
     pub(crate) horizontals: Informer<HorizontalPodAutoscaler>,
     pub(crate) serverless_services: Informer<ServerlessService>,
     pub(crate) ingresses: Informer<Ingress>,
+    pub(crate) certificates: Informer<Certificate>,
     pub(crate) domain_mappings: Informer<DomainMapping>,
     pub(crate) domain_claims: Informer<ClusterDomainClaim>,
     pub(crate) images: Informer<Image>,
@@ -34,6 +38,9 @@ pub(crate) struct Informed {
     pub(crate) pods: Informer<Pod>,
     pub(crate) core_services: Informer<CoreService>,
     pub(crate) endpoints: Informer<Endpoints>,
+    /// Those that hold a certificate.
+    pub(crate) secrets: Informer<Secret>,
+    pub(crate) namespaces: Informer<Namespace>,
 }
 
 impl Informed {
@@ -51,6 +58,7 @@ impl Informed {
             horizontals: informers.get(Scope::all()),
             serverless_services: informers.get(Scope::all()),
             ingresses: informers.get(Scope::all()),
+            certificates: informers.get(Scope::all()),
             domain_mappings: informers.get(Scope::all()),
             domain_claims: informers.get(Scope::all()),
             images: informers.get(Scope::all()),
@@ -58,6 +66,8 @@ impl Informed {
             pods: informers.get(Scope::all().with_labels(of_revisions.into())),
             core_services: informers.get(Scope::all()),
             endpoints: informers.get(Scope::all()),
+            secrets: informers.get(Scope::all().with_fields(TLS_SECRETS)),
+            namespaces: informers.get(Scope::all()),
         }
     }
 }
@@ -74,12 +84,15 @@ pub(crate) struct Caches {
     pub(crate) horizontals: Lister<HorizontalPodAutoscaler>,
     pub(crate) serverless_services: Lister<ServerlessService>,
     pub(crate) ingresses: Lister<Ingress>,
+    pub(crate) certificates: Lister<Certificate>,
     pub(crate) domain_mappings: Lister<DomainMapping>,
     pub(crate) domain_claims: Lister<ClusterDomainClaim>,
     pub(crate) images: Lister<Image>,
     pub(crate) deployments: Lister<Deployment>,
     pub(crate) core_services: Lister<CoreService>,
     pub(crate) endpoints: Lister<Endpoints>,
+    pub(crate) secrets: Lister<Secret>,
+    pub(crate) namespaces: Lister<Namespace>,
     /// Revisions by their Configuration.
     pub(crate) revisions_of_configuration: Lookup<Revision>,
     /// Revisions by the Routes that their annotation names.
@@ -90,6 +103,10 @@ pub(crate) struct Caches {
     pub(crate) pods_of_revision: Lookup<Pod>,
     /// Kubernetes Services by their Route.
     pub(crate) services_of_route: Lookup<CoreService>,
+    /// Certificates by their Route.
+    pub(crate) certificates_of_route: Lookup<Certificate>,
+    /// Wildcard Certificates by their namespace.
+    pub(crate) wildcards_of_namespace: Lookup<Certificate>,
 }
 
 /// The listers that everything else is derived from.
@@ -103,6 +120,7 @@ struct Listers {
     horizontals: Lister<HorizontalPodAutoscaler>,
     serverless_services: Lister<ServerlessService>,
     ingresses: Lister<Ingress>,
+    certificates: Lister<Certificate>,
     domain_mappings: Lister<DomainMapping>,
     domain_claims: Lister<ClusterDomainClaim>,
     images: Lister<Image>,
@@ -110,6 +128,8 @@ struct Listers {
     pods: Lister<Pod>,
     core_services: Lister<CoreService>,
     endpoints: Lister<Endpoints>,
+    secrets: Lister<Secret>,
+    namespaces: Lister<Namespace>,
 }
 
 impl Caches {
@@ -125,6 +145,7 @@ impl Caches {
             horizontals: Lister::live(&informed.horizontals),
             serverless_services: Lister::live(&informed.serverless_services),
             ingresses: Lister::live(&informed.ingresses),
+            certificates: Lister::live(&informed.certificates),
             domain_mappings: Lister::live(&informed.domain_mappings),
             domain_claims: Lister::live(&informed.domain_claims),
             images: Lister::live(&informed.images),
@@ -132,6 +153,8 @@ impl Caches {
             pods: Lister::live(&informed.pods),
             core_services: Lister::live(&informed.core_services),
             endpoints: Lister::live(&informed.endpoints),
+            secrets: Lister::live(&informed.secrets),
+            namespaces: Lister::live(&informed.namespaces),
         })
     }
 
@@ -142,6 +165,8 @@ impl Caches {
             configurations_of_route: listers.configurations.by("routes", routes_of),
             pods_of_revision: listers.pods.by("revision", |pod| labelled(pod, label::REVISION)),
             services_of_route: listers.core_services.by("route", |service| labelled(service, label::ROUTE)),
+            certificates_of_route: listers.certificates.by("route", |certificate| labelled(certificate, label::ROUTE)),
+            wildcards_of_namespace: listers.certificates.by("wildcards", wildcard_of),
             services: listers.services,
             configurations: listers.configurations,
             revisions: listers.revisions,
@@ -151,12 +176,15 @@ impl Caches {
             horizontals: listers.horizontals,
             serverless_services: listers.serverless_services,
             ingresses: listers.ingresses,
+            certificates: listers.certificates,
             domain_mappings: listers.domain_mappings,
             domain_claims: listers.domain_claims,
             images: listers.images,
             deployments: listers.deployments,
             core_services: listers.core_services,
             endpoints: listers.endpoints,
+            secrets: listers.secrets,
+            namespaces: listers.namespaces,
         }
     }
 }
@@ -180,6 +208,11 @@ pub(crate) fn labelled_key<K: Resource>(object: &K, label: &str) -> Option<Key> 
 
 fn labelled<K: Resource>(object: &K, label: &str) -> Vec<String> {
     labelled_key(object, label).iter().map(index_value).collect()
+}
+
+fn wildcard_of(certificate: &Certificate) -> Vec<String> {
+    let is_wildcard = label_value(&certificate.metadata, label::WILDCARD_DOMAIN).is_some();
+    certificate.metadata.namespace.iter().filter(|_| is_wildcard).cloned().collect()
 }
 
 fn routes_of<K: Resource>(object: &K) -> Vec<String> {
@@ -212,6 +245,7 @@ impl Caches {
             horizontals: all(objects),
             serverless_services: all(objects),
             ingresses: all(objects),
+            certificates: all(objects),
             domain_mappings: all(objects),
             domain_claims: all(objects),
             images: all(objects),
@@ -219,6 +253,8 @@ impl Caches {
             pods: all(objects),
             core_services: all(objects),
             endpoints: all(objects),
+            secrets: all(objects),
+            namespaces: all(objects),
         })
     }
 }

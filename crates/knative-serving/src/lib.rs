@@ -1,10 +1,12 @@
-//! Keeps Service, Configuration, Revision, Route, DomainMapping, PodAutoscaler, ServerlessService and Ingress true; runs the autoscaler.
+//! Keeps Service, Configuration, Revision, Route, DomainMapping, PodAutoscaler, ServerlessService, Ingress and Certificate true; runs the
+//! autoscaler.
 //!
 //! ```text
 //! Service ──► Configuration ──► Revision ──► Deployment ──► (Pods, by the cluster)
 //!    │                             │  └────► PodAutoscaler ──► ServerlessService ──► private and public Service, Endpoints
 //!    └──────► Route ──► Ingress, placeholder Services      └──► Metric
 //! DomainMapping ──► ClusterDomainClaim, Ingress
+//! Route, DomainMapping, namespace ──► Certificate ──► Secret
 //!
 //! digest ─┐  autoscaler ─┐  probe ─┐  gateways ─┐      facts that plans read; each change wakes the key
 //!         ▼              ▼         ▼            ▼
@@ -26,6 +28,8 @@
 
 pub mod autoscaler;
 mod caches;
+mod certificate;
+mod certified;
 mod config;
 mod configuration;
 pub mod digest;
@@ -41,6 +45,7 @@ mod labeler;
 mod lister;
 pub mod manifests;
 mod metric;
+mod namespace_certificate;
 pub mod pod_autoscaler;
 mod pods;
 pub mod rbac;
@@ -65,7 +70,7 @@ use digest::{DigestFacts, Resolver};
 use explain::Explainer;
 pub use ingress::GatewayFacts;
 use pod_autoscaler::probe::ActivatorProbe;
-pub use settings::Settings;
+pub use settings::{AUTHORITY_SECRET, Settings};
 use waker::Waker;
 
 /// Statistics that may wait for the autoscaler. What does not fit is the sender's to drop: the next second brings new ones.
@@ -96,6 +101,8 @@ pub fn wire(context: &Context, settings: Settings, seams: Seams) -> Explainer {
     wire_revision(context, all, seams.resolver);
     route::wire(context, all);
     domain_mapping::wire(context, all);
+    certificate::wire(context, (&informed, &caches), &settings);
+    namespace_certificate::wire(context, all);
     labeler::wire(context, &informed, &caches);
     gc::wire(context, all);
     serverless_service::wire(context, (&informed, &caches), &settings.system_namespace);
@@ -143,6 +150,8 @@ pub fn declarations() -> Vec<Declaration> {
         ("revision", revision::RevisionReconciler::WRITES),
         ("route", route::RouteReconciler::WRITES),
         ("domainmapping", domain_mapping::DomainMappingReconciler::WRITES),
+        ("certificate", certificate::CertificateReconciler::WRITES),
+        ("namespacecertificate", namespace_certificate::NamespaceCertificates::WRITES),
         ("labeler", labeler::Labeler::WRITES),
         ("gc", gc::RevisionCollector::WRITES),
         ("podautoscaler", pod_autoscaler::PodAutoscalerReconciler::WRITES),

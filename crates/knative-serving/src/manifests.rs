@@ -195,7 +195,7 @@ const SERVICES: [Named; 6] = [
         GATEWAY,
         &[("http2", 80, GATEWAY_PUBLIC_PORT as i32), ("https", 443, GATEWAY_PUBLIC_PORT as i32)],
     ),
-    (GATEWAY_SERVICE, GATEWAY, GATEWAY, &[("http2", 80, GATEWAY_PORT as i32)]),
+    (GATEWAY_SERVICE, GATEWAY, GATEWAY, &[("http2", 80, GATEWAY_PORT as i32), ("https", 443, GATEWAY_PORT as i32)]),
 ];
 
 fn make_service((name, part, component, ports): &Named, installation: &Installation) -> Service {

@@ -49,14 +49,16 @@ pub fn identities() -> Vec<Identity> {
 
 fn controller_rules() -> Vec<PolicyRule> {
     vec![
-        // Secrets: where the gateway is in the same process, for certificates.
-        rule("", &["configmaps", "pods", "secrets"], READ),
+        rule("", &["configmaps", "namespaces", "pods"], READ),
         // Only ever tried.
         rule("", &["pods"], &["create"]),
-        rule("", &["services", "endpoints"], WRITE),
+        // Secrets: what certificates are kept in.
+        rule("", &["services", "endpoints", "secrets"], WRITE),
         // Endpoints that name addresses of Pods of other namespaces: the activator's.
         rule("", &["endpoints/restricted"], &["create"]),
         rule("discovery.k8s.io", &["endpointslices/restricted"], &["create"]),
+        // Certificates that a namespace owns hold up its end.
+        rule("", &["namespaces/finalizers"], CHANGE),
         rule("", &["events"], &["create", "patch"]),
         rule("apps", &["deployments"], WRITE),
         rule("apps", &["deployments/scale"], CHANGE),
@@ -64,7 +66,11 @@ fn controller_rules() -> Vec<PolicyRule> {
         rule("coordination.k8s.io", &["leases"], WRITE),
         rule(SERVING_GROUP, &["services", "configurations", "revisions", "routes", "domainmappings"], WRITE),
         rule(AUTOSCALING_INTERNAL_GROUP, &["podautoscalers", "metrics"], WRITE),
-        rule(NETWORKING_INTERNAL_GROUP, &["serverlessservices", "ingresses", "clusterdomainclaims"], WRITE),
+        rule(
+            NETWORKING_INTERNAL_GROUP,
+            &["serverlessservices", "ingresses", "certificates", "clusterdomainclaims"],
+            WRITE,
+        ),
         rule(CACHING_INTERNAL_GROUP, &["images"], WRITE),
         // Finalizers: an owner reference that holds up the owner's deletion.
         rule(SERVING_GROUP, &["*/status", "*/finalizers"], CHANGE),

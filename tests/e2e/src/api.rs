@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use base64::Engine;
@@ -62,7 +61,7 @@ impl Api {
         let address = address.trim_end_matches('/').parse().context("the API server's address is not IP:PORT")?;
         let authority = STANDARD.decode(&cluster.certificate_authority_data).context("the CA is not base64")?;
         let tls = Some(Arc::new(trusting(&authority)?));
-        let target = Target { address, tls, patience: Duration::from_secs(60) };
+        let target = Target { tls, ..Target::plain(address) };
         Ok(Self { target, bearer: format!("Bearer {}", user.token) })
     }
 

@@ -24,6 +24,8 @@ pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     /// For HTTPS: whom to trust.
     pub(crate) tls: Option<Arc<ClientConfig>>,
+    /// For HTTPS: the name that it is asked by, if that is not its address.
+    pub(crate) name: Option<String>,
     /// How long a read may wait.
     pub(crate) patience: Duration,
 }
@@ -68,7 +70,12 @@ enum Rest {
 impl Target {
     /// Plain HTTP.
     pub(crate) fn plain(address: SocketAddr) -> Self {
-        Self { address, tls: None, patience: Duration::from_secs(60) }
+        Self { address, tls: None, name: None, patience: Duration::from_secs(60) }
+    }
+
+    /// The same, asked by this name.
+    pub(crate) fn named(self, name: &str) -> Self {
+        Self { name: Some(name.to_owned()), ..self }
     }
 
     /// Opens a connection.
@@ -81,7 +88,10 @@ impl Target {
         let stream = match &self.tls {
             None => Stream::Plain(socket),
             Some(config) => {
-                let name = ServerName::IpAddress(self.address.ip().into());
+                let name = match &self.name {
+                    None => ServerName::IpAddress(self.address.ip().into()),
+                    Some(name) => ServerName::try_from(name.clone())?,
+                };
                 let tls = ClientConnection::new(Arc::clone(config), name)?;
                 Stream::Tls(Box::new(StreamOwned::new(tls, socket)))
             }

@@ -59,9 +59,10 @@ impl<'a> Instance<'a> {
         Self::start_in(place, name, free_addresses()?, options, &[])
     }
 
-    /// Starts one that has everything, at these addresses.
-    pub(crate) fn start_at(place: &'a Place, name: &str, addresses: [SocketAddr; 3]) -> Result<Self> {
-        Self::start_in(place, name, addresses, Vec::new(), &[])
+    /// Starts one that has everything, at these addresses, with further options.
+    pub(crate) fn start_at(place: &'a Place, name: &str, addresses: [SocketAddr; 3], options: &[&str]) -> Result<Self> {
+        let options = options.iter().map(|option| (*option).to_owned()).collect();
+        Self::start_in(place, name, addresses, options, &[])
     }
 
     /// Starts one that has everything, with further variables in its environment.

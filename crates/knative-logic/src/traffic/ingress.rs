@@ -171,7 +171,7 @@ impl Maker<'_> {
 }
 
 /// The path that a challenge is asked for at, if its host is among these.
-fn challenge_path(challenge: &Http01Challenge, hosts: &[String]) -> Option<HttpIngressPath> {
+pub fn challenge_path(challenge: &Http01Challenge, hosts: &[String]) -> Option<HttpIngressPath> {
     let (_, rest) = challenge.url.split_once("://")?;
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     if !matches!(hosts, [only] if only == host) {

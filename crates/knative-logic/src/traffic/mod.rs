@@ -22,7 +22,7 @@ pub use assign::{
     Assignment, ConfigurationFact, Known, Missing, RevisionFact, Target, TargetError, TargetFacts, assign,
 };
 pub use hosts::{HostError, Hosts};
-pub use ingress::{HttpOptionError, IngressOptions, IngressParts, http_option, make_ingress_spec};
+pub use ingress::{HttpOptionError, IngressOptions, IngressParts, challenge_path, http_option, make_ingress_spec};
 pub use status::status_traffic;
 
 /// The name of the Route's own host among the targets.

@@ -73,7 +73,7 @@ impl Gateway {
             return Step::Done(answer);
         }
         if route.redirects_to_https() && !forwarded::is_https(request.headers()) {
-            return Step::Done(redirect(host, request));
+            return Step::Done(redirect(host, self.external_tls_port, request));
         }
         for (name, value) in route.append_headers() {
             if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
@@ -183,11 +183,12 @@ fn probe_answer(request: &HeaderMap, route: &route_table::Target<'_>) -> Option<
     Some(answer)
 }
 
-fn redirect(host: &str, request: &Request) -> Response {
+fn redirect(host: &str, tls_port: u16, request: &Request) -> Response {
     let host = host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(host, _)| host);
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let mut answer = headers::status(StatusCode::MOVED_PERMANENTLY);
-    if let Ok(location) = HeaderValue::try_from(format!("https://{host}{path}")) {
+    let port = if tls_port == 443 { String::new() } else { format!(":{tls_port}") };
+    if let Ok(location) = HeaderValue::try_from(format!("https://{host}{port}{path}")) {
         answer.headers_mut().insert(LOCATION, location);
     }
     answer

@@ -55,6 +55,8 @@ pub struct GatewayParts {
     pub ingress_class: String,
     /// Where `activator-service` is, such as `knative-serving`.
     pub system_namespace: String,
+    /// The port at which the outside finds its TLS, for those who are redirected there.
+    pub external_tls_port: u16,
     /// Who is told what is served.
     pub served: Arc<dyn Served>,
     /// The process's tasks.
@@ -71,6 +73,7 @@ pub struct Gateway {
     backends: Backends,
     certificates: HostCertificates,
     activator_service: Key,
+    external_tls_port: u16,
     served: Arc<dyn Served>,
     tasks: Tasks,
     servers: [Server; 2],
@@ -95,7 +98,16 @@ impl Gateway {
     /// # Errors
     /// TLS cannot be configured.
     pub fn try_new(parts: GatewayParts) -> Result<Arc<Self>, TlsError> {
-        let GatewayParts { upstream, activator, ingress_class, system_namespace, served, tasks, metrics } = parts;
+        let GatewayParts {
+            upstream,
+            activator,
+            ingress_class,
+            system_namespace,
+            external_tls_port,
+            served,
+            tasks,
+            metrics,
+        } = parts;
         let certificates = HostCertificates::default();
         let tls = tls::server_config(certificates.certificates(), ClientAuth::None)?;
         let config = |name| ServerConfig { transport: Transport::Either(Arc::clone(&tls)), ..ServerConfig::new(name) };
@@ -106,6 +118,7 @@ impl Gateway {
             backends: Backends::default(),
             certificates,
             activator_service: Key::new(system_namespace, ACTIVATOR_SERVICE),
+            external_tls_port,
             served,
             servers: ["public", "private"].map(|name| Server::new(config(name), &tasks, &metrics)),
             tasks,

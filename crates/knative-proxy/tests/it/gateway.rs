@@ -126,7 +126,9 @@ async fn tls_may_end_at_a_proxy_nearby() {
     gateway.set_ingress(&Key::new("default", "a"), Some(&redirected));
     gateway.swap();
     assert_eq!(rig.ask(near, by_tls()).await.0, 200, "it came by TLS");
-    assert_eq!(rig.ask(near, get("a.example", "/", &[])).await.0, 301);
+    let answer = rig.response(near, get("a.example:8080", "/x?y", &[])).await;
+    assert_eq!(answer.status(), 301);
+    assert_eq!(answer.headers()["location"], "https://a.example:8443/x?y");
     assert_eq!(rig.ask(far, by_tls()).await.0, 301);
 }
 

@@ -142,6 +142,7 @@ impl Rig {
             activator,
             ingress_class: "kwick".to_owned(),
             system_namespace: "knative-serving".to_owned(),
+            external_tls_port: 8443,
             served: Arc::new(|_: &base_controller::Key, _: Option<&str>| {}),
             tasks: self.tasks.clone(),
             metrics: self.metrics.clone(),

@@ -8,8 +8,8 @@
 //! The claim is made here if the operator lets it be (`autocreate-cluster-domain-claims`), and given up with the last mapping of the name,
 //! for which there is a finalizer; whoever waits for the name is woken by that.
 //!
-//! What can be referred to are Knative's Services and Routes, and Kubernetes' Services. Certificates are not made here: a mapping brings its own
-//! (`spec.tls`), or is served without TLS.
+//! What can be referred to are Knative's Services and Routes, and Kubernetes' Services. A mapping brings its certificate (`spec.tls`), or has a
+//! Certificate made where the operator wants TLS; until that is issued, it is served without TLS where the operator allows that.
 //!
 //! Who else writes: nobody. Specified by Knative's `pkg/reconciler/domainmapping`.
 
@@ -50,6 +50,7 @@ impl Reconciler for DomainMappingReconciler {
         Write::finalizer("serving.knative.dev", "DomainMapping", FINALIZER),
         Write::child("networking.internal.knative.dev", "ClusterDomainClaim"),
         Write::child("networking.internal.knative.dev", "Ingress"),
+        Write::child("networking.internal.knative.dev", "Certificate"),
         Write::status("serving.knative.dev", "DomainMapping", &["conditions", "observedGeneration", "url", "address"]),
     ];
 
@@ -78,7 +79,9 @@ pub(crate) fn wire(
     let reconciler = DomainMappingReconciler { caches: caches.clone(), configs: configs.clone() };
     let controller = Controller::new("domainmapping", reconciler, &informed.domain_mappings, context)
         .owns(&informed.ingresses)
+        .owns(&informed.certificates)
         .tracks(&informed.ingresses)
+        .tracks(&informed.certificates)
         .tracks(&informed.domain_claims)
         .tracks(&informed.services)
         .tracks(&informed.routes)

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Service as CoreService;
 use knative_apis::duck::Addressable;
 use knative_apis::go_text::quote;
 use knative_apis::meta::{CLUSTER_DOMAIN, SERVING_GROUP};
-use knative_apis::networking::{ClusterDomainClaim, Ingress};
+use knative_apis::networking::{Certificate, ClusterDomainClaim, Ingress};
 use knative_apis::serving::v1::{Route, Service};
 use knative_apis::serving::v1beta1::DomainMapping;
 use knative_logic::names;
@@ -24,6 +24,8 @@ pub(crate) struct Observed {
     pub(crate) claim: Option<Arc<ClusterDomainClaim>>,
     /// The Ingress of its name, whoever made it.
     pub(crate) ingress: Option<Arc<Ingress>>,
+    /// The Certificate of its name, whoever made it.
+    pub(crate) certificate: Option<Arc<Certificate>>,
     /// The URL of what it refers to, or why there is none.
     pub(crate) referent: Result<String, String>,
     /// Everything that it looks at by name, whether that is there or not.
@@ -35,12 +37,17 @@ pub(crate) struct Observed {
 pub(crate) fn gather(caches: &Caches, key: &Key) -> Option<Observed> {
     let mapping = caches.domain_mappings.get(key)?;
     let (claim, ingress) = (Key::new("", key.name()), Key::new(key.namespace(), names::ingress(key.name())));
-    let mut references =
-        vec![ObjectRef::new::<ClusterDomainClaim>(claim.clone()), ObjectRef::new::<Ingress>(ingress.clone())];
+    let mut references = vec![
+        ObjectRef::new::<ClusterDomainClaim>(claim.clone()),
+        ObjectRef::new::<Ingress>(ingress.clone()),
+        // It has the same name.
+        ObjectRef::new::<Certificate>(ingress.clone()),
+    ];
     let referent = resolve(caches, &mapping, &mut references);
     Some(Observed {
         claim: caches.domain_claims.get(&claim),
         ingress: caches.ingresses.get(&ingress),
+        certificate: caches.certificates.get(&ingress),
         mapping,
         referent,
         references,

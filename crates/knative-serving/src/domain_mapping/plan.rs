@@ -3,20 +3,22 @@
 use base_controller::{Change, Finalizer, Plan, PlanEvent};
 use jiff::Timestamp;
 use knative_apis::condition::Conditioned;
+use knative_apis::config::HttpProtocol;
 use knative_apis::duck::Addressable;
 use knative_apis::go_text::quote;
 use knative_apis::meta::{annotations, owner};
-use knative_apis::networking::Ingress;
+use knative_apis::networking::{Ingress, IngressTls};
 use knative_apis::serving::v1::route::EXTERNAL_DOMAIN_TLS_NOT_ENABLED;
 use knative_apis::serving::v1beta1::DomainMappingStatus;
-use knative_apis::serving::v1beta1::domain_mapping::{DOMAIN_CLAIMED, INGRESS_READY};
+use knative_apis::serving::v1beta1::domain_mapping::{CERTIFICATE_PROVISIONED, DOMAIN_CLAIMED, INGRESS_READY};
 use knative_apis::validation::semantically_equal;
 use knative_logic::traffic::{HttpOptionError, http_option};
 use kube::ResourceExt;
 
 use super::FINALIZER;
 use super::observe::Observed;
-use super::resources::{Destination, make_claim, make_ingress};
+use super::resources::{Destination, Tls, make_certificate, make_claim, make_ingress};
+use crate::certified::{Progress, challenges, ingress_tls, is_external_tls_wanted, keep};
 use crate::config::Configs;
 use crate::json;
 use crate::status::{begin, create, end, update};
@@ -63,21 +65,19 @@ fn give_up(observed: &Observed, configs: &Configs) -> Plan<DomainMappingStatus> 
 
 impl Draft<'_> {
     fn all(&mut self) -> Result<(), Stopped> {
-        self.say_url();
+        let (host, settings) = (self.observed.mapping.name_any(), &self.configs.settings);
+        let scheme = &self.configs.network.default_external_scheme;
+        self.say_url(format!("{scheme}://{}", settings.external_authority(scheme, &host)));
         self.claim()?;
-        self.say_certificate();
+        let tls = self.tls()?;
+        if tls.is_secured {
+            self.say_url(format!("https://{}", settings.external_tls_authority(&host)));
+        }
         let destination = self.resolve()?;
-        self.lead(&destination)
+        self.lead(&destination, tls)
     }
 
-    fn say_url(&mut self) {
-        let mapping = &self.observed.mapping;
-        let scheme = match mapping.spec.tls {
-            Some(_) => "https",
-            None => &self.configs.network.default_external_scheme,
-        };
-        let authority = self.configs.settings.external_authority(scheme, &mapping.name_any());
-        let url = format!("{scheme}://{authority}");
+    fn say_url(&mut self, url: String) {
         self.plan.status.address = Some(Addressable { url: url.clone(), ..Addressable::default() });
         self.plan.status.url = url;
     }
@@ -102,11 +102,50 @@ impl Draft<'_> {
         Ok(())
     }
 
-    fn say_certificate(&mut self) {
-        if self.observed.mapping.spec.tls.is_some() {
+    /// The certificate: the user's own, or one that is asked for, if it is to have one.
+    fn tls(&mut self) -> Result<Tls, Stopped> {
+        let mapping = &self.observed.mapping;
+        let host = mapping.name_any();
+        if let Some(tls) = &mapping.spec.tls {
             self.plan.status.mark_certificate_provided_externally(self.now);
-        } else {
+            let ingress = IngressTls {
+                hosts: vec![host],
+                secret_name: tls.secret_name.clone(),
+                secret_namespace: mapping.namespace().unwrap_or_default(),
+            };
+            return Ok(Tls { ingress: Some(ingress), is_secured: true, ..Tls::default() });
+        }
+        if !is_external_tls_wanted(&mapping.metadata, &self.configs.network) {
             self.plan.status.mark_tls_not_enabled(EXTERNAL_DOMAIN_TLS_NOT_ENABLED, self.now);
+            return Ok(Tls::default());
+        }
+        let desired = make_certificate(mapping, &self.configs.network);
+        let (name, existing) = (desired.name_any(), self.observed.certificate.as_deref());
+        let progress = keep(&mut self.plan, (existing, &desired), (&mapping.metadata, CERTIFICATE_PROVISIONED));
+        let mut tls = Tls { challenges: challenges(&progress).to_vec(), ..Tls::default() };
+        tls.challenges.sort_by(|one, other| one.url.cmp(&other.url));
+        match progress {
+            Progress::NotOwned => {
+                self.plan.status.mark_certificate_not_owned(&name, self.now);
+                return Err(Stopped);
+            }
+            Progress::Ready(certificate) => {
+                self.plan.status.mark_certificate_ready(self.now);
+                tls.ingress = Some(ingress_tls(certificate, vec![host]));
+                tls.is_secured = true;
+            }
+            Progress::Waiting(_) | Progress::Failed(_) => self.serve_without(&name, &mut tls),
+        }
+        Ok(tls)
+    }
+
+    /// While there is no certificate, plain HTTP is served if the operator allows it.
+    fn serve_without(&mut self, name: &str, tls: &mut Tls) {
+        if self.configs.network.http_protocol == HttpProtocol::Enabled {
+            self.plan.status.mark_http_downgrade(name, self.now);
+        } else {
+            self.plan.status.mark_certificate_not_ready(name, self.now);
+            tls.is_secured = true;
         }
     }
 
@@ -134,10 +173,10 @@ impl Draft<'_> {
     }
 
     /// Keeps the Ingress, and copies what it says once it speaks of what is meant.
-    fn lead(&mut self, destination: &Destination) -> Result<(), Stopped> {
+    fn lead(&mut self, destination: &Destination, tls: Tls) -> Result<(), Stopped> {
         let (mapping, network) = (&self.observed.mapping, &self.configs.network);
         let http_option = http_option(annotations(&mapping.metadata), network).map_err(|error| self.fail(&error))?;
-        let desired = make_ingress(mapping, destination, http_option, network);
+        let desired = make_ingress(mapping, destination, (http_option, tls), network);
         let what = format!("Ingress {}", quote(&desired.name_any()));
         let Some(existing) = self.observed.ingress.as_deref() else {
             self.plan.changes.push(create(&desired, INGRESS_READY, &what));

@@ -1,4 +1,4 @@
-//! What a DomainMapping is made of: the claim of its name, and the Ingress that serves it.
+//! What a DomainMapping is made of: the claim of its name, its Certificate, and the Ingress that serves it.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,19 @@ use knative_apis::config::Network;
 use knative_apis::go_text::quote;
 use knative_apis::meta::{annotation, annotations, label, labels, owner};
 use knative_apis::networking::{
-    ClusterDomainClaim, ClusterDomainClaimSpec, HttpIngressPath, HttpIngressRuleValue, HttpOption, Ingress,
-    IngressBackendSplit, IngressRule, IngressSpec, IngressStatus, IngressTls, Visibility,
+    Certificate, ClusterDomainClaim, ClusterDomainClaimSpec, Http01Challenge, HttpIngressPath, HttpIngressRuleValue,
+    HttpOption, Ingress, IngressBackendSplit, IngressRule, IngressSpec, IngressStatus, IngressTls, Visibility,
 };
 use knative_apis::serving::v1beta1::DomainMapping;
 use knative_logic::names;
+use knative_logic::traffic::challenge_path;
 use kube::ResourceExt;
 
+use crate::certified::{self, Purpose};
 use crate::route::KEPT_ANNOTATIONS;
 
+/// The longest value of a label.
+const LABEL_CHARS: usize = 63;
 /// The port of the Service that a name leads to.
 const PORT: i32 = 80;
 /// The header in which the name itself goes along, as Knative writes it.
@@ -55,11 +59,35 @@ pub(super) fn make_claim(mapping: &DomainMapping) -> ClusterDomainClaim {
     ClusterDomainClaim { metadata, spec }
 }
 
+/// What the certificate of a mapping comes to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tls {
+    /// The Secret that its name is served with.
+    pub(super) ingress: Option<IngressTls>,
+    /// Challenges that its name must answer.
+    pub(super) challenges: Vec<Http01Challenge>,
+    /// Whether its URL is `https`.
+    pub(super) is_secured: bool,
+}
+
+/// The Certificate of the mapping's name.
+pub(super) fn make_certificate(mapping: &DomainMapping, network: &Network) -> Certificate {
+    let host = mapping.name_any();
+    // Knative writes the name there; a label is too short for some.
+    let mapped = if host.len() <= LABEL_CHARS { host.clone() } else { mapping.uid().unwrap_or_default() };
+    let labels = BTreeMap::from([
+        (label::DOMAIN_MAPPING_UID.to_owned(), mapped),
+        (label::CERTIFICATE_TYPE.to_owned(), Purpose::ExternalDomain.word().to_owned()),
+    ]);
+    let named = (names::ingress(&host), network.certificate_class.as_str());
+    certified::make_certificate(mapping, named, labels, (vec![host.clone()], host))
+}
+
 /// The Ingress by which the mapping's name leads to `destination`.
 pub(super) fn make_ingress(
     mapping: &DomainMapping,
     destination: &Destination,
-    http_option: HttpOption,
+    (http_option, tls): (HttpOption, Tls),
     network: &Network,
 ) -> Ingress {
     let (name, namespace) = (mapping.name_any(), mapping.namespace().unwrap_or_default());
@@ -72,17 +100,12 @@ pub(super) fn make_ingress(
     };
     let path =
         HttpIngressPath { rewrite_host: destination.host.clone(), splits: vec![split], ..HttpIngressPath::default() };
-    let rule = IngressRule {
-        hosts: vec![name.clone()],
-        visibility: Visibility::ExternalIp,
-        http: Some(HttpIngressRuleValue { paths: vec![path] }),
-    };
-    let tls = mapping.spec.tls.iter().map(|tls| IngressTls {
-        hosts: vec![name.clone()],
-        secret_name: tls.secret_name.clone(),
-        secret_namespace: namespace.clone(),
-    });
-    let spec = IngressSpec { http_option, tls: tls.collect(), rules: vec![rule] };
+    let hosts = vec![name];
+    let challenges = tls.challenges.iter().filter_map(|challenge| challenge_path(challenge, &hosts));
+    let paths = challenges.chain([path]).collect();
+    let http = Some(HttpIngressRuleValue { paths });
+    let rule = IngressRule { hosts: hosts.clone(), visibility: Visibility::ExternalIp, http };
+    let spec = IngressSpec { http_option, tls: tls.ingress.into_iter().collect(), rules: vec![rule] };
     Ingress { metadata: metadata(mapping, network), spec, status: IngressStatus::default() }
 }
 

@@ -10,7 +10,8 @@
 //! A target that is not ready leaves everything as it is: the old split goes on serving. A gradual rollout keeps its state in an annotation
 //! of the Ingress. Ports other than the scheme's own stand in URLs ([`crate::Settings::external_authority`]).
 //!
-//! Certificates are not made here yet: `CertificateProvisioned` is True because TLS is not enabled.
+//! Where the operator wants TLS ([`tls`]), hosts have Certificates; once one is issued, the Ingress serves its hosts with TLS and their URLs say
+//! `https`.
 //!
 //! Who else writes: the Service makes Routes and their spec, the labeler holds the finalizer; users label placeholder Services to keep a
 //! host inside the cluster. Specified by Knative's `pkg/reconciler/route`.
@@ -19,6 +20,7 @@ mod observe;
 mod plan;
 mod resources;
 mod status;
+mod tls;
 
 #[cfg(test)]
 mod tests;
@@ -51,6 +53,8 @@ impl Reconciler for RouteReconciler {
         Write::child("", "Service"),
         Write::child("", "Endpoints"),
         Write::child("networking.internal.knative.dev", "Ingress"),
+        Write::child("networking.internal.knative.dev", "Certificate"),
+        Write::deletion("networking.internal.knative.dev", "Certificate"),
         Write::status(
             "serving.knative.dev",
             "Route",
@@ -85,9 +89,11 @@ pub(crate) fn wire(
         .owns(&informed.core_services)
         .owns(&informed.endpoints)
         .owns(&informed.ingresses)
+        .owns(&informed.certificates)
         .tracks(&informed.core_services)
         .tracks(&informed.endpoints)
         .tracks(&informed.ingresses)
+        .tracks(&informed.certificates)
         .tracks(&informed.configurations)
         .tracks(&informed.revisions);
     configs.concern(controller, &[Concern::Domain, Concern::Features, Concern::Network]).start()

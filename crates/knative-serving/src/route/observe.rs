@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base_controller::{Key, ObjectRef};
 use k8s_openapi::api::core::v1::{Endpoints, Service as CoreService};
 use knative_apis::meta::{label, label_value};
-use knative_apis::networking::Ingress;
+use knative_apis::networking::{Certificate, Ingress};
 use knative_apis::serving::v1::{Configuration, Revision, Route, TrafficTarget};
 use knative_logic::names;
 use knative_logic::traffic::{ConfigurationFact, DEFAULT_TARGET, Hosts, RevisionFact, TargetFacts};
@@ -31,6 +31,10 @@ pub(crate) struct Observed {
     pub(crate) services: BTreeMap<String, Arc<CoreService>>,
     /// The Endpoints of those names, whoever made them.
     pub(crate) endpoints: BTreeMap<String, Arc<Endpoints>>,
+    /// The Certificates that carry its label, or have a name that it needs, whoever made them.
+    pub(crate) certificates: BTreeMap<String, Arc<Certificate>>,
+    /// The wildcard Certificates of its namespace.
+    pub(crate) wildcards: Vec<Arc<Certificate>>,
     /// Everything that it looks at by name, whether that is there or not.
     #[serde(skip)]
     pub(crate) references: Vec<ObjectRef>,
@@ -48,6 +52,8 @@ pub(crate) fn gather(caches: &Caches, configs: &Configs, key: &Key) -> Option<Ob
         ingress: None,
         services: BTreeMap::new(),
         endpoints: BTreeMap::new(),
+        certificates: BTreeMap::new(),
+        wildcards: Vec::new(),
         references: Vec::new(),
         route: Arc::clone(&route),
     };
@@ -57,6 +63,9 @@ pub(crate) fn gather(caches: &Caches, configs: &Configs, key: &Key) -> Option<Ob
     let mut services = needed_services(&route, configs);
     services.extend(caches.services_of_route.get(&index_value(key)).iter().map(|service| service.name_any()));
     services.iter().for_each(|name| gathering.service(name));
+    if configs.network.external_domain_tls || configs.network.cluster_local_domain_tls {
+        gathering.certificates(&route);
+    }
     Some(observed)
 }
 
@@ -119,6 +128,25 @@ impl Gathering<'_> {
         let endpoints = self.look_at::<Endpoints>(name).and_then(|key| self.caches.endpoints.get(&key));
         self.observed.services.extend(service.map(|service| (name.to_owned(), service)));
         self.observed.endpoints.extend(endpoints.map(|endpoints| (name.to_owned(), endpoints)));
+    }
+
+    /// The Certificates of the Route and its tags, those that it no longer needs, and those that it may use instead.
+    fn certificates(&mut self, route: &Route) {
+        let tags = route.spec.traffic.iter().map(|target| target.tag.as_str());
+        let mut needed: BTreeSet<String> = std::iter::once(DEFAULT_TARGET)
+            .chain(tags)
+            .flat_map(|tag| [names::certificate(route, tag), names::local_certificate(route, tag)])
+            .collect();
+        let value = index_value(&Key::new(self.namespace, route.name_any()));
+        needed.extend(self.caches.certificates_of_route.get(&value).iter().map(|known| known.name_any()));
+        for name in needed {
+            let found = self.look_at::<Certificate>(&name).and_then(|key| self.caches.certificates.get(&key));
+            self.observed.certificates.extend(found.map(|found| (name, found)));
+        }
+        self.observed.wildcards = self.caches.wildcards_of_namespace.get(self.namespace);
+        for wildcard in self.observed.wildcards.clone() {
+            self.look_at::<Certificate>(&wildcard.name_any());
+        }
     }
 
     /// The key of something named, which wakes the Route from now on.

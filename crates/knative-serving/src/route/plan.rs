@@ -1,6 +1,6 @@
 //! Which hosts lead where, and what is said about it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use base_controller::{Change, Plan};
@@ -11,7 +11,7 @@ use knative_apis::go_text::quote;
 use knative_apis::meta::{annotation, annotation_value, annotations, owner};
 use knative_apis::networking::Ingress;
 use knative_apis::serving::v1::RouteStatus;
-use knative_apis::serving::v1::route::{EXTERNAL_DOMAIN_TLS_NOT_ENABLED, INGRESS_READY};
+use knative_apis::serving::v1::route::INGRESS_READY;
 use knative_apis::validation::semantically_equal;
 use knative_logic::rollout::Rollout;
 use knative_logic::traffic::{
@@ -23,6 +23,7 @@ use serde_json::json;
 use super::observe::Observed;
 use super::resources::{Alias, Placeholder, Transition, alias, make_ingress, make_placeholder, transition};
 use super::status;
+use super::tls::Tls;
 use crate::config::Configs;
 use crate::json;
 use crate::status::{begin, create, creation_failed, end, update, update_failed};
@@ -36,6 +37,8 @@ pub(super) struct Draft<'a> {
     pub(super) observed: &'a Observed,
     pub(super) hosts: Hosts<'a>,
     pub(super) configs: &'a Configs,
+    /// The hosts whose URLs are `https`.
+    pub(super) secured: BTreeSet<String>,
     pub(super) now: Timestamp,
 }
 
@@ -56,7 +59,7 @@ pub(super) fn plan(observed: &Observed, configs: &Configs, now: Timestamp) -> Pl
         // Whatever fails below, the new generation is not served yet.
         plan.status.mark_ingress_not_configured(now);
     }
-    let mut draft = Draft { plan, observed, hosts, configs, now };
+    let mut draft = Draft { plan, observed, hosts, configs, secured: BTreeSet::new(), now };
     // Where it stopped is in the status.
     let _ = draft.all();
     end(route, &mut draft.plan.status);
@@ -66,11 +69,12 @@ pub(super) fn plan(observed: &Observed, configs: &Configs, now: Timestamp) -> Pl
 impl Draft<'_> {
     fn all(&mut self) -> Result<(), Stopped> {
         let assignment = self.assign()?;
-        self.plan.status.address = Some(status::address(&self.hosts));
+        self.plan.status.address = Some(status::address(self));
         let names = self.names(&assignment)?;
-        self.plan.status.mark_tls_not_enabled(EXTERNAL_DOMAIN_TLS_NOT_ENABLED, self.now);
+        let tls = self.keep_certificates(&assignment)?;
+        self.secure(&assignment, &tls)?;
         // The Ingress comes first: the gateway can begin while the names are made.
-        let (rollout, is_current) = self.keep_ingress(&assignment)?;
+        let (rollout, is_current) = self.keep_ingress(&assignment, tls)?;
         self.say_ingress(&rollout, is_current);
         self.keep_names(&names)?;
         if !rollout.is_done() {
@@ -81,11 +85,23 @@ impl Draft<'_> {
     }
 
     /// A host that cannot be named is the operator's mistake, and said so.
-    fn named<T>(&mut self, name: impl FnOnce(&Self) -> Result<T, HostError>) -> Result<T, Stopped> {
+    pub(super) fn named<T>(&mut self, name: impl FnOnce(&Self) -> Result<T, HostError>) -> Result<T, Stopped> {
         name(self).map_err(|error| {
             self.plan.status.mark_traffic_error("ErrorConfig", &error.to_string(), self.now);
             Stopped
         })
+    }
+
+    /// Says the URLs again, of hosts that are served with TLS.
+    fn secure(&mut self, assignment: &Assignment, tls: &Tls) -> Result<(), Stopped> {
+        if tls.secured.is_empty() {
+            return Ok(());
+        }
+        self.secured.clone_from(&tls.secured);
+        self.plan.status.url = self.named(|draft| status::url(draft, DEFAULT_TARGET))?;
+        self.plan.status.address = Some(status::address(self));
+        self.plan.status.traffic = self.named(|draft| status::traffic(draft, assignment, &Rollout::default()))?;
+        Ok(())
     }
 
     fn assign(&mut self) -> Result<Assignment, Stopped> {
@@ -188,9 +204,9 @@ impl Draft<'_> {
     }
 
     /// Keeps the Ingress, and says how far its rollout has come and whether the one that is there is the one that is meant.
-    fn keep_ingress(&mut self, assignment: &Assignment) -> Result<(Rollout, bool), Stopped> {
+    fn keep_ingress(&mut self, assignment: &Assignment, tls: Tls) -> Result<(Rollout, bool), Stopped> {
         let rollout = self.rollout(assignment.goal());
-        let parts = self.ingress_parts(assignment, &rollout)?;
+        let parts = self.ingress_parts(assignment, &rollout, tls)?;
         let desired = make_ingress(&self.observed.route, parts, &rollout, &self.configs.network);
         let what = format!("Ingress {}", quote(&desired.name_any()));
         let Some(existing) = self.observed.ingress.as_deref() else {
@@ -207,7 +223,7 @@ impl Draft<'_> {
         Ok((rollout, is_current(existing, &desired)))
     }
 
-    fn ingress_parts(&mut self, assignment: &Assignment, rollout: &Rollout) -> Result<IngressParts, Stopped> {
+    fn ingress_parts(&mut self, assignment: &Assignment, rollout: &Rollout, tls: Tls) -> Result<IngressParts, Stopped> {
         let http_option = match http_option(annotations(&self.observed.route.metadata), &self.configs.network) {
             Ok(option) => option,
             Err(error) => {
@@ -219,7 +235,8 @@ impl Draft<'_> {
             http_option,
             tag_header_routing: self.configs.features.tag_header_based_routing.is_enabled(),
             system_internal_tls: self.configs.network.system_internal_tls,
-            ..IngressOptions::default()
+            tls: tls.ingress,
+            challenges: tls.challenges,
         };
         self.named(|draft| make_ingress_spec(assignment, rollout, &draft.hosts, &options))
     }

@@ -8,15 +8,19 @@ use knative_apis::serving::not_owned_message;
 use knative_apis::serving::v1::route::INGRESS_READY;
 use knative_apis::serving::v1::{RouteStatus, TrafficTarget};
 use knative_logic::rollout::Rollout;
-use knative_logic::traffic::{Assignment, HostError, Hosts, status_traffic};
+use knative_logic::traffic::{Assignment, HostError, status_traffic};
 
 use super::plan::Draft;
 
-/// The URL of a tag: with the gateway's port, if that is one nobody would guess.
+/// The URL of a tag: with `https` if its host is secured, and with the gateway's port, if that is one nobody would guess.
 pub(super) fn url(draft: &Draft<'_>, tag: &str) -> Result<String, HostError> {
-    let url = draft.hosts.url(tag)?;
-    if draft.hosts.visibility(tag)? == Visibility::ClusterLocal {
-        return Ok(url);
+    let (url, visibility) = (draft.hosts.url(tag)?, draft.hosts.visibility(tag)?);
+    let host = draft.hosts.host(tag, &visibility)?;
+    match (visibility == Visibility::ClusterLocal, draft.secured.contains(&host)) {
+        (true, true) => return Ok(format!("https://{host}")),
+        (true, false) => return Ok(url),
+        (false, true) => return Ok(format!("https://{}", draft.configs.settings.external_tls_authority(&host))),
+        (false, false) => {}
     }
     Ok(match url.split_once("://") {
         Some((scheme, host)) => format!("{scheme}://{}", draft.configs.settings.external_authority(scheme, host)),
@@ -25,8 +29,11 @@ pub(super) fn url(draft: &Draft<'_>, tag: &str) -> Result<String, HostError> {
 }
 
 /// Where the Route is reached from inside.
-pub(super) fn address(hosts: &Hosts<'_>) -> Addressable {
-    Addressable { url: hosts.local_url(), ..Addressable::default() }
+pub(super) fn address(draft: &Draft<'_>) -> Addressable {
+    let url = draft.hosts.local_url();
+    let secured = url.strip_prefix("http://").filter(|host| draft.secured.contains(*host));
+    let url = secured.map(|host| format!("https://{host}")).unwrap_or(url);
+    Addressable { url, ..Addressable::default() }
 }
 
 /// The split as it is now.

@@ -34,6 +34,8 @@ use crate::serve::INGRESS_CLASS;
 use crate::serve::ending::{self, Signals};
 
 /// Under which it reports Events.
+/// Where its Service has TLS.
+const HTTPS_PORT: u16 = 443;
 const COMPONENT: &str = "kwick-gateway";
 
 /// Serve the Ingresses of a Knative that runs elsewhere.
@@ -133,6 +135,7 @@ impl Gateway {
             activator: None,
             ingress_class: self.ingress_class.clone(),
             system_namespace: self.system_namespace.clone(),
+            external_tls_port: HTTPS_PORT,
             served: Arc::new(move |ingress: &Key, version: Option<&str>| told.serves(GATEWAY, ingress, version)),
             tasks: tasks.clone(),
             metrics: metrics.sub("gateway"),

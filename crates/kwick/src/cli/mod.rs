@@ -239,6 +239,9 @@ struct Addresses {
     /// Where the gateway listens [default: 127.0.0.1:80, or :8080 when port 80 is taken; chosen once].
     #[arg(long, value_name = "IP:PORT")]
     gateway_addr: Option<SocketAddr>,
+    /// Where the gateway listens for TLS [default: port 443 of --gateway-addr, or 8443, or any; chosen once].
+    #[arg(long, value_name = "IP:PORT")]
+    gateway_tls_addr: Option<SocketAddr>,
     /// Where the Kubernetes API listens [default: 127.0.0.1:6443].
     #[arg(long, value_name = "IP:PORT")]
     api_addr: Option<SocketAddr>,

@@ -12,7 +12,7 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::Read as _;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -44,6 +44,8 @@ const DEFAULT_GATEWAYS: [SocketAddr; 2] = [
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 80),
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080),
 ];
+/// The gateway's ports for TLS, in the order of preference.
+const TLS_PORTS: [u16; 2] = [443, 8443];
 /// A log of this size is gone on with at the next start.
 const KEEP_LOG_BYTES: u64 = 8 << 20;
 /// What of root's environment the unprivileged process gets; all else came to it as arguments.
@@ -80,6 +82,14 @@ pub(super) struct Up {
     /// the next start; what is given replaces it, and an empty HOST removes all.
     #[arg(long, value_name = "HOST[:PORT]", value_parser = registry_host)]
     plain_http_registry: Vec<String>,
+    /// The Secret with the certificate and key (`tls.crt`, `tls.key`) of the authority that signs the certificates of services; made if it is
+    /// not there [default: knative-serving/kwick-serving-ca]. Kept for the next start.
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = secret_name)]
+    ca_secret: Option<String>,
+    /// The class of the Certificates that are issued here; those of other classes are left to others [default: Knative's own]. Kept for the
+    /// next start.
+    #[arg(long, value_name = "CLASS")]
+    certificate_class: Option<String>,
     /// What is logged to standard error (with --detach to DIR/kwick.log), as a `tracing` filter.
     #[arg(long, env = "KWICK_LOG", default_value = "warn", value_name = "FILTER", value_parser = log_filter)]
     log: String,
@@ -201,31 +211,48 @@ impl Up {
             let given = self.plain_http_registry.iter().filter(|host| !host.is_empty());
             record.plain_http_registries = given.cloned().collect();
         }
+        if self.ca_secret.is_some() {
+            record.authority_secret.clone_from(&self.ca_secret);
+        }
+        if self.certificate_class.is_some() {
+            record.certificate_class.clone_from(&self.certificate_class);
+        }
         Ok(Settled { record, config, running })
     }
 
     /// Chooses each address once; an explicit one replaces it. A port that somebody else has is refused, with its owner.
     fn choose_addresses(&self, record: &mut Record, runs: bool) -> Result<()> {
-        let old = [record.api, record.registry, record.gateway];
+        let old = [record.api, record.registry, record.gateway, record.gateway_tls];
         // The spawner of this instance has kept those that it was asked for.
         let is_ours = |address: SocketAddr| runs && old.contains(&Some(address));
         let check = |address: SocketAddr, flag: &str| {
             if is_ours(address) { Ok(address) } else { free(address).map_err(|error| taken(address, flag, &error)) }
         };
-        let Addresses { gateway_addr, api_addr, registry_addr } = self.addresses;
+        let Addresses { gateway_addr, gateway_tls_addr, api_addr, registry_addr } = self.addresses;
         let api = api_addr.or(record.api).unwrap_or(DEFAULT_API);
         let registry = registry_addr.or(record.registry).unwrap_or(DEFAULT_REGISTRY);
         let is_free = |address: &SocketAddr| ![api, registry].contains(address) && free(*address).is_ok();
         let gateway = gateway_addr.or(record.gateway);
         let gateway = gateway.or_else(|| DEFAULT_GATEWAYS.into_iter().find(is_free)).unwrap_or(DEFAULT_GATEWAYS[1]);
-        let named = [(api, "--api-addr"), (registry, "--registry-addr"), (gateway, "--gateway-addr")];
+        let tls = gateway_tls_addr.or(record.gateway_tls);
+        let tls = match tls.or_else(|| TLS_PORTS.map(|port| (gateway.ip(), port).into()).into_iter().find(is_free)) {
+            Some(tls) => tls,
+            None => any_port(gateway.ip()).context("no port is free for the gateway's TLS")?,
+        };
+        let named = [
+            (api, "--api-addr"),
+            (registry, "--registry-addr"),
+            (gateway, "--gateway-addr"),
+            (tls, "--gateway-tls-addr"),
+        ];
         refuse_overlap(&named)?;
-        for ((address, flag), level) in named.into_iter().zip([Level::Api, Level::Cluster, Level::All]) {
+        for ((address, flag), level) in named.into_iter().zip([Level::Api, Level::Cluster, Level::All, Level::All]) {
             if self.only >= level {
                 check(address, flag)?;
             }
         }
-        (record.api, record.registry, record.gateway) = (Some(api), Some(registry), Some(gateway));
+        (record.api, record.registry) = (Some(api), Some(registry));
+        (record.gateway, record.gateway_tls) = (Some(gateway), Some(tls));
         Ok(())
     }
 
@@ -336,6 +363,19 @@ fn refuse_overlap(named: &[(SocketAddr, &str)]) -> Result<()> {
     Ok(())
 }
 
+/// A Secret's namespace and name.
+fn secret_name(text: &str) -> std::result::Result<String, String> {
+    let is_named = text
+        .split_once('/')
+        .is_some_and(|(namespace, name)| [namespace, name].iter().all(|part| !part.is_empty() && !part.contains('/')));
+    if is_named { Ok(text.to_owned()) } else { Err("it is no NAMESPACE/NAME".to_owned()) }
+}
+
+/// An address of `ip` that nobody listens on now.
+fn any_port(ip: IpAddr) -> std::io::Result<SocketAddr> {
+    TcpListener::bind((ip, 0))?.local_addr()
+}
+
 /// Whether the address can be listened on.
 fn free(address: SocketAddr) -> std::io::Result<SocketAddr> {
     TcpListener::bind(address).map(|_| address)
@@ -382,6 +422,14 @@ mod tests {
             assert!(said.contains("--api-addr") && said.contains("--gateway-addr"), "{said}");
         }
         assert!(refused("127.0.0.1:80", "127.0.0.1:0").unwrap().contains("names no port"));
+    }
+
+    #[test]
+    fn a_secret_is_in_a_namespace() {
+        assert_eq!(secret_name("team/ca").as_deref(), Ok("team/ca"));
+        for text in ["", "ca", "team/", "/ca", "a/b/c"] {
+            assert!(secret_name(text).is_err(), "{text}");
+        }
     }
 
     #[test]

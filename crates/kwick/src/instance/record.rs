@@ -35,11 +35,20 @@ pub(crate) struct Record {
     pub(crate) registry: Option<SocketAddr>,
     /// Where the gateway listens on the host.
     pub(crate) gateway: Option<SocketAddr>,
+    /// Where the gateway listens on the host for those who speak TLS.
+    #[serde(default)]
+    pub(crate) gateway_tls: Option<SocketAddr>,
     /// The ranges of the instance's network, as the spawner settled them.
     pub(crate) network: Option<Ranges>,
     /// Registries (host and optional port) that may be spoken to without TLS, besides those at loopback and private addresses.
     #[serde(default)]
     pub(crate) plain_http_registries: BTreeSet<String>,
+    /// The class of the Certificates that are issued here, if it is not Knative's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) certificate_class: Option<String>,
+    /// The Secret of the authority that signs them, as `NAMESPACE/NAME`, if it is not that of Kwick's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) authority_secret: Option<String>,
     /// The version of the Kwick that has saved the record last; empty if that one did not say. For people: what can be read, the layout says.
     #[serde(default)]
     written_by: String,
@@ -77,8 +86,11 @@ impl Record {
             api: None,
             registry: None,
             gateway: None,
+            gateway_tls: None,
             network: None,
             plain_http_registries: BTreeSet::new(),
+            certificate_class: None,
+            authority_secret: None,
             written_by: String::new(),
         }
     }

@@ -41,7 +41,7 @@ fn summary(options: &Options, record: &Record) -> String {
     }
     if options.level == Level::All {
         let gateway = address(record.gateway);
-        lines.push(format!("  gateway     http://{gateway}"));
+        lines.push(format!("  gateway     http://{gateway}, https://{}", address(record.gateway_tls)));
         lines.push(String::new());
         lines.push("Next:".to_owned());
         lines.push(format!("  eval \"$(kwick env{option})\""));

@@ -77,7 +77,7 @@ pub(super) struct DataPath {
 
 impl DataPath {
     /// Starts the threads of the data plane; nothing is served yet.
-    pub(super) fn start(process: &Process, workers: usize) -> Result<Self> {
+    pub(super) fn start(process: &Process, record: &Record, workers: usize) -> Result<Self> {
         let plane = DataPlane::start("data-plane", workers, &process.tasks).context("cannot start the data plane")?;
         let (stats, received) = mpsc::channel(STATS_CAPACITY);
         let local = LocalTable::default();
@@ -95,7 +95,7 @@ impl DataPath {
         });
         let facts = GatewayFacts::default();
         facts.join(GATEWAY);
-        let gateway = make_gateway(process, upstream, &activator, facts.clone())?;
+        let gateway = make_gateway((process, record), upstream, &activator, facts.clone())?;
         let (open, opened) = oneshot::channel();
         // Whoever would open them has gone: they stay shut until the process ends.
         let opening = async {
@@ -173,10 +173,13 @@ impl Knative {
         );
         gateway.swap();
         explain.set(Explaining { api: control.api.clone(), explainer, gateway: Arc::clone(&gateway) });
-        let sockets = std::mem::take(&mut listeners.gateway).into_iter();
-        let doors = sockets.map(|socket| Listener::from_fd(socket.into()).context("cannot use a listener"));
-        let servers = gateway.serve(&plane, Side::Public, doors.collect::<Result<_>>()?, &process.tasks).await;
-        let servers = servers.context("cannot serve the gateway")?;
+        let mut servers = Vec::new();
+        for sockets in [&mut listeners.gateway, &mut listeners.gateway_tls].map(std::mem::take) {
+            let doors =
+                sockets.into_iter().map(|socket| Listener::from_fd(socket.into()).context("cannot use a listener"));
+            let served = gateway.serve(&plane, Side::Public, doors.collect::<Result<_>>()?, &process.tasks).await;
+            servers.extend(served.context("cannot serve the gateway")?);
+        }
         // No part waits if no Pod of theirs is there yet.
         let _ = path.open.send(());
         Ok(Self { servers, _plane: plane })
@@ -189,7 +192,7 @@ impl Knative {
 }
 
 fn make_gateway(
-    process: &Process,
+    (process, record): (&Process, &Record),
     upstream: Upstream,
     activator: &Arc<Activator>,
     facts: GatewayFacts,
@@ -200,6 +203,7 @@ fn make_gateway(
         activator: Some(Arc::clone(activator)),
         ingress_class: INGRESS_CLASS.to_owned(),
         system_namespace: SYSTEM_NAMESPACE.to_owned(),
+        external_tls_port: external_tls_port(record),
         served: Arc::new(served),
         tasks: process.tasks.clone(),
         metrics: process.metrics.sub("gateway"),
@@ -207,17 +211,29 @@ fn make_gateway(
     gateway.context("cannot make the gateway")
 }
 
+/// Where the outside finds the gateway's TLS.
+fn external_tls_port(record: &Record) -> u16 {
+    record.gateway_tls.map_or(443, |gateway| gateway.port())
+}
+
 fn settings(record: &Record) -> Settings {
-    let inside = format!("{GATEWAY_SERVICE}.{KWICK_NAMESPACE}.svc.{CLUSTER_DOMAIN}");
-    let balancer = LoadBalancerIngressStatus { domain_internal: inside, ..LoadBalancerIngressStatus::default() };
+    let balancer = |service: &str| LoadBalancerIngressStatus {
+        domain_internal: format!("{service}.{KWICK_NAMESPACE}.svc.{CLUSTER_DOMAIN}"),
+        ..LoadBalancerIngressStatus::default()
+    };
+    let default = Settings::default();
+    let authority = record.authority_secret.as_deref().and_then(|secret| secret.split_once('/'));
     Settings {
         system_namespace: SYSTEM_NAMESPACE.to_owned(),
         cluster_domain: CLUSTER_DOMAIN.to_owned(),
         queue_proxy_args: vec![super::queue::ROLE.to_owned()],
         ingress_class: INGRESS_CLASS.to_owned(),
+        certificate_class: record.certificate_class.clone().unwrap_or(default.certificate_class),
+        authority_secret: authority.map_or(default.authority_secret, |(namespace, name)| Key::new(namespace, name)),
         external_port: record.gateway.map_or(80, |gateway| gateway.port()),
-        public_load_balancer: balancer.clone(),
-        private_load_balancer: balancer,
+        external_tls_port: external_tls_port(record),
+        public_load_balancer: balancer(GATEWAY),
+        private_load_balancer: balancer(GATEWAY_SERVICE),
     }
 }
 

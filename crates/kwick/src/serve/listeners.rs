@@ -25,6 +25,8 @@ pub(super) struct Listeners {
     pub(super) registry_inside: Vec<TcpListener>,
     /// The gateway's for everybody: one for each worker.
     pub(super) gateway: Vec<TcpListener>,
+    /// The same for those who speak TLS.
+    pub(super) gateway_tls: Vec<TcpListener>,
 }
 
 impl Listeners {
@@ -39,6 +41,7 @@ impl Listeners {
         }
         if level == Level::All {
             listeners.gateway = host(sandbox, "gateway", record.gateway, workers()).await?;
+            listeners.gateway_tls = host(sandbox, "gateway-tls", record.gateway_tls, workers()).await?;
         }
         Ok(listeners)
     }

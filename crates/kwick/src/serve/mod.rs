@@ -183,7 +183,7 @@ impl Starting<'_> {
         let mut running = Running { control, knative: None };
         let control = &running.control;
         if let Some((images, own)) = images {
-            let path = DataPath::start(process, usize::from(listeners::workers()))?;
+            let path = DataPath::start(process, record, usize::from(listeners::workers()))?;
             let dir = &options.dir;
             let parts = ClusterParts {
                 process,

@@ -24,6 +24,7 @@ pub(super) fn route(record: &Record, level: Level, spawner: &SpawnerFacts) -> Ro
         "api": record.api,
         "registry": record.registry.filter(|_| level >= Level::Cluster),
         "gateway": record.gateway.filter(|_| level >= Level::All),
+        "gatewayTls": record.gateway_tls.filter(|_| level >= Level::All),
     });
     let (spawner_pid, notices) = (spawner.pid, spawner.notices.clone());
     Route { prefix: "/kwick/status".to_owned(), handler: Arc::new(StatusRoute { addresses, spawner_pid, notices }) }

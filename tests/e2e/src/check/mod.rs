@@ -30,6 +30,7 @@ mod serving;
 mod sessions;
 mod starts;
 mod stateful;
+mod tls;
 mod webhooks;
 
 use std::time::Instant;
@@ -90,6 +91,7 @@ const SHARED: &[Shared] = &[
     Shared { name: "ClusterIP and names, from host and pod", run: network::addresses_and_names },
     Shared { name: "webhooks behind a Service", run: webhooks::behind_a_service },
     Shared { name: "private names, from zero and cluster-local", run: network::private_names },
+    Shared { name: "TLS by Kwick's own authority", run: tls::external_domains },
     Shared { name: "zero and back", run: scale::zero_and_back },
     Shared { name: "100 requests at zero", run: scale::burst_at_zero },
     Shared { name: "concurrency target 10 gives 10 pods", run: scale::concurrency },

@@ -22,6 +22,9 @@ const ACTIVATOR: &str = "/apis/apps/v1/namespaces/knative-serving/deployments/ac
 const INGRESS_CLASS: &str = "kwick.ingress.networking.knative.dev";
 /// The gateway's Service.
 const GATEWAY: (&str, &str) = ("kwick-system", "gateway");
+/// Where the tests look for the authority that signs certificates, and take it away from.
+const AUTHORITY_NAMESPACE: &str = "cert-manager";
+const AUTHORITY_OPTION: &[&str] = &["--ca-secret", "cert-manager/knative-selfsigned-ca"];
 /// How long the activator's Pods may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What stands before the images' names.
@@ -52,10 +55,11 @@ impl<'a> Cluster<'a> {
     /// Starts one and lays everything out.
     pub(super) fn start(place: &'a Place, suites: &Path) -> Result<Self> {
         let [_, api, registry] = free_addresses()?;
-        let kwick = Instance::start_at(place, "serving", [free_port_80()?, api, registry])?;
+        let kwick = Instance::start_at(place, "serving", [free_port_80()?, api, registry], AUTHORITY_OPTION)?;
         let images = suites.join("images.tar").display().to_string();
         place::output(&mut kwick.kwick(&["image", "import", &images])).context("cannot import the images")?;
         kubectl::run(&kwick, &["apply", "-f", &suites.join("config").display().to_string()])?;
+        kubectl::run(&kwick, &["create", "namespace", AUTHORITY_NAMESPACE])?;
         let cluster = Self { kwick, repository: format!("{registry}/{REPOSITORY}") };
         let mut settings = Settings::new();
         for (map, key, value) in SETTINGS {

@@ -92,7 +92,7 @@ impl Kube {
         let secrets = Secrets { certificate_pem: &certificate_pem, key_pem: &key.serialize_pem(), token: TOKEN };
         let mut oracle = Oracle::start(programs, &folder, &secrets, Durability::Synced)?;
         let tls = Some(Arc::new(trusting(certificate_pem.as_bytes())?));
-        let target = Target { address: oracle.address, tls, patience: Duration::from_secs(60) };
+        let target = Target { tls, ..Target::plain(oracle.address) };
         let pids = oracle.pids().into_iter().map(i32::try_from).collect::<Result<_, _>>()?;
         let server = Server { target, bearer: format!("Bearer {TOKEN}"), pids };
         let is_ready = || server.connect()?.ask("GET", "/readyz", b"");
