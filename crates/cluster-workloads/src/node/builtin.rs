@@ -24,6 +24,41 @@ use k8s_openapi::api::core::v1::Container;
 
 use super::log_sink::LogSink;
 
+/// The files of volumes, by the volume's name and the file's path in it.
+pub(crate) type HeldFiles = BTreeMap<String, BTreeMap<String, Vec<u8>>>;
+
+/// The files that a container's mounts show, as its volumes are now. A role has no file system; it reads here what a process would read there.
+#[derive(Clone)]
+pub struct MountedFiles {
+    held: watch::Receiver<Arc<HeldFiles>>,
+    /// Where each volume is mounted.
+    mounts: Vec<(String, String)>,
+}
+
+/// What is in them is nobody's business.
+impl fmt::Debug for MountedFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MountedFiles").field("mounts", &self.mounts).finish_non_exhaustive()
+    }
+}
+
+impl MountedFiles {
+    pub(crate) fn new(held: watch::Receiver<Arc<HeldFiles>>, container: &Container) -> Self {
+        let mounts = container.volume_mounts.iter().flatten();
+        let whole = mounts.filter(|mount| mount.sub_path.is_none() && mount.sub_path_expr.is_none());
+        Self { held, mounts: whole.map(|mount| (mount.mount_path.clone(), mount.name.clone())).collect() }
+    }
+
+    /// What a file holds now; none if it is not there.
+    pub fn read(&self, path: &str) -> Option<Vec<u8>> {
+        let held = self.held.borrow();
+        self.mounts.iter().find_map(|(directory, volume)| {
+            let name = path.strip_prefix(directory.trim_end_matches('/'))?.strip_prefix('/')?;
+            held.get(volume)?.get(name).cloned()
+        })
+    }
+}
+
 /// What a role is started with.
 pub struct BuiltinContext {
     /// The Pod's namespace.
@@ -44,6 +79,8 @@ pub struct BuiltinContext {
     pub listeners: BTreeMap<u16, std::net::TcpListener>,
     /// Connections out of the Pod's network, to `127.0.0.1:PORT` in particular; for [`base_net::connect::Connector::with_supply`].
     pub sockets: Arc<dyn SocketSupply>,
+    /// The files of the container's mounts.
+    pub files: MountedFiles,
     /// Takes what a process would write to its standard output.
     pub log: LogSink,
     /// The process's clock.
@@ -183,6 +220,23 @@ mod tests {
         assert!(builtins.find(&words("server"), "system").is_some());
         assert!(builtins.find(&words("other"), "system").is_none());
         assert!(builtins.find(&words("sidecar")[..1], "any").is_none());
+    }
+
+    #[test]
+    fn mounted_files_are_those_of_the_volumes() {
+        let container: Container = serde_json::from_value(serde_json::json!({"name": "c", "volumeMounts": [
+            {"name": "certs", "mountPath": "/etc/certs/"}, {"name": "certs", "mountPath": "/one", "subPath": "tls.key"},
+        ]}))
+        .unwrap();
+        let (sender, held) = watch::channel(Arc::new(HeldFiles::new()));
+        let files = MountedFiles::new(held, &container);
+        assert_eq!(files.read("/etc/certs/tls.crt"), None);
+        let of_volume = BTreeMap::from([("tls.crt".to_owned(), b"first".to_vec())]);
+        sender.send_replace(Arc::new([("certs".to_owned(), of_volume)].into()));
+        assert_eq!(files.read("/etc/certs/tls.crt").as_deref(), Some(&b"first"[..]));
+        for path in ["/etc/certs/tls.key", "/etc/certstls.crt", "/one/tls.crt", "tls.crt"] {
+            assert_eq!(files.read(path), None, "{path}");
+        }
     }
 
     #[test]

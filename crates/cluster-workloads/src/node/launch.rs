@@ -13,7 +13,7 @@ use cluster_sandbox::spec::{ContainerId, Mount, MountSource};
 use cluster_sandbox::{RefusalCode, SandboxError};
 use k8s_openapi::api::core::v1::{Container, Pod};
 
-use super::builtin::{BuiltinContext, BuiltinFactory, BuiltinHandle};
+use super::builtin::{BuiltinContext, BuiltinFactory, BuiltinHandle, HeldFiles, MountedFiles};
 use super::container_spec::{self, SpecInput};
 use super::env::{self, EnvInput, Environment};
 use super::facts::Role;
@@ -53,6 +53,8 @@ pub(crate) struct Launch {
     pub(crate) listeners: BTreeMap<u16, std::net::TcpListener>,
     /// Sockets of the Pod's network.
     pub(crate) sockets: PodSockets,
+    /// The files of the Pod's volumes that roles mount.
+    pub(crate) files: watch::Receiver<Arc<HeldFiles>>,
     /// Whether the Pod is to end: nothing is fetched or started for it then.
     pub(crate) is_ending: watch::Receiver<bool>,
 }
@@ -233,6 +235,7 @@ impl Launch {
             args: command.into_iter().skip(2).collect(),
             listeners: self.listeners,
             sockets: Arc::new(self.sockets),
+            files: MountedFiles::new(self.files, &self.container),
             log: log.clone(),
             clock: self.node.clock,
             tasks: self.node.tasks.clone(),

@@ -1,19 +1,39 @@
 //! What containers need before they start: the sandbox, and the files of volumes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::{Container, Pod};
 use tokio::time::Instant;
 
 use super::remove::{remove, remove_volumes};
 use super::{Message, Worker};
+use crate::node::builtin::HeldFiles;
+use crate::node::facts::containers;
 use crate::node::fields::Addresses;
+use crate::node::kubelet::Kubelet;
 use crate::node::pod_state::{Event, Ground};
 use crate::node::runtime::{self, Runtime};
+use crate::node::sources::Content;
 use crate::node::{claims, launch, network, sources, volumes};
 
 /// The least time between renewals of a token.
 const RENEW_MIN: Duration = Duration::from_secs(1);
+
+/// The files of the volumes that a container of this program's own image mounts.
+fn held(node: &Kubelet, pod: &Pod, contents: &[Content]) -> HeldFiles {
+    let is_ours = |container: &&Container| {
+        let image = container.image.as_deref().unwrap_or_default();
+        node.images.digest(image).is_some_and(|digest| node.builtins.knows(digest))
+    };
+    let mounts = containers(pod).filter(is_ours).flat_map(|container| container.volume_mounts.iter().flatten());
+    let wanted: BTreeSet<&str> = mounts.map(|mount| mount.name.as_str()).collect();
+    let plain =
+        |files: &volumes::Files| files.iter().map(|(path, file)| (path.clone(), file.content.clone())).collect();
+    let contents = contents.iter().filter(|content| wanted.contains(content.name.as_str()));
+    contents.map(|content| (content.name.clone(), plain(&content.files))).collect()
+}
 
 impl Worker {
     pub(super) fn make_sandbox(&self) {
@@ -37,6 +57,7 @@ impl Worker {
         let (node, pod) = (Arc::clone(&self.node), Arc::clone(&self.pod));
         let (mut has_processes, mut is_ending) = (self.has_processes.subscribe(), self.is_ending.subscribe());
         let addresses = Addresses { pod: self.state.ip, host: self.node.config.ip };
+        let files = Arc::clone(&self.files);
         self.spawn("node/volumes", async move {
             if !has_files {
                 return Message::Volumes(Ok(Duration::ZERO));
@@ -47,6 +68,7 @@ impl Worker {
                 Ok(gathered) => gathered,
                 Err(why) => return Message::Volumes(Err(why)),
             };
+            files.send_replace(Arc::new(held(&node, &pod, &contents)));
             let renew = contents.iter().filter_map(|content| content.renew_at).min();
             let refresh = node.config.refresh;
             let good_for = renew.map_or(refresh, |at| launch::until(node.clock, at).min(refresh).max(RENEW_MIN));

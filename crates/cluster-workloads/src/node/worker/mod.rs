@@ -31,6 +31,7 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::builtin::HeldFiles;
 use super::facts::{self, PodFacts, seconds};
 use super::kubelet::Kubelet;
 use super::launch::{self, Launched};
@@ -92,6 +93,7 @@ pub(crate) fn spawn(
         refresh_at: None,
         runtime: None,
         has_processes: watch::Sender::new(None),
+        files: Arc::new(watch::Sender::new(Arc::default())),
         kept: BTreeMap::new(),
         is_ending: watch::Sender::new(false),
         stops: BTreeMap::new(),
@@ -124,6 +126,8 @@ struct Worker {
     runtime: Option<Box<Runtime>>,
     /// Whether any container is more than a role of this process; known once the sandbox is there.
     has_processes: watch::Sender<Option<bool>>,
+    /// The files of the volumes that roles mount.
+    files: Arc<watch::Sender<Arc<HeldFiles>>>,
     /// What is kept of each container's run.
     kept: BTreeMap<usize, Kept>,
     /// Tells starts that are under way that the Pod is to end.

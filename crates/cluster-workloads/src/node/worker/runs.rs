@@ -39,6 +39,7 @@ impl Worker {
             factory,
             listeners: runtime.listeners_of(&ports),
             sockets: runtime.sockets.clone(),
+            files: self.files.subscribe(),
             is_ending: self.is_ending.subscribe(),
             container,
         };
