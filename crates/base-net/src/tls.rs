@@ -7,14 +7,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 pub use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme, SupportedProtocolVersion,
+};
 
 /// Why there is no TLS as asked for.
 #[derive(Debug, thiserror::Error)]
@@ -115,8 +117,24 @@ pub enum ClientAuth<'a> {
 /// # Errors
 /// The authorities cannot be used.
 pub fn server_config(own: &Certificates, clients: ClientAuth<'_>) -> Result<Arc<ServerConfig>, TlsError> {
+    server_config_of(rustls::DEFAULT_VERSIONS, own, clients)
+}
+
+/// The same with TLS 1.3 alone and without certificates of clients: for parts of one system among themselves.
+///
+/// # Errors
+/// TLS cannot be configured.
+pub fn newest_server_config(own: &Certificates) -> Result<Arc<ServerConfig>, TlsError> {
+    server_config_of(&[&rustls::version::TLS13], own, ClientAuth::None)
+}
+
+fn server_config_of(
+    versions: &[&'static SupportedProtocolVersion],
+    own: &Certificates,
+    clients: ClientAuth<'_>,
+) -> Result<Arc<ServerConfig>, TlsError> {
     let builder = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .map_err(TlsError::Configure)?;
     let builder = match clients {
         ClientAuth::None => builder.with_no_client_auth(),
@@ -132,12 +150,43 @@ pub fn server_config(own: &Certificates, clients: ClientAuth<'_>) -> Result<Arc<
     Ok(Arc::new(config))
 }
 
+/// Whether the text (PEM) holds authorities' certificates, and nothing that is damaged.
+pub fn are_authorities(pem: &[u8]) -> bool {
+    roots(pem).is_ok()
+}
+
 fn roots(pem: &[u8]) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(pem)? {
         roots.add(certificate).map_err(TlsError::Roots)?;
     }
     Ok(roots)
+}
+
+/// How a client speaks TLS, replaced while connections go on. Clones share it. Until it is set, there is none.
+#[derive(Clone, Debug, Default)]
+pub struct ClientTls(Arc<ArcSwapOption<ClientConfig>>);
+
+impl ClientTls {
+    /// From now on connections are made so.
+    pub fn replace(&self, config: Arc<ClientConfig>) {
+        self.0.store(Some(config));
+    }
+
+    /// Whether it has been set.
+    pub fn is_set(&self) -> bool {
+        self.0.load().is_some()
+    }
+
+    pub(crate) fn get(&self) -> Option<Arc<ClientConfig>> {
+        self.0.load_full()
+    }
+}
+
+impl From<Arc<ClientConfig>> for ClientTls {
+    fn from(config: Arc<ClientConfig>) -> Self {
+        Self(Arc::new(ArcSwapOption::new(Some(config))))
+    }
 }
 
 /// Which servers a client trusts.

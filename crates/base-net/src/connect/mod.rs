@@ -19,6 +19,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use crate::io::Io;
+use crate::tls::ClientTls;
 pub use local::{LocalEntry, LocalHandler, LocalTable};
 pub use supply::SocketSupply;
 
@@ -167,7 +168,7 @@ impl Default for DialPolicy {
 #[derive(Clone, Default)]
 pub struct Connector {
     supply: Option<Arc<dyn SocketSupply>>,
-    tls: Option<Arc<rustls::ClientConfig>>,
+    tls: ClientTls,
     policy: DialPolicy,
 }
 
@@ -195,8 +196,8 @@ impl Connector {
 
     /// How TLS is spoken to targets that ask for it. Without it they cannot be dialled.
     #[must_use]
-    pub fn with_tls(mut self, config: Arc<rustls::ClientConfig>) -> Self {
-        self.tls = Some(config);
+    pub fn with_tls(mut self, config: impl Into<ClientTls>) -> Self {
+        self.tls = config.into();
         self
     }
 
@@ -252,10 +253,10 @@ impl Connector {
 
     async fn handshake(&self, io: Io, name: ServerName<'static>, target: &Target) -> Result<Io, DialError> {
         let failed = |source| DialError::Tls { target: target.clone(), source };
-        let Some(config) = &self.tls else {
+        let Some(config) = self.tls.get() else {
             return Err(failed(io::Error::other("this connector has no TLS configuration")));
         };
-        let connector = TlsConnector::from(Arc::clone(config));
+        let connector = TlsConnector::from(config);
         let alpn = match target.protocol {
             Protocol::Http1 => b"http/1.1".to_vec(),
             Protocol::Http2 => b"h2".to_vec(),

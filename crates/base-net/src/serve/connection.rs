@@ -147,6 +147,12 @@ async fn open(io: Io, transport: &Transport, mut peer: Peer) -> std::io::Result<
         let stream = TlsAcceptor::from(Arc::clone(tls)).accept(io).await?;
         let (_, session) = stream.get_ref();
         peer.tls = Some(TlsPeer {
+            version: session.protocol_version().map_or(0, u16::from),
+            cipher_suite: session.negotiated_cipher_suite().map_or(0, |suite| u16::from(suite.suite())),
+            protocol: session
+                .alpn_protocol()
+                .map(|name| String::from_utf8_lossy(name).into_owned())
+                .unwrap_or_default(),
             server_name: session.server_name().map(str::to_owned),
             certificates: session
                 .peer_certificates()

@@ -71,6 +71,12 @@ pub struct TlsPeer {
     pub server_name: Option<String>,
     /// Their certificate and its chain, verified as the server's configuration says; empty if they showed none.
     pub certificates: Vec<CertificateDer<'static>>,
+    /// The version, by its number in the protocol: 0x0304 is TLS 1.3.
+    pub version: u16,
+    /// The cipher suite, by its number in the protocol.
+    pub cipher_suite: u16,
+    /// What they agreed to speak (ALPN); empty if they did not say.
+    pub protocol: String,
 }
 
 /// What is spoken on a listener.
