@@ -20,10 +20,11 @@
 //! ```text
 //! let plane    = DataPlane::start("proxy", cores, &tasks)?;
 //! let local    = LocalTable::default();                              // also given to every queue-proxy
-//! let upstream = Upstream::new(local.clone(), Connector::new(), plane.workers(), (&tasks, &metrics));
-//! let activator = Activator::new(ActivatorParts { upstream, stats /* autoscaler's sender */, pod_name, pod_ip, clock, tasks, metrics });
-//! activator.follow(&context.informers, &hints);                      // Revisions, Endpoints; `Listening`
-//! activator.serve(&plane, listeners_of_8012_and_8013, &tasks).await?;  // for those who reach it by activator-service
+//! let internal = InternalTls::default();                             // .follow(&context.informers, system_namespace)
+//! let upstream = Upstream::new(local.clone(), Connector::new().with_tls(internal.client()), plane.workers(), (&tasks, &metrics));
+//! let activator = Activator::try_new(ActivatorParts { upstream, internal_tls, stats, pod_name, pod_ip, clock, tasks, metrics })?;
+//! activator.follow(&context.informers, &hints);                      // Revisions, Endpoints, config-observability; `Listening`
+//! activator.serve(&plane, &door, &tasks).await?;                      // 8012, 8013 and 8112, for those who reach it by activator-service
 //! let gateway = Gateway::try_new(GatewayParts { upstream, activator: Some(activator), ingress_class, system_namespace, external_tls_port, served, tasks, metrics });
 //! gateway.follow(&context.informers);                                // Ingresses, Services, Endpoints
 //! gateway.serve(&plane, Side::Public, public_listeners, &tasks).await?; // Listener::tcp_set(addr, plane.workers()), or Listener::shared
@@ -53,14 +54,18 @@ mod gate;
 pub mod gateway;
 mod headers;
 mod hold;
+mod internal_tls;
 mod pods;
 pub mod queue;
 mod random;
+mod request_log;
 mod request_stats;
 mod timeouts;
 mod upstream;
 
 pub use activator::{Activator, ActivatorParts};
 pub use gateway::{Gateway, GatewayParts};
+pub use internal_tls::InternalTls;
+pub use request_log::LogSink;
 pub use timeouts::Timeouts;
 pub use upstream::{Unanswered, UnsentRequest, Upstream};

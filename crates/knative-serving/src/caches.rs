@@ -99,6 +99,8 @@ pub(crate) struct Caches {
     pub(crate) revisions_of_route: Lookup<Revision>,
     /// Configurations by the Routes that their annotation names.
     pub(crate) configurations_of_route: Lookup<Configuration>,
+    /// Revisions by their namespace.
+    pub(crate) revisions_of_namespace: Lookup<Revision>,
     /// Pods by their Revision.
     pub(crate) pods_of_revision: Lookup<Pod>,
     /// Kubernetes Services by their Route.
@@ -161,6 +163,9 @@ impl Caches {
     fn of(listers: Listers) -> Self {
         Self {
             revisions_of_configuration: listers.revisions.by("configuration", |r| labelled(r, label::CONFIGURATION)),
+            revisions_of_namespace: listers
+                .revisions
+                .by("namespace", |revision| revision.metadata.namespace.iter().cloned().collect()),
             revisions_of_route: listers.revisions.by("routes", routes_of),
             configurations_of_route: listers.configurations.by("routes", routes_of),
             pods_of_revision: listers.pods.by("revision", |pod| labelled(pod, label::REVISION)),

@@ -24,6 +24,8 @@ pub(crate) enum Purpose {
     ExternalDomain,
     /// Hosts of the inside of the cluster.
     ClusterLocalDomain,
+    /// What Knative's parts say to each other.
+    SystemInternal,
 }
 
 impl Purpose {
@@ -32,6 +34,7 @@ impl Purpose {
         match self {
             Self::ExternalDomain => "external-domain",
             Self::ClusterLocalDomain => "cluster-local-domain",
+            Self::SystemInternal => "system-internal",
         }
     }
 }

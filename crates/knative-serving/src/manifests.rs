@@ -167,7 +167,10 @@ struct Part {
 
 const PARTS: [Part; 3] = [
     Part { name: CONTROLLER, ports: &[] },
-    Part { name: ACTIVATOR, ports: &[("http1", port::BACKEND_HTTP), ("h2c", port::BACKEND_HTTP2)] },
+    Part {
+        name: ACTIVATOR,
+        ports: &[("http1", port::BACKEND_HTTP), ("h2c", port::BACKEND_HTTP2), ("https", port::BACKEND_HTTPS)],
+    },
     Part { name: GATEWAY, ports: &[("http2", GATEWAY_PUBLIC_PORT as i32), ("http2-internal", GATEWAY_PORT as i32)] },
 ];
 

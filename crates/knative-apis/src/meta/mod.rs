@@ -1,12 +1,14 @@
 //! What Knative writes around its objects: names, owners, labels, annotations, headers, ports.
 //!
 //! - [`label`], [`annotation`], [`header`], [`port`] are constants only;
+//! - [`internal_tls`] names what Knative's parts show each other;
 //! - [`Key`] names a namespaced object, [`owner`] makes and reads owner references;
 //! - [`KeyPriority`] reads an annotation that has had several spellings;
 //! - [`child_name`] derives the name of a child from its parent's.
 
 pub mod annotation;
 pub mod header;
+pub mod internal_tls;
 pub mod label;
 pub mod owner;
 pub mod port;

@@ -13,17 +13,18 @@ mod probe;
 mod reporter;
 mod throttler;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use base_controller::hint::HintBus;
 use base_controller::{Informer, Informers, Scope};
 use base_net::listen::Listener;
-use base_net::serve::{Server, ServerConfig, ServerHandle};
+use base_net::serve::{Peer, Server, ServerConfig, ServerHandle, Transport};
+use base_net::tls::{TlsError, newest_server_config};
 use base_net::workers::{DataPlane, WorkerError};
 use base_net::{BoxError, Request, Response};
 use base_rt::metrics::Scope as Metrics;
@@ -31,8 +32,9 @@ use base_rt::watch;
 use base_rt::{Clock, Phase, Tasks};
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use k8s_openapi::api::core::v1::Endpoints;
-use knative_apis::meta::{Key, header};
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints};
+use knative_apis::config::{ConfigMap as _, Observability};
+use knative_apis::meta::{Key, header, port};
 use knative_apis::serving::v1::Revision;
 use knative_apis::stat::StatMessage;
 use knative_logic::breaker::QUEUE_FULL;
@@ -40,6 +42,8 @@ use knative_logic::names;
 use tokio::sync::mpsc;
 
 use crate::gate::Refused;
+use crate::internal_tls::InternalTls;
+use crate::request_log::{LogSink, RequestLog, RequestLogConfig, Subject};
 use crate::{Upstream, headers, hold};
 use probe::Prober;
 use reporter::Reporter;
@@ -58,6 +62,10 @@ const MAX_TRIES: u32 = 15;
 pub struct ActivatorParts {
     /// How it reaches Pods.
     pub upstream: Upstream,
+    /// The TLS among Knative's parts.
+    pub internal_tls: InternalTls,
+    /// Where config-observability is, such as `knative-serving`.
+    pub system_namespace: String,
     /// Where statistics go: the autoscaler's receiver.
     pub stats: mpsc::Sender<StatMessage>,
     /// The name under which it reports.
@@ -79,6 +87,12 @@ pub struct Activator {
     pod_ip: Option<IpAddr>,
     tasks: Tasks,
     server: Server,
+    secured: Server,
+    internal_tls: InternalTls,
+    system_namespace: String,
+    pod_name: String,
+    /// How requests that come over sockets are logged.
+    log: ArcSwapOption<RequestLog>,
     prober: Prober,
     table: ArcSwap<Table>,
     /// Taken by writers of the table.
@@ -100,22 +114,33 @@ impl std::fmt::Debug for Activator {
 
 impl Activator {
     /// An activator that knows no Revision yet. Call it on the main runtime.
-    pub fn new(parts: ActivatorParts) -> Arc<Self> {
-        let ActivatorParts { upstream, stats, pod_name, pod_ip, clock, tasks, metrics } = parts;
-        let reporter = Arc::new(Reporter::new(pod_name, clock, stats, &metrics));
+    ///
+    /// # Errors
+    /// TLS cannot be configured.
+    pub fn try_new(parts: ActivatorParts) -> Result<Arc<Self>, TlsError> {
+        let ActivatorParts { upstream, internal_tls, system_namespace, stats, pod_name, pod_ip, clock, tasks, metrics } =
+            parts;
+        let tls = Transport::Tls(newest_server_config(internal_tls.own())?);
+        let secured = ServerConfig { transport: tls, ..ServerConfig::new("server_tls") };
+        let reporter = Arc::new(Reporter::new(pod_name.clone(), clock, stats, &metrics));
         reporter.start(&tasks);
         let prober = Prober::new(upstream.clone(), &tasks);
-        Arc::new(Self {
+        Ok(Arc::new(Self {
             upstream,
             reporter,
             pod_ip,
             server: Server::new(ServerConfig::new("server"), &tasks, &metrics),
+            secured: Server::new(secured, &tasks, &metrics),
+            internal_tls,
+            system_namespace,
+            pod_name,
+            log: ArcSwapOption::empty(),
             tasks,
             prober,
             table: ArcSwap::default(),
             writing: Mutex::default(),
             revisions: watch::Sender::new(0),
-        })
+        }))
     }
 
     /// Serves what the API says, from now on: Revisions and Endpoints of all namespaces.
@@ -138,7 +163,47 @@ impl Activator {
         endpoints.subscribe(move |delta| {
             delta.latest().iter().for_each(|latest| activator.refresh(&cache, &Key::of(&***latest)));
         });
+        let maps: Informer<ConfigMap> = informers.get(Scope::namespace(self.system_namespace.as_str()));
+        let activator = Arc::clone(self);
+        maps.subscribe(move |delta| {
+            let of_ours = delta.new.filter(|map| map.metadata.name.as_deref() == Some(Observability::NAME));
+            of_ours.iter().for_each(|map| activator.set_observability(map));
+        });
+        self.follow_tls();
         self.listen_to(hints);
+    }
+
+    /// What config-observability is now. What cannot be read changes nothing.
+    fn set_observability(&self, map: &ConfigMap) {
+        if let Ok(config) = Observability::parse(map.data.as_ref().unwrap_or(&BTreeMap::new())) {
+            self.log.store(RequestLog::new(&RequestLogConfig::from(&config)).map(Arc::new));
+        }
+    }
+
+    /// Speaks TLS with Pods as long as the operator wants it.
+    fn follow_tls(self: &Arc<Self>) {
+        let (mut is_enabled, shutdown) = (self.internal_tls.is_enabled(), self.tasks.shutdown().clone());
+        let activator = Arc::clone(self);
+        self.tasks.spawn("activator/tls", async move {
+            loop {
+                tokio::select! {
+                    biased;
+                    () = shutdown.reached(Phase::Drained) => return Ok(()),
+                    changed = is_enabled.changed() => match changed {
+                        Ok(()) => activator.set_secured(*is_enabled.borrow_and_update()),
+                        // Nobody can change it any more.
+                        Err(_) => shutdown.reached(Phase::Drained).await,
+                    },
+                }
+            }
+        });
+    }
+
+    fn set_secured(&self, is_secured: bool) {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        for throttler in self.table.load().by_revision.values() {
+            throttler.set_spec(throttler.spec().secured(is_secured));
+        }
     }
 
     /// Takes Endpoints in as they are now.
@@ -168,8 +233,9 @@ impl Activator {
 
     /// What a Revision is now. True if it is new here: then its Endpoints are to be set.
     pub fn set_revision(&self, revision: &Revision) -> bool {
-        let (key, spec) = (Key::of(revision), Spec::of(revision));
+        let key = Key::of(revision);
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let spec = Spec::of(revision, *self.internal_tls.is_enabled().borrow());
         if let Some(known) = self.throttler(&key) {
             if known.spec() != spec {
                 known.set_spec(spec);
@@ -178,6 +244,7 @@ impl Activator {
         }
         let mut table = Table::clone(&self.table.load());
         let throttler = Throttler::new(key.clone(), spec);
+        throttler.set_owners(&revision.metadata);
         let private = Key::new(key.namespace.clone(), names::private_service(&key.name));
         table.by_private_service.insert(private, Arc::clone(&throttler));
         table.by_revision.insert(key, throttler);
@@ -303,30 +370,51 @@ impl Activator {
         headers::status(StatusCode::BAD_GATEWAY)
     }
 
-    /// Serves listeners (ports 8012 and 8013) on the data plane's workers, for those who reach the activator by its Service, until the
-    /// shutdown of `tasks` begins.
+    /// Serves a port of one of its Pods (8012, 8013, or by TLS 8112) on the data plane's workers, for those who reach the activator by its
+    /// Service, until the shutdown of `tasks` begins. Requests are logged where the operator wants it.
     ///
     /// # Errors
     /// A listener cannot be used, or the workers have ended.
     pub async fn serve(
         self: &Arc<Self>,
         plane: &DataPlane,
-        listeners: Vec<Listener>,
-        tasks: &Tasks,
+        (port, listeners): (u16, Vec<Listener>),
+        (log, tasks): (Arc<dyn LogSink>, &Tasks),
     ) -> Result<Vec<ServerHandle>, WorkerError> {
         let activator = Arc::clone(self);
-        plane.serve(&self.server.under(tasks), listeners, move |_worker, _peer| activator.service()).await
+        let server = if i32::from(port) == port::BACKEND_HTTPS { &self.secured } else { &self.server };
+        let service =
+            move |_worker: usize, peer: &Arc<Peer>| activator.service(Arc::clone(peer), Some(Arc::clone(&log)));
+        plane.serve(&server.under(tasks), listeners, service).await
     }
 
-    /// The activator as a service.
-    pub fn service(self: &Arc<Self>) -> ActivatorService {
-        ActivatorService(Arc::clone(self))
+    /// The activator as the service of one connection.
+    pub fn service(self: &Arc<Self>, peer: Arc<Peer>, log: Option<Arc<dyn LogSink>>) -> ActivatorService {
+        ActivatorService { activator: Arc::clone(self), peer, log }
+    }
+
+    /// What the log says of the Revision that a request is for, and of this activator.
+    fn subject(&self, request: &Request, sink: Arc<dyn LogSink>) -> Subject {
+        let revision = revision_of(request).unwrap_or_else(|| Key::new("", ""));
+        let throttler = self.throttler(&revision);
+        let (service, configuration) = throttler.map(|throttler| throttler.owners()).unwrap_or_default();
+        Subject { revision, service, configuration, pod: self.pod_name.clone(), pod_ip: self.pod_ip, sink }
     }
 }
 
 /// Answers requests that came over a socket.
-#[derive(Clone, Debug)]
-pub struct ActivatorService(Arc<Activator>);
+#[derive(Clone)]
+pub struct ActivatorService {
+    activator: Arc<Activator>,
+    peer: Arc<Peer>,
+    log: Option<Arc<dyn LogSink>>,
+}
+
+impl std::fmt::Debug for ActivatorService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ActivatorService").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
 
 impl tower_service::Service<Request> for ActivatorService {
     type Response = Response;
@@ -338,8 +426,13 @@ impl tower_service::Service<Request> for ActivatorService {
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let activator = Arc::clone(&self.0);
-        Box::pin(async move { Ok(activator.answer(request).await) })
+        let Self { activator, peer, log } = self.clone();
+        Box::pin(async move {
+            let configured = activator.log.load_full().zip(log);
+            let Some((log, sink)) = configured else { return Ok(activator.answer(request).await) };
+            let (log, subject) = (RequestLog::clone(&log), Arc::new(activator.subject(&request, sink)));
+            Ok(log.around((request, Some(peer)), subject, |request| activator.answer(request)).await)
+        })
     }
 }
 

@@ -49,7 +49,7 @@ impl Prober {
         let (prober, throttler) = (self.clone(), Arc::downgrade(throttler));
         self.tasks.spawn_transient("activator/probe", async move {
             loop {
-                let Some(target) = throttler.upgrade().map(|throttler| throttler.spec().target(ip)) else { return };
+                let Some(target) = throttler.upgrade().map(|throttler| throttler.target(ip)) else { return };
                 let again = prober.again.notified();
                 if prober.is_ready(&target).await {
                     throttler.upgrade().iter().for_each(|throttler| throttler.set_answered(ip));

@@ -215,7 +215,7 @@ mod tests {
         let clock = Clock::starting_at(Timestamp::UNIX_EPOCH);
         let reporter = Reporter::new("activator".to_owned(), clock, sender, &Scope::root());
         let revision = serde_json::from_value(json!({"spec": {"containers": []}})).unwrap();
-        let throttler = Throttler::new(Key::new("default", "a"), Spec::of(&revision));
+        let throttler = Throttler::new(Key::new("default", "a"), Spec::of(&revision, false));
         let next = move || told.try_recv().ok().map(|m| (m.stat.average_concurrent_requests, m.stat.request_count));
         (reporter, throttler, next)
     }

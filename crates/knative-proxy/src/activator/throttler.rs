@@ -9,12 +9,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use base_net::connect::{Address, Target};
 use k8s_openapi::api::core::v1::{Container, Endpoints};
-use knative_apis::meta::{Key, port};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use knative_apis::meta::{Key, label, label_value, port};
 use knative_apis::networking::Protocol;
 use knative_apis::serving::v1::Revision;
 use knative_logic::breaker::UNLIMITED;
@@ -24,6 +25,7 @@ use tokio::task::AbortHandle;
 use super::reporter::Counters;
 use crate::gate::{Gate, Permit, Refused};
 use crate::gateway::ready_addresses;
+use crate::internal_tls::name_of_namespace;
 use crate::pods::{self, OnItsWay, Pod};
 use crate::timeouts::Timeouts;
 
@@ -37,12 +39,14 @@ pub(super) struct Spec {
     pub(super) concurrency: u32,
     pub(super) timeouts: Timeouts,
     is_http2: bool,
+    /// Whether TLS is spoken with the Pods.
+    is_secured: bool,
     /// Whether a Pod may be asked before it is ready: not if its readiness is not what queue-proxy says.
     may_probe: bool,
 }
 
 impl Spec {
-    pub(super) fn of(revision: &Revision) -> Self {
+    pub(super) fn of(revision: &Revision, is_secured: bool) -> Self {
         let spec = &revision.spec;
         let seconds = |limit: Option<i64>| limit.unwrap_or_default();
         let decides_itself = |container: &Container| {
@@ -57,17 +61,24 @@ impl Spec {
                 seconds(spec.idle_timeout_seconds),
             ),
             is_http2: revision.protocol() == Protocol::H2c,
+            is_secured,
             may_probe: !spec.pod.containers.iter().any(decides_itself),
         }
     }
 
-    /// Where a Pod serves.
-    pub(super) fn target(&self, ip: IpAddr) -> Target {
+    /// The same, with TLS or without.
+    pub(super) const fn secured(self, is_secured: bool) -> Self {
+        Self { is_secured, ..self }
+    }
+
+    /// Where a Pod of a namespace serves.
+    fn target(&self, namespace: &str, ip: IpAddr) -> Target {
         let serves_at = |port: i32| SocketAddr::new(ip, u16::try_from(port).unwrap_or_default());
-        if self.is_http2 {
-            Target::http2(serves_at(port::BACKEND_HTTP2))
-        } else {
-            Target::http1(serves_at(port::BACKEND_HTTP))
+        let of = |addr| if self.is_http2 { Target::http2(addr) } else { Target::http1(addr) };
+        match name_of_namespace(namespace).filter(|_| self.is_secured) {
+            Some(name) => of(serves_at(port::BACKEND_HTTPS)).with_tls(name),
+            None if self.is_http2 => of(serves_at(port::BACKEND_HTTP2)),
+            None => of(serves_at(port::BACKEND_HTTP)),
         }
     }
 }
@@ -76,6 +87,8 @@ impl Spec {
 #[derive(Debug)]
 pub(crate) struct Throttler {
     pub(super) key: Key,
+    /// The names of the Service and the Configuration, for the log.
+    owners: OnceLock<(String, String)>,
     gate: Arc<Gate>,
     spec: ArcSwap<Spec>,
     pods: ArcSwap<Vec<Arc<Pod>>>,
@@ -107,6 +120,7 @@ impl Throttler {
     pub(super) fn new(key: Key, spec: Spec) -> Arc<Self> {
         Arc::new(Self {
             key,
+            owners: OnceLock::new(),
             gate: Gate::new(0, QUEUE_DEPTH),
             spec: ArcSwap::from_pointee(spec),
             pods: ArcSwap::default(),
@@ -114,6 +128,22 @@ impl Throttler {
             known: Mutex::default(),
             counters: Mutex::default(),
         })
+    }
+
+    /// Whose Revision it is; once said it stays so.
+    pub(super) fn set_owners(&self, revision: &ObjectMeta) {
+        let name = |label| label_value(revision, label).unwrap_or_default().to_owned();
+        self.owners.get_or_init(|| (name(label::SERVICE), name(label::CONFIGURATION)));
+    }
+
+    /// The names of its Service and its Configuration, empty where there is none.
+    pub(super) fn owners(&self) -> (String, String) {
+        self.owners.get().cloned().unwrap_or_default()
+    }
+
+    /// Where a Pod serves.
+    pub(super) fn target(&self, ip: IpAddr) -> Target {
+        self.spec().target(&self.key.namespace, ip)
     }
 
     pub(super) fn spec(&self) -> Spec {
@@ -229,7 +259,9 @@ impl Throttler {
         let assigned = pick::assign(ips.len(), index, activators, spec.concurrency);
         let pods: Vec<Arc<Pod>> = assigned
             .into_iter()
-            .filter_map(|(pod, capacity)| ips.get(pod).map(|ip| Pod::new(spec.target(*ip), capacity, &before)))
+            .filter_map(|(pod, capacity)| {
+                ips.get(pod).map(|ip| Pod::new(spec.target(&self.key.namespace, *ip), capacity, &before))
+            })
             .collect();
         let capacity = match spec.concurrency {
             0 if pods.is_empty() => 0,
@@ -261,7 +293,7 @@ mod tests {
     use std::collections::BTreeMap as Counts;
 
     fn spec(concurrency: u32) -> Spec {
-        Spec { concurrency, timeouts: Timeouts::default(), is_http2: false, may_probe: true }
+        Spec { concurrency, timeouts: Timeouts::default(), is_http2: false, is_secured: false, may_probe: true }
     }
 
     fn endpoints(ips: &[&str]) -> Endpoints {
@@ -322,7 +354,7 @@ mod tests {
         assert_eq!(throttler.capacity(), 0);
         throttler.set_answered("10.0.0.1".parse().unwrap());
         assert_eq!(throttler.capacity(), 1);
-        let target = spec(1).target("10.0.0.1".parse().unwrap());
+        let target = throttler.target("10.0.0.1".parse().unwrap());
         throttler.set_refused(&target, probe);
         assert_eq!(throttler.capacity(), 0, "it has to say so again");
         throttler.set_refused(&target, no_probe);

@@ -11,9 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::{ArcSwap, Guard};
 use base_net::connect::{Address, Target};
 use k8s_openapi::api::core::v1::{EndpointSubset, Endpoints, Service, ServicePort};
-use knative_apis::meta::{Key, port};
+use knative_apis::meta::internal_tls::ROUTING_NAME;
+use knative_apis::meta::{Key, label, label_value, port};
 use knative_logic::route_table::Port;
+use rustls_pki_types::ServerName;
 
+use crate::internal_tls::name_of_namespace;
 use crate::pods::Pod;
 
 /// One port of a Service.
@@ -23,6 +26,8 @@ pub(crate) struct ServingPort {
     name: String,
     /// Whether the Pods are activators.
     pub(crate) is_activator: bool,
+    /// Whether TLS is spoken with them.
+    pub(crate) is_secured: bool,
     /// Who answers.
     pub(crate) pods: Vec<Arc<Pod>>,
 }
@@ -90,7 +95,7 @@ impl Backends {
             return;
         };
         let before = known.as_ref().map(|cell| cell.load_full()).unwrap_or_default();
-        let ports = Arc::new(self.compile((service, endpoints), &before));
+        let ports = Arc::new(self.compile((key, service, endpoints), &before));
         match known {
             Some(cell) => cell.store(ports),
             None => self.change(|cells| drop(cells.insert(key.clone(), Arc::new(ArcSwap::new(Arc::clone(&ports)))))),
@@ -105,23 +110,31 @@ impl Backends {
 
     fn compile(
         &self,
-        (service, endpoints): (&Service, &Endpoints),
+        (key, service, endpoints): (&Key, &Service, &Endpoints),
         before: &[Arc<ServingPort>],
     ) -> Vec<Arc<ServingPort>> {
         let activators = self.activators.load();
-        let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
-        let compiled = ports.map(|port| {
+        // Of Knative's own Services it is known who shows which certificate.
+        let is_ours = label_value(&service.metadata, label::SERVERLESS_SERVICE).is_some();
+        let ports = || service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+        let is_http2 = ports().any(is_http2);
+        let compiled = ports().map(|port| {
             let (name, number) = (port.name.clone().unwrap_or_default(), u16::try_from(port.port).unwrap_or_default());
             let known = before
                 .iter()
                 .find(|known| known.number == number)
                 .map(|known| known.pods.as_slice())
                 .unwrap_or_default();
-            let addresses = serving_addresses(endpoints, &name);
-            let pods: Vec<_> = addresses.map(|addr| Pod::new(target(port, addr), 0, known)).collect();
-            let is_ours = |pod: &Arc<Pod>| address(pod).is_some_and(|address| activators.contains(&address));
-            let is_activator = !pods.is_empty() && pods.iter().all(is_ours);
-            Arc::new(ServingPort { number, name, is_activator, pods })
+            let addresses: Vec<_> = serving_addresses(endpoints, &name).collect();
+            let is_activator = !addresses.is_empty() && addresses.iter().all(|address| activators.contains(address));
+            let is_secured = is_ours && name == port::SERVICE_HTTPS_NAME;
+            let secured = is_secured.then(|| secured_by(&key.namespace, is_activator)).flatten();
+            let target = |address| match &secured {
+                Some(name) => speak(is_http2, address).with_tls(name.clone()),
+                None => target(port, address),
+            };
+            let pods = addresses.into_iter().map(|address| Pod::new(target(address), 0, known)).collect();
+            Arc::new(ServingPort { number, name, is_activator, is_secured, pods })
         });
         compiled.collect()
     }
@@ -134,13 +147,25 @@ fn address(pod: &Pod) -> Option<SocketAddr> {
     }
 }
 
-/// What is spoken on a Service's port is in its name or `appProtocol`.
+/// Who has to be at the other end of TLS.
+fn secured_by(namespace: &str, is_activator: bool) -> Option<ServerName<'static>> {
+    if is_activator { ServerName::try_from(ROUTING_NAME).ok() } else { name_of_namespace(namespace) }
+}
+
 fn target(port: &ServicePort, addr: SocketAddr) -> Target {
-    let name = port.name.as_deref().unwrap_or_default();
-    let is_http2 = port.app_protocol.as_deref() == Some(port::APP_PROTOCOL_H2C)
-        || name == port::SERVICE_HTTP2_NAME
-        || ["http2-", "h2c", "grpc"].iter().any(|prefix| name.starts_with(prefix));
+    speak(is_http2(port), addr)
+}
+
+fn speak(is_http2: bool, addr: SocketAddr) -> Target {
     if is_http2 { Target::http2(addr) } else { Target::http1(addr) }
+}
+
+/// What is spoken on a Service's port is in its name or `appProtocol`.
+fn is_http2(port: &ServicePort) -> bool {
+    let name = port.name.as_deref().unwrap_or_default();
+    port.app_protocol.as_deref() == Some(port::APP_PROTOCOL_H2C)
+        || name == port::SERVICE_HTTP2_NAME
+        || ["http2-", "h2c", "grpc"].iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// The ready addresses with the port that has this name. A Service with one port need not name it.
@@ -215,6 +240,32 @@ mod tests {
         }
         backends.set(&key, None, None);
         assert!(backends.find(&key, &Port::Number(80)).is_none());
+    }
+
+    #[test]
+    fn whoever_is_behind_tls_has_to_show_its_own_name() {
+        let backends = Backends::default();
+        backends.set_activators(Some(&endpoints(&["10.0.0.9"], json!([{"name": "https", "port": 8112}]))));
+        let https = json!([{"name": "https", "port": 8112}]);
+        let mut of_revision = service(json!([{"name": "http2", "port": 81}, {"name": "https", "port": 443}]));
+        let find = |service: &Service, namespace: &str, ip: &str| {
+            let key = Key::new(namespace, "hello-00001");
+            backends.set(&key, Some(service), Some(&endpoints(&[ip], https.clone())));
+            let port = backends.find(&key, &Port::Number(443)).unwrap();
+            let target = port.pods[0].target.clone();
+            assert_eq!(port.is_secured, target.tls.is_some());
+            (target.tls.map(|name| name.to_str().into_owned()), target.protocol)
+        };
+        assert_eq!(find(&of_revision, "shop", "10.0.0.1").0, None, "it is somebody else's");
+        let labels = json!({"networking.internal.knative.dev/serverlessservice": "hello-00001"});
+        of_revision.metadata.labels = serde_json::from_value(labels).unwrap();
+        for (namespace, ip, name) in [
+            ("shop", "10.0.0.1", "kn-user-shop".to_owned()),
+            ("shop", "10.0.0.9", "kn-routing".to_owned()),
+            (&"n".repeat(60), "10.0.0.1", "data-plane.knative.dev".to_owned()),
+        ] {
+            assert_eq!(find(&of_revision, namespace, ip), (Some(name), Protocol::Http2));
+        }
     }
 
     #[test]

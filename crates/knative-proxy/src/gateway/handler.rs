@@ -95,7 +95,8 @@ impl Gateway {
     async fn pass_on(&self, port: Option<Arc<ServingPort>>, revision: Option<Key>, request: Request) -> Response {
         let in_process = self.activator.as_ref().zip(revision);
         match (port, in_process) {
-            (Some(port), Some(to)) if !port.pods.is_empty() && !port.is_activator => {
+            // Where TLS is wanted, it is spoken also with the activator of this process.
+            (Some(port), Some(to)) if !port.pods.is_empty() && (!port.is_activator || port.is_secured) => {
                 match self.try_pods(&port, request).await {
                     Ok(response) => response,
                     Err((Some(request), _)) => to.0.call(&to.1, request).await,

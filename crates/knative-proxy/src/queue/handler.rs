@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use base_net::connect::{LocalHandler, Target};
+use base_net::serve::Peer;
 use base_net::{Body, BoxError, Request, Response};
 use futures::future::BoxFuture;
 use http::StatusCode;
@@ -21,8 +22,8 @@ use super::drain::Drainer;
 use super::metrics::RequestMetrics;
 use super::readiness::Readiness;
 use super::report::Reporter;
-use super::request_log::RequestLog;
 use crate::gate::{Gate, Permit, Refused};
+use crate::request_log::{RequestLog, Subject};
 use crate::{Unanswered, UnsentRequest, Upstream, forwarded, headers, hold};
 
 /// The text of an answer that took too long.
@@ -43,6 +44,7 @@ pub(super) struct Handler {
     pub(super) reporter: Arc<Reporter>,
     pub(super) gate: Option<Arc<Gate>>,
     pub(super) log: Option<RequestLog>,
+    pub(super) subject: Arc<Subject>,
     pub(super) metrics: Option<RequestMetrics>,
 }
 
@@ -53,10 +55,13 @@ pub(super) fn gate(concurrency: u32) -> Option<Arc<Gate>> {
 }
 
 impl Handler {
-    /// Answers a request.
-    pub(super) async fn answer(&self, request: Request, remote: Option<SocketAddr>) -> Response {
+    /// Answers a request; of a call from this process there is no peer.
+    pub(super) async fn answer(&self, request: Request, peer: Option<Arc<Peer>>) -> Response {
         match &self.log {
-            Some(log) => log.clone().around((request, remote), |request| self.handle(request)).await,
+            Some(log) => {
+                let subject = Arc::clone(&self.subject);
+                log.clone().around((request, peer), subject, |request| self.handle(request)).await
+            }
             None => self.handle(request).await,
         }
     }

@@ -1,7 +1,7 @@
 //! queue-proxy: what stands in front of the user's container in every Pod of a Revision.
 //!
 //! ```text
-//! 8012 or 8013 (listener, or a call through the process-local table) ─► handler ─► 127.0.0.1:USER_PORT, on the Pod's own sockets
+//! 8012, 8013 or by TLS 8112 (listener, or a call through the process-local table) ─► handler ─► 127.0.0.1:USER_PORT, on the Pod's own sockets
 //! 8022 /wait-for-drain    9090 /metrics (Stat for the autoscaler)    9091 /metrics (of requests)
 //! ```
 //! The same code is a process (`kwick queue-proxy`: it listens and dials itself) and a role inside Kwick (the listeners and the sockets
@@ -11,13 +11,13 @@
 //! the quiet period, hands back what callers of this process still bring, finishes what is in flight, and has [`Queue::ended`]. The user's
 //! container is told to end only then: `/wait-for-drain`, its preStop hook, is not answered before.
 
+mod certificate;
 mod config;
 mod drain;
 mod handler;
 mod metrics;
 mod readiness;
 mod report;
-mod request_log;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -29,7 +29,8 @@ use std::time::Duration;
 use base_net::connect::{Connector, LocalEntry, LocalHandler, LocalTable};
 use base_net::listen::{ListenError, Listener};
 use base_net::pool::PoolConfig;
-use base_net::serve::{Server, ServerConfig, ServerHandle};
+use base_net::serve::{Peer, Server, ServerConfig, ServerHandle, Transport};
+use base_net::tls::{Certificates, TlsError, newest_server_config};
 use base_net::{Request, Response};
 use base_rt::metrics::Scope;
 use base_rt::watch;
@@ -40,13 +41,14 @@ use knative_apis::meta::port;
 use knative_apis::stat::StatMessage;
 use tokio::sync::{mpsc, oneshot};
 
+pub use certificate::{CERTIFICATE_DIRECTORY, Files};
 pub use config::{Config, ConfigError, Observability, RequestMetrics};
 use drain::Drainer;
 use handler::{Handler, Local};
 use readiness::Readiness;
 use report::Reporter;
-use request_log::RequestLog;
 
+use crate::request_log::{LogSink, RequestLog, RequestLogConfig, Subject};
 use crate::{Upstream, headers};
 
 /// How long no request has to come until Knative's queue-proxy takes the traffic for gone.
@@ -60,24 +62,14 @@ const LAST_TASKS: Duration = Duration::from_secs(2);
 const WAIT_FOR_DRAIN: &str = "/wait-for-drain";
 const METRICS: &str = "/metrics";
 
-/// Where lines for the container's log go.
-pub trait LogSink: Send + Sync {
-    /// Takes whole lines, each with its line feed. Must not block.
-    fn write(&self, lines: &[u8]);
-}
-
-impl<F: Fn(&[u8]) + Send + Sync> LogSink for F {
-    fn write(&self, lines: &[u8]) {
-        self(lines);
-    }
-}
-
 /// What a queue-proxy is made from.
 pub struct QueueParts {
     /// What it is told.
     pub config: Config,
-    /// Its listening sockets by port: of 8012, 8013, 8022, 9090 and 9091 those that there are. Others are closed.
+    /// Its listening sockets by port: of 8012, 8013, 8022, 8112, 9090 and 9091 those that there are. Others are closed.
     pub listeners: BTreeMap<u16, TcpListener>,
+    /// Reads the container's files: its certificate, if it has one.
+    pub files: Arc<dyn Files>,
     /// Dials 127.0.0.1 of the Pod: `Connector::new().with_supply(…)` with the Pod's sockets, or plain in a process of the Pod.
     pub connector: Connector,
     /// Where calls from this process find it, at the Pod's address and serving port; none in a process of its own.
@@ -104,6 +96,9 @@ pub enum StartError {
     /// A readiness probe cannot be run.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// TLS cannot be served.
+    #[error("could not serve TLS")]
+    Tls(#[source] TlsError),
     /// A listening socket cannot be used.
     #[error("could not serve port {port}")]
     Listen {
@@ -151,7 +146,8 @@ impl Queue {
 /// # Errors
 /// A probe cannot be run, or a socket not be used.
 pub fn start(parts: QueueParts) -> Result<Queue, StartError> {
-    let QueueParts { config, listeners, connector, local, stats, workers, quiet, clock, tasks, shutdown, log } = parts;
+    let QueueParts { config, listeners, files, connector, local, stats, workers, quiet, clock, tasks, shutdown, log } =
+        parts;
     // Its own phases: it serves on while its container is lame already.
     let (phases, own) = Shutdown::new();
     let own_tasks = Tasks::new(own);
@@ -164,11 +160,13 @@ pub fn start(parts: QueueParts) -> Result<Queue, StartError> {
         readiness: Readiness::try_new(&config.readiness_probes, connector, &own_tasks)?,
         reporter: Reporter::new(config.revision.clone(), config.pod.clone(), clock),
         gate: handler::gate(config.concurrency),
-        log: RequestLog::new(&config, &log),
+        log: RequestLog::new(&RequestLogConfig::from(&config.observability)),
+        subject: Arc::new(subject(&config, &log)),
         metrics: (config.observability.request_metrics.protocol == "prometheus").then(metrics::RequestMetrics::new),
         config,
     });
-    let servers = serve(&handler, listeners, (&own_tasks, &metrics, &shutdown))?;
+    let certificates = certificate::Watched::start(files, log, &own_tasks);
+    let servers = serve((&handler, certificates), listeners, (&own_tasks, &metrics, &shutdown))?;
     handler.reporter.start(stats, &own_tasks);
     let entry = local.zip(handler.config.pod_ip).map(|(local, ip)| {
         let addr = SocketAddr::new(ip, handler.config.serving_port);
@@ -217,21 +215,47 @@ impl Life {
     }
 }
 
+/// What the request log says of the Revision and the Pod.
+fn subject(config: &Config, log: &Arc<dyn LogSink>) -> Subject {
+    Subject {
+        revision: config.revision.clone(),
+        service: config.service.clone(),
+        configuration: config.configuration.clone(),
+        pod: config.pod.clone(),
+        pod_ip: config.pod_ip,
+        sink: Arc::clone(log),
+    }
+}
+
 fn serve(
-    handler: &Arc<Handler>,
+    (handler, certificates): (&Arc<Handler>, Option<Certificates>),
     listeners: BTreeMap<u16, TcpListener>,
     (tasks, metrics, container): (&Tasks, &Scope, &Shutdown),
 ) -> Result<Vec<ServerHandle>, StartError> {
     let serving = Server::new(ServerConfig::new("queue_proxy"), tasks, metrics);
+    let secured = match certificates.map(|own| newest_server_config(&own)).transpose().map_err(StartError::Tls)? {
+        Some(tls) => {
+            let config = ServerConfig { transport: Transport::Tls(tls), ..ServerConfig::new("queue_proxy_tls") };
+            Some(Server::new(config, tasks, metrics))
+        }
+        None => None,
+    };
     let others = Server::new(ServerConfig::new("queue_proxy_admin"), tasks, metrics);
     let mut servers = Vec::new();
     for (port, listener) in listeners {
-        let Some(duty) = duty(port, handler.config.serving_port) else { continue };
-        let server = if matches!(duty, Duty::Serve) { &serving } else { &others };
+        let Some(duty) = duty(port, &handler.config) else { continue };
+        let server = match duty {
+            _ if port == handler.config.serving_tls_port => match &secured {
+                Some(secured) => secured,
+                None => continue,
+            },
+            Duty::Serve => &serving,
+            Duty::Admin | Duty::Statistics | Duty::Metrics => &others,
+        };
         let (handler, tasks, container) = (Arc::clone(handler), tasks.clone(), container.clone());
-        let new_service = move |peer: &Arc<base_net::serve::Peer>| {
+        let new_service = move |peer: &Arc<Peer>| {
             let (handler, tasks, container) = (Arc::clone(&handler), tasks.clone(), container.clone());
-            Service { handler, tasks, container, duty, remote: peer.remote }
+            Service { handler, tasks, container, duty, peer: Arc::clone(peer) }
         };
         let started = server.start(Listener::from(listener), new_service);
         servers.push(started.map_err(|source| StartError::Listen { port, source })?);
@@ -248,9 +272,9 @@ enum Duty {
     Metrics,
 }
 
-fn duty(number: u16, serving_port: u16) -> Option<Duty> {
+fn duty(number: u16, config: &Config) -> Option<Duty> {
     match i32::from(number) {
-        _ if number == serving_port => Some(Duty::Serve),
+        _ if [config.serving_port, config.serving_tls_port].contains(&number) => Some(Duty::Serve),
         port::BACKEND_HTTP | port::BACKEND_HTTP2 => Some(Duty::Serve),
         port::QUEUE_ADMIN => Some(Duty::Admin),
         port::QUEUE_AUTOSCALING_METRICS => Some(Duty::Statistics),
@@ -266,13 +290,13 @@ struct Service {
     tasks: Tasks,
     container: Shutdown,
     duty: Duty,
-    remote: Option<SocketAddr>,
+    peer: Arc<Peer>,
 }
 
 impl Service {
     async fn answer(self, request: Request) -> Response {
         match (self.duty, request.uri().path()) {
-            (Duty::Serve, _) => self.handler.answer(request, self.remote).await,
+            (Duty::Serve, _) => self.handler.answer(request, Some(self.peer)).await,
             (Duty::Admin, WAIT_FOR_DRAIN) => self.wait_for_drain().await,
             (Duty::Statistics, METRICS) => self.handler.reporter.answer(),
             (Duty::Metrics, METRICS) => match &self.handler.metrics {

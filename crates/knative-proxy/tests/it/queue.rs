@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use base_net::connect::Target;
+use base_net::connect::{Connector, LocalTable, Target};
+use base_net::pki::{Authority, Subject};
+use base_net::tls::{Trust, client_config};
 use base_net::{Body, Request, Response};
 use base_rt::Phase;
 use futures::future::join_all;
+use knative_proxy::Upstream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -51,6 +54,39 @@ async fn http2_stays_http2() {
         let response = rig.upstream().send(&target, get("a.example", "/", &[])).await.unwrap();
         assert_eq!(read(response).await, expected);
     }
+}
+
+#[tokio::test]
+async fn tls_is_served_by_the_certificate_that_is_mounted() {
+    let (rig, now) = (Rig::new(), base_rt::Clock::system().now());
+    let authority = Authority::generate("ca", now, 1).unwrap();
+    let made = authority.issue(("", Subject::Server(&["kn-user-default".to_owned()])), now, 1).unwrap();
+    let files = move |path: &str| match path.rsplit_once('/')?.1 {
+        "tls.crt" => Some(made.certificate_pem.clone().into_bytes()),
+        _ => Some(made.key_pem.clone().into_bytes()),
+    };
+    let lines: Arc<std::sync::Mutex<String>> = Arc::default();
+    let log = Arc::clone(&lines);
+    let log = move |line: &[u8]| log.lock().unwrap().push_str(std::str::from_utf8(line).unwrap());
+    let observability =
+        r#"{"enableRequestLog": true, "requestLogTemplate": "{{.Request.RequestURI}} {{.Request.TLS}}"}"#;
+    let variables = environment(rig.user(show), &[("OBSERVABILITY_CONFIG", observability)]);
+    let container = rig.container_with(&variables, None, (Arc::new(files), Arc::new(log)));
+    let tls = client_config(Trust::Authorities(authority.credentials().certificate_pem.as_bytes()), None).unwrap();
+    let connector = Connector::new().with_tls(tls);
+    let upstream = Upstream::new(LocalTable::default(), connector, 0, (&rig.tasks, &rig.metrics));
+    for (name, is_answered) in [("kn-user-default", true), ("kn-user-other", false)] {
+        let target = Target::http2(container.ports[&8112]).with_tls(name.try_into().unwrap());
+        let answer = upstream.send(&target, get("a.example", "/secured", &[])).await;
+        assert_eq!(answer.is_ok(), is_answered, "{name}");
+    }
+    assert_eq!(rig.ask(container.ports[&8012], get("a.example", "/plain", &[])).await.0, 200);
+    eventually("both requests in the log", || lines.lock().unwrap().contains("/plain <nil>\n")).await;
+    let lines = lines.lock().unwrap().clone();
+    assert!(lines.contains("/secured {772 true false "), "{lines}");
+    let plain = rig.container(&variables, None);
+    let target = Target::http1(plain.ports[&8112]).with_tls("kn-user-default".try_into().unwrap());
+    assert!(upstream.send(&target, get("a.example", "/", &[])).await.is_err(), "nothing is mounted");
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use knative_apis::networking::Ingress;
 use knative_apis::serving::v1::Revision;
 use knative_apis::stat::StatMessage;
 use knative_proxy::queue::{self, Queue, QueueParts};
-use knative_proxy::{Activator, ActivatorParts, Gateway, GatewayParts, Upstream};
+use knative_proxy::{Activator, ActivatorParts, Gateway, GatewayParts, InternalTls, LogSink, Upstream};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -105,12 +105,23 @@ impl Rig {
         environment: &BTreeMap<String, String>,
         stats: Option<mpsc::Sender<StatMessage>>,
     ) -> Container {
+        self.container_with(environment, stats, (Arc::new(|_path: &str| None), Arc::new(|_lines: &[u8]| {})))
+    }
+
+    /// The same with files and a log.
+    pub(crate) fn container_with(
+        &self,
+        environment: &BTreeMap<String, String>,
+        stats: Option<mpsc::Sender<StatMessage>>,
+        (files, log): (Arc<dyn queue::Files>, Arc<dyn LogSink>),
+    ) -> Container {
         let (end, shutdown) = Shutdown::new();
-        let bound = [8012_u16, 8022, 9090, 9091].map(|port| (port, TcpListener::bind(loopback()).unwrap()));
+        let bound = [8012_u16, 8022, 8112, 9090, 9091].map(|port| (port, TcpListener::bind(loopback()).unwrap()));
         let ports = bound.iter().map(|(port, listener)| (*port, listener.local_addr().unwrap())).collect();
         let parts = QueueParts {
             config: queue::Config::from_env(environment).unwrap(),
             listeners: bound.into_iter().collect(),
+            files,
             connector: Connector::new(),
             local: Some(self.local.clone()),
             stats,
@@ -119,14 +130,16 @@ impl Rig {
             clock: Clock::system(),
             tasks: self.tasks.clone(),
             shutdown,
-            log: Arc::new(|_lines: &[u8]| {}),
+            log,
         };
         Container { queue: queue::start(parts).unwrap(), end, ports }
     }
 
     pub(crate) fn activator(&self, stats: mpsc::Sender<StatMessage>) -> Arc<Activator> {
-        Activator::new(ActivatorParts {
+        Activator::try_new(ActivatorParts {
             upstream: self.upstream(),
+            internal_tls: InternalTls::default(),
+            system_namespace: "knative-serving".to_owned(),
             stats,
             pod_name: "activator".to_owned(),
             pod_ip: None,
@@ -134,6 +147,7 @@ impl Rig {
             tasks: self.tasks.clone(),
             metrics: self.metrics.sub("activator"),
         })
+        .unwrap()
     }
 
     pub(crate) fn gateway(&self, activator: Option<Arc<Activator>>) -> Arc<Gateway> {

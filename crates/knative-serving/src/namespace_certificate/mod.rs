@@ -1,9 +1,11 @@
-//! Wildcard Certificates of namespaces: one for every domain of the operator, where the operator wants that
-//! (`namespace-wildcard-cert-selector`).
+//! Certificates of namespaces.
 //!
-//! Routes of the namespace then ask for none of their own. What is no longer wanted is deleted.
+//! - Wildcards: one for every domain of the operator, where the operator wants that (`namespace-wildcard-cert-selector`). Routes of the namespace
+//!   then ask for none of their own. What is no longer wanted is deleted.
+//! - What Knative's parts show each other (`system-internal-tls`): one for the queue-proxies of every namespace that has Revisions, one for what
+//!   routes requests in the system namespace. They stay as long as the namespace.
 //!
-//! Who else writes: nobody. Specified by Knative's `pkg/reconciler/nscert`.
+//! Who else writes: nobody. Specified by Knative's `pkg/reconciler/nscert` and `pkg/reconciler/revision`.
 
 mod observe;
 mod plan;
@@ -17,13 +19,14 @@ use base_controller::writers::Write;
 use base_controller::{Context, Controller, ControllerHandle, Key, Plan, Reconciler};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::caches::{Caches, Informed};
 use crate::config::{Concern, ConfigStores};
 use observe::{Observed, gather};
 use plan::plan;
 
-/// Keeps the wildcard Certificates of namespaces.
+/// Keeps the Certificates of namespaces.
 pub(crate) struct NamespaceCertificates {
     caches: Caches,
     configs: ConfigStores,
@@ -40,7 +43,7 @@ impl Reconciler for NamespaceCertificates {
     ];
 
     fn gather(&self, key: &Key) -> Option<Observed> {
-        gather(&self.caches, key)
+        gather(&self.caches, &self.configs.snapshot(), key)
     }
 
     fn object<'a>(&self, observed: &'a Observed) -> Option<&'a Arc<Namespace>> {
@@ -52,18 +55,21 @@ impl Reconciler for NamespaceCertificates {
     }
 }
 
-/// Starts the controller: a namespace is woken by itself and by its wildcard Certificates.
+/// Starts the controller: a namespace is woken by itself, by its Certificates, and by a new Revision.
 pub(crate) fn wire(
     context: &Context,
     (informed, caches, configs): (&Informed, &Caches, &ConfigStores),
 ) -> ControllerHandle {
     let reconciler = NamespaceCertificates { caches: caches.clone(), configs: configs.clone() };
-    let controller = Controller::new("namespacecertificate", reconciler, &informed.namespaces, context).watches(
-        &informed.certificates,
-        |delta| {
-            let namespace = delta.latest().and_then(|certificate| certificate.metadata.namespace.clone());
-            namespace.map(|namespace| Key::new("", namespace)).into_iter().collect()
-        },
-    );
+    let key =
+        |metadata: &ObjectMeta| metadata.namespace.iter().map(|namespace| Key::new("", namespace.as_str())).collect();
+    let controller = Controller::new("namespacecertificate", reconciler, &informed.namespaces, context)
+        .watches(&informed.certificates, move |delta| {
+            delta.latest().map(|certificate| key(&certificate.metadata)).unwrap_or_default()
+        })
+        .watches(&informed.revisions, move |delta| match (delta.old, delta.new) {
+            (None, Some(revision)) => key(&revision.metadata),
+            _ => Vec::new(),
+        });
     configs.concern(controller, &[Concern::Domain, Concern::Network]).start()
 }

@@ -1,9 +1,10 @@
-//! Which wildcard Certificates a namespace has.
+//! Which Certificates a namespace has.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base_controller::{Change, Plan, PlanEvent};
+use k8s_openapi::api::core::v1::Namespace;
 use knative_apis::config::DomainTemplateValues;
 use knative_apis::meta::{label, label_value, labels, owner};
 use knative_apis::networking::Certificate;
@@ -11,8 +12,8 @@ use kube::ResourceExt;
 use kube::core::{Selector, SelectorExt};
 use serde_json::json;
 
-use super::observe::Observed;
-use crate::certified::{class, make_certificate_of_namespace};
+use super::observe::{Internal, Observed};
+use crate::certified::{Purpose, class, make_certificate_of_namespace};
 use crate::config::Configs;
 use crate::json;
 
@@ -37,7 +38,33 @@ pub(super) fn plan(observed: &Observed, configs: &Configs) -> Plan<()> {
             );
         }
     }
+    if let Some(internal) = &observed.internal {
+        keep_internal(&mut plan, observed, internal, configs);
+    }
     plan
+}
+
+/// Keeps the Certificate of what Knative's parts show each other. One that is somebody else's is used as it is.
+fn keep_internal(plan: &mut Plan<()>, observed: &Observed, internal: &Internal, configs: &Configs) {
+    let namespace = &*observed.namespace;
+    let of_purpose = (label::CERTIFICATE_TYPE.to_owned(), Purpose::SystemInternal.word().to_owned());
+    let named = (internal.name.to_owned(), class(&namespace.metadata, &configs.network));
+    let desired =
+        make_certificate_of_namespace(namespace, named, BTreeMap::from([of_purpose]), internal.dns_names.clone());
+    plan.changes.extend(match internal.existing.as_deref() {
+        None => Some(create(namespace, &desired)),
+        Some(existing) if is_ours(observed, existing) => renew(existing, &desired),
+        Some(_) => None,
+    });
+}
+
+fn create(namespace: &Namespace, desired: &Certificate) -> Change {
+    let what = format!("Knative Certificate {}/{}", namespace.name_any(), desired.name_any());
+    Change::create(desired).with_event(PlanEvent::normal("Created", format!("Created {what}")))
+}
+
+fn renew(existing: &Certificate, desired: &Certificate) -> Option<Change> {
+    json::change(existing, json::replacing(existing, &json!({ "spec": desired.spec }), &[&["spec"]]))
 }
 
 /// The domains, each with the wildcard name of the namespace; none if the namespace is not selected. A domain whose template makes no wildcard
@@ -70,15 +97,12 @@ fn keep(plan: &mut Plan<()>, observed: &Observed, (domain, name): (&str, &str), 
     let of_domain = BTreeMap::from([(label::WILDCARD_DOMAIN.to_owned(), domain.to_owned())]);
     let named = (name.trim_start_matches("*.").to_owned(), class(&namespace.metadata, &configs.network));
     let desired = make_certificate_of_namespace(namespace, named, of_domain, vec![name.to_owned()]);
-    let what = format!("Knative Certificate {}/{}", namespace.name_any(), desired.name_any());
     let is_of_domain = |certificate: &&Arc<Certificate>| {
         is_ours(observed, certificate) && label_value(&certificate.metadata, label::WILDCARD_DOMAIN) == Some(domain)
     };
     let change = match observed.certificates.iter().find(is_of_domain) {
-        None => Some(Change::create(&desired).with_event(PlanEvent::normal("Created", format!("Created {what}")))),
-        Some(existing) => {
-            json::change(&**existing, json::replacing(&**existing, &json!({ "spec": desired.spec }), &[&["spec"]]))
-        }
+        None => Some(create(namespace, &desired)),
+        Some(existing) => renew(existing, &desired),
     };
     plan.changes.extend(change);
 }

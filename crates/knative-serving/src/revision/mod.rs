@@ -8,6 +8,9 @@
 //!      ▼
 //! ResourcesAvailable, ContainerHealthy from the Deployment's and the first Pod's state, Active from the PodAutoscaler
 //! ```
+//! Where the operator wants TLS inside (`system-internal-tls`), the sidecar mounts the certificate of its namespace; without that Secret nothing is
+//! deployed.
+//!
 //! The Deployment is written again only when what it should be has changed (its hash label), the PodAutoscaler whenever it differs.
 //!
 //! Who else writes: the Configuration makes Revisions, the labeler writes their routing state, the autoscaler the Deployment's replicas.
@@ -96,6 +99,7 @@ pub(crate) fn wire(
         .owns(&informed.images)
         .tracks(&informed.deployments)
         .tracks(&informed.pod_autoscalers)
+        .tracks(&informed.secrets)
         .watches(&informed.pods, |delta| {
             delta.latest().and_then(|pod| labelled_key(&**pod, label::REVISION)).into_iter().collect()
         });
@@ -105,6 +109,7 @@ pub(crate) fn wire(
         Concern::Deployment,
         Concern::Features,
         Concern::Logging,
+        Concern::Network,
         Concern::Observability,
     ];
     configs.concern(controller, &concerns).start()

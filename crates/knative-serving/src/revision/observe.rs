@@ -7,6 +7,7 @@ use base_controller::Key;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use knative_apis::autoscaling::PodAutoscaler;
+use knative_apis::meta::internal_tls::SERVING_CERTIFICATE;
 use knative_apis::serving::v1::Revision;
 use knative_logic::names;
 use serde::Serialize;
@@ -29,6 +30,8 @@ pub(crate) struct Observed {
     pub(crate) pod: Option<Arc<Pod>>,
     /// What is known about the digests of its images.
     pub(crate) digests: Resolution,
+    /// Whether its Pods have a certificate to show each other and the parts before them.
+    pub(crate) has_certificate: bool,
 }
 
 /// Reads the facts; none if the Revision is gone or going.
@@ -48,6 +51,7 @@ pub(crate) fn gather(caches: &Caches, digests: &DigestFacts, key: &Key) -> Optio
         images: image_names.filter(|name| caches.images.get(&in_namespace(name.clone())).is_some()).collect(),
         pod: pod.map(Arc::clone),
         digests: digests.get(&revision),
+        has_certificate: caches.secrets.get(&in_namespace(SERVING_CERTIFICATE.to_owned())).is_some(),
         revision,
     })
 }

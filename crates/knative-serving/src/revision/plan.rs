@@ -3,9 +3,11 @@
 use base_controller::{Change, Key, ObjectRef, Plan, PlanEvent};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Secret;
 use knative_apis::autoscaling::PodAutoscaler;
 use knative_apis::condition::{Conditioned, ConditionedStatus, READY};
 use knative_apis::go_text::quote;
+use knative_apis::meta::internal_tls::SERVING_CERTIFICATE;
 use knative_apis::meta::{AUTOSCALING_GROUP, annotations, label, label_value, owner};
 use knative_apis::serving::not_owned_message;
 use knative_apis::serving::v1::revision::{
@@ -61,7 +63,11 @@ impl Draft<'_> {
     fn track(&mut self) {
         let key = Key::of(&self.revision);
         let deployment = Key::new(key.namespace(), names::deployment(key.name()));
+        let certificate = Key::new(key.namespace(), SERVING_CERTIFICATE);
         self.plan.track = vec![ObjectRef::new::<Deployment>(deployment), ObjectRef::new::<PodAutoscaler>(key)];
+        if self.configs.network.system_internal_tls {
+            self.plan.track.push(ObjectRef::new::<Secret>(certificate));
+        }
     }
 
     fn set_log_url(&mut self) {
@@ -99,7 +105,15 @@ impl Draft<'_> {
         let desired = make_deployment(&self.revision, self.configs);
         let name = desired.name_any();
         let what = format!("Deployment {}", quote(&name));
+        // Pods would wait for it, and longer than for the news of it.
+        let must_wait = self.configs.network.system_internal_tls && !self.observed.has_certificate;
         let Some(existing) = self.observed.deployment.as_deref() else {
+            if must_wait {
+                let namespace = self.revision.namespace().unwrap_or_default();
+                let message = format!("secret {namespace}/{SERVING_CERTIFICATE} is not ready yet");
+                self.revision.status.mark_resources_unknown(REASON_DEPLOYING, &message, now);
+                return Go::Stop;
+            }
             let refused = creation_failed(RESOURCES_AVAILABLE, &what);
             self.plan.changes.push(Change::create(&desired).or_condition(refused));
             self.revision.status.mark_resources_unknown(REASON_DEPLOYING, "", now);
@@ -113,7 +127,7 @@ impl Draft<'_> {
         }
         let hash =
             |deployment: &Deployment| label_value(&deployment.metadata, label::DEPLOYMENT_HASH).map(str::to_owned);
-        if hash(existing) != hash(&desired) {
+        if hash(existing) != hash(&desired) && !must_wait {
             let refused = update_failed(RESOURCES_AVAILABLE, &what);
             self.plan.changes.push(redeploy(existing, desired).or_condition(refused));
         }

@@ -24,7 +24,7 @@ use k8s_openapi::api::core::v1::{Endpoints, Service};
 use knative_apis::meta::{CLUSTER_DOMAIN, SYSTEM_NAMESPACE};
 use knative_apis::networking::{Ingress, LoadBalancerIngressStatus};
 use knative_proxy::gateway::Side;
-use knative_proxy::{Gateway as Proxy, GatewayParts, Upstream};
+use knative_proxy::{Gateway as Proxy, GatewayParts, InternalTls, Upstream};
 use knative_serving::manifests::{GATEWAY, GATEWAY_PORT, GATEWAY_PUBLIC_PORT, METRICS_PORT};
 use knative_serving::{GatewayFacts, Settings};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -130,8 +130,10 @@ impl Gateway {
         let facts = GatewayFacts::default();
         facts.join(GATEWAY);
         let told = facts.clone();
+        let internal_tls = InternalTls::default();
+        let connector = Connector::new().with_tls(internal_tls.client());
         let gateway = Proxy::try_new(GatewayParts {
-            upstream: Upstream::new(LocalTable::default(), Connector::new(), plane.workers(), upstream),
+            upstream: Upstream::new(LocalTable::default(), connector, plane.workers(), upstream),
             activator: None,
             ingress_class: self.ingress_class.clone(),
             system_namespace: self.system_namespace.clone(),
@@ -146,6 +148,7 @@ impl Gateway {
         if self.with_ingress_controller {
             knative_serving::wire_ingress(&context, self.settings(), &facts);
         }
+        internal_tls.follow(&context.informers, &self.system_namespace);
         gateway.follow(&context.informers);
         tokio::join!(
             async { context.informers.get::<Ingress>(ObjectScope::all()).synced().await },

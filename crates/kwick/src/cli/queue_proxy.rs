@@ -39,12 +39,13 @@ async fn serve() -> Result<()> {
     let environment: BTreeMap<_, _> =
         std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?))).collect();
     let config = Config::from_env(&environment).context("the environment does not say what queue-proxy is to do")?;
-    let listeners = listen(config.serving_port)?;
+    let listeners = listen([config.serving_port, config.serving_tls_port])?;
     let (end, shutdown) = Shutdown::new();
     let tasks = Tasks::new(shutdown.clone());
     let queue = queue::start(QueueParts {
         config,
         listeners,
+        files: Arc::new(|path: &str| std::fs::read(path).ok()),
         connector: Connector::new(),
         local: None,
         stats: None,
@@ -68,8 +69,8 @@ async fn serve() -> Result<()> {
 }
 
 /// Sockets on every address of the Pod.
-fn listen(serving_port: u16) -> Result<BTreeMap<u16, TcpListener>> {
-    let ports = PORTS.into_iter().filter_map(|port| u16::try_from(port).ok()).chain([serving_port]);
+fn listen(serving_ports: [u16; 2]) -> Result<BTreeMap<u16, TcpListener>> {
+    let ports = PORTS.into_iter().filter_map(|port| u16::try_from(port).ok()).chain(serving_ports);
     let bind = |port| {
         // Where there is IPv6 its wildcard takes both.
         let socket = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))

@@ -26,7 +26,7 @@ use knative_apis::networking::{Ingress, LoadBalancerIngressStatus};
 use knative_apis::serving::v1::Revision;
 use knative_apis::stat::StatMessage;
 use knative_proxy::gateway::Side;
-use knative_proxy::{Activator, ActivatorParts, Gateway, GatewayParts, Upstream};
+use knative_proxy::{Activator, ActivatorParts, Gateway, GatewayParts, InternalTls, Upstream};
 use knative_serving::manifests::{ACTIVATOR, GATEWAY, GATEWAY_SERVICE, Installation};
 use knative_serving::pod_autoscaler::probe::{ActivatorProbe, ProbeTarget};
 use knative_serving::{GatewayFacts, STATS_CAPACITY, Seams, Settings};
@@ -70,6 +70,7 @@ pub(super) struct DataPath {
     received: mpsc::Receiver<StatMessage>,
     activator: Arc<Activator>,
     gateway: Arc<Gateway>,
+    internal_tls: InternalTls,
     facts: GatewayFacts,
     open: oneshot::Sender<()>,
     opening: Opening,
@@ -82,9 +83,13 @@ impl DataPath {
         let (stats, received) = mpsc::channel(STATS_CAPACITY);
         let local = LocalTable::default();
         let upstream_parts = (&process.tasks, &process.metrics.sub("upstream"));
-        let upstream = Upstream::new(local.clone(), Connector::new(), plane.workers(), upstream_parts);
-        let activator = Activator::new(ActivatorParts {
+        let internal_tls = InternalTls::default();
+        let connector = Connector::new().with_tls(internal_tls.client());
+        let upstream = Upstream::new(local.clone(), connector, plane.workers(), upstream_parts);
+        let activator = Activator::try_new(ActivatorParts {
             upstream: upstream.clone(),
+            internal_tls: internal_tls.clone(),
+            system_namespace: SYSTEM_NAMESPACE.to_owned(),
             stats: stats.clone(),
             pod_name: ACTIVATOR.to_owned(),
             // Whatever its Pods are called, it is one.
@@ -93,6 +98,7 @@ impl DataPath {
             tasks: process.tasks.clone(),
             metrics: process.metrics.sub("activator"),
         });
+        let activator = activator.context("cannot make the activator")?;
         let facts = GatewayFacts::default();
         facts.join(GATEWAY);
         let gateway = make_gateway((process, record), upstream, &activator, facts.clone())?;
@@ -111,6 +117,7 @@ impl DataPath {
             received,
             activator,
             gateway,
+            internal_tls,
             facts,
             open,
             opening: opening.boxed().shared(),
@@ -162,6 +169,7 @@ impl Knative {
         let (context, explainer) = control.run_serving(process, settings(record), seams).await;
         let informers = &context.informers;
         let _ = probe.services.set(informers.get::<Service>(ObjectScope::all()));
+        path.internal_tls.follow(informers, SYSTEM_NAMESPACE);
         activator.follow(informers, &path.hints);
         gateway.follow(informers);
         // A door opens when what is behind it is known: until then connections wait, and nobody is told that a service is not there.

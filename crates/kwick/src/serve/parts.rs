@@ -18,7 +18,7 @@ use cluster_workloads::node::builtin::{BuiltinContext, BuiltinError, BuiltinFact
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared, join_all};
 use knative_proxy::gateway::Side;
-use knative_proxy::{Activator, Gateway};
+use knative_proxy::{Activator, Gateway, LogSink};
 use knative_serving::manifests::{ACTIVATOR, CONTROLLER, GATEWAY, GATEWAY_PUBLIC_PORT, METRICS_PORT};
 
 use super::part_logs::PartLogs;
@@ -94,7 +94,9 @@ impl BuiltinFactory for Part {
         let ended = async move {
             let working = async {
                 opening.await;
-                servers.extend(doors.open(&plane, listeners, &tasks).await?);
+                let lines = log.clone();
+                let sink = Arc::new(move |text: &[u8]| lines.line(String::from_utf8_lossy(text).trim_end()));
+                servers.extend(doors.open(&plane, listeners, (sink, &tasks)).await?);
                 log.line("ready");
                 join_all(servers.iter().map(ServerHandle::drained)).await;
                 anyhow::Ok(())
@@ -134,7 +136,7 @@ impl Doors {
         self,
         plane: &DataPlane,
         listeners: BTreeMap<u16, TcpListener>,
-        tasks: &Tasks,
+        (log, tasks): (Arc<dyn LogSink>, &Tasks),
     ) -> Result<Vec<ServerHandle>> {
         let mut servers = Vec::new();
         for (port, listener) in &listeners {
@@ -143,7 +145,7 @@ impl Doors {
             let side = if *port == GATEWAY_PUBLIC_PORT { Side::Public } else { Side::Private };
             let opened = match &self {
                 Self::None => Ok(Vec::new()),
-                Self::Activator(activator) => activator.serve(plane, shared, tasks).await,
+                Self::Activator(activator) => activator.serve(plane, (*port, shared), (Arc::clone(&log), tasks)).await,
                 Self::Gateway(gateway) => gateway.serve(plane, side, shared, tasks).await,
             };
             servers.extend(opened.context("cannot serve the Pod's ports")?);

@@ -17,7 +17,8 @@ use tokio::sync::mpsc;
 pub(crate) const ROLE: &str = "queue-proxy";
 /// How long no request has to come while it drains. Routes of this machine change within milliseconds.
 const QUIET: Duration = Duration::from_secs(1);
-/// Where it listens in every Pod, whatever the container declares: serving, administration, statistics, metrics.
+/// Where it listens in every Pod, whatever the container declares: serving, administration, statistics, metrics. For TLS where it has a
+/// certificate.
 pub(crate) const PORTS: [i32; 5] = [
     port::BACKEND_HTTP,
     port::BACKEND_HTTP2,
@@ -37,17 +38,21 @@ pub(super) struct QueueProxies {
 }
 
 impl BuiltinFactory for QueueProxies {
-    fn ports(&self, _: &Container) -> BTreeSet<u16> {
-        PORTS.into_iter().filter_map(|port| u16::try_from(port).ok()).collect()
+    fn ports(&self, container: &Container) -> BTreeSet<u16> {
+        let mut mounts = container.volume_mounts.iter().flatten();
+        let has_certificate = mounts.any(|mount| mount.mount_path == queue::CERTIFICATE_DIRECTORY);
+        let ports = PORTS.into_iter().chain(has_certificate.then_some(port::BACKEND_HTTPS));
+        ports.filter_map(|port| u16::try_from(port).ok()).collect()
     }
 
     fn start(&self, context: BuiltinContext) -> Result<BuiltinHandle, BuiltinError> {
-        let BuiltinContext { env, listeners, sockets, log, clock, tasks, shutdown, .. } = context;
+        let BuiltinContext { env, listeners, sockets, files, log, clock, tasks, shutdown, .. } = context;
         let config = Config::from_env(&env).map_err(|error| BuiltinError(base_rt::error_chain(&error)))?;
         let serving_port = config.serving_port;
         let parts = QueueParts {
             config,
             listeners,
+            files: Arc::new(move |path: &str| files.read(path)),
             connector: Connector::new().with_supply(sockets),
             local: Some(self.local.clone()),
             stats: Some(self.stats.clone()),

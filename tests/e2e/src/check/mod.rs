@@ -92,6 +92,7 @@ const SHARED: &[Shared] = &[
     Shared { name: "webhooks behind a Service", run: webhooks::behind_a_service },
     Shared { name: "private names, from zero and cluster-local", run: network::private_names },
     Shared { name: "TLS by Kwick's own authority", run: tls::external_domains },
+    Shared { name: "TLS inside, switched under load", run: tls::inside },
     Shared { name: "zero and back", run: scale::zero_and_back },
     Shared { name: "100 requests at zero", run: scale::burst_at_zero },
     Shared { name: "concurrency target 10 gives 10 pods", run: scale::concurrency },

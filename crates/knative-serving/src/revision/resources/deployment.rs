@@ -6,12 +6,13 @@ use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy,
 use k8s_openapi::api::core::v1::{
     Affinity, Container, DownwardAPIVolumeFile, DownwardAPIVolumeSource, EmptyDirVolumeSource, EnvVar, EnvVarSource,
     ObjectFieldSelector, PodAffinityTerm, PodAntiAffinity, PodSpec, PodTemplateSpec, ProjectedVolumeSource,
-    ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection, WeightedPodAffinityTerm,
+    SecretVolumeSource, ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection, WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use knative_apis::annotations::autoscaling;
 use knative_apis::config::{AffinityType, Flag};
+use knative_apis::meta::internal_tls::SERVING_CERTIFICATE;
 use knative_apis::meta::{annotation, annotation_value, annotations, label, labels};
 use knative_apis::serving::v1::Revision;
 use knative_logic::names;
@@ -30,6 +31,8 @@ const POD_INFO_DIRECTORY: &str = "/etc/podinfo";
 const POD_INFO_FILE: &str = "annotations";
 const TOKEN_VOLUME: &str = "knative-token-volume";
 const TOKEN_DIRECTORY: &str = "/var/run/secrets/tokens";
+const CERTIFICATE_VOLUME: &str = "server-certs";
+const CERTIFICATE_DIRECTORY: &str = "/var/lib/knative/certs";
 const TOKEN_LIFETIME_S: i64 = 3600;
 
 /// The Deployment of `revision`, with the initial scale; of one that is there the autoscaler has the scale.
@@ -78,6 +81,7 @@ fn make_pod(revision: &Revision, configs: &Configs) -> PodSpec {
     let mut volumes = pod.volumes.take().unwrap_or_default();
     volumes.extend(mount_pod_info(&mut queue, revision, configs));
     volumes.extend(mount_tokens(&mut queue, configs));
+    volumes.extend(mount_certificate(&mut queue, configs));
     pod.init_containers = make_init_containers(revision);
     pod.containers = make_user_containers(revision, &configs.features);
     if configs.observability.enable_var_log_collection {
@@ -157,6 +161,17 @@ fn mount_tokens(queue: &mut Container, configs: &Configs) -> Option<Volume> {
     mount(queue, TOKEN_VOLUME, TOKEN_DIRECTORY, false);
     let source = ProjectedVolumeSource { sources: Some(sources), ..ProjectedVolumeSource::default() };
     Some(Volume { name: TOKEN_VOLUME.to_owned(), projected: Some(source), ..Volume::default() })
+}
+
+/// The certificate by which the sidecar speaks TLS, where the operator wants it.
+fn mount_certificate(queue: &mut Container, configs: &Configs) -> Option<Volume> {
+    if !configs.network.system_internal_tls {
+        return None;
+    }
+    mount(queue, CERTIFICATE_VOLUME, CERTIFICATE_DIRECTORY, true);
+    let source =
+        SecretVolumeSource { secret_name: Some(SERVING_CERTIFICATE.to_owned()), ..SecretVolumeSource::default() };
+    Some(Volume { name: CERTIFICATE_VOLUME.to_owned(), secret: Some(source), ..Volume::default() })
 }
 
 fn mount(container: &mut Container, volume: &str, directory: &str, is_read_only: bool) {

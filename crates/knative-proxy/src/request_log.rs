@@ -1,43 +1,89 @@
 //! One line per request, as the operator's template says, once its response is over.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use base_net::serve::{Peer, TlsPeer};
 use base_net::{Body, BodyError, Request, Response};
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, REFERER, USER_AGENT};
 use http::{HeaderMap, Method, Version};
 use http_body::{Frame, SizeHint};
+use knative_apis::config::Observability;
+use knative_apis::meta::Key;
 use knative_apis::template::{Fields, Template, Value};
 use tokio::time::Instant;
 
-use super::LogSink;
-use super::config::Config;
-use crate::headers;
+use crate::{headers, queue};
+
+/// Where lines for a container's log go.
+pub trait LogSink: Send + Sync {
+    /// Takes whole lines, each with its line feed. Must not block.
+    fn write(&self, lines: &[u8]);
+}
+
+impl<F: Fn(&[u8]) + Send + Sync> LogSink for F {
+    fn write(&self, lines: &[u8]) {
+        self(lines);
+    }
+}
+
+/// What the operator says about the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RequestLogConfig {
+    pub(crate) is_enabled: bool,
+    pub(crate) template: String,
+    pub(crate) logs_probes: bool,
+}
+
+impl From<&queue::Observability> for RequestLogConfig {
+    fn from(told: &queue::Observability) -> Self {
+        let (template, logs_probes) = (told.request_log_template.clone(), told.enable_probe_request_log);
+        Self { is_enabled: told.enable_request_log, template, logs_probes }
+    }
+}
+
+impl From<&Observability> for RequestLogConfig {
+    fn from(config: &Observability) -> Self {
+        let (template, logs_probes) = (config.request_log_template.clone(), config.enable_probe_request_log);
+        Self { is_enabled: config.enable_request_log, template, logs_probes }
+    }
+}
+
+/// Whose request it is (what a template asks for as `.Revision`), and whose log.
+pub(crate) struct Subject {
+    pub(crate) revision: Key,
+    pub(crate) service: String,
+    pub(crate) configuration: String,
+    /// The Pod that answers.
+    pub(crate) pod: String,
+    pub(crate) pod_ip: Option<IpAddr>,
+    pub(crate) sink: Arc<dyn LogSink>,
+}
 
 /// Logs requests.
 #[derive(Clone)]
-pub(super) struct RequestLog(Arc<Shared>);
+pub(crate) struct RequestLog(Arc<Shared>);
 
 struct Shared {
     template: Template,
     logs_probes: bool,
-    config: Config,
-    sink: Arc<dyn LogSink>,
 }
 
 /// What is known of a request when it comes.
 struct Line {
     log: RequestLog,
+    subject: Arc<Subject>,
+    peer: Option<Arc<Peer>>,
     begun: Instant,
     method: Method,
     uri: String,
     host: String,
     proto: Version,
-    remote: String,
     fields: HeaderMap,
     status: u16,
     size: u64,
@@ -48,7 +94,7 @@ impl Drop for Line {
         match self.log.0.template.execute(self) {
             Ok(mut line) => {
                 line.push('\n');
-                self.log.0.sink.write(line.as_bytes());
+                self.subject.sink.write(line.as_bytes());
             }
             Err(error) => tracing::warn!(%error, "a request could not be logged"),
         }
@@ -57,18 +103,13 @@ impl Drop for Line {
 
 impl RequestLog {
     /// None if requests are not to be logged.
-    pub(super) fn new(config: &Config, sink: &Arc<dyn LogSink>) -> Option<Self> {
-        let observability = &config.observability;
-        if !observability.enable_request_log || observability.request_log_template.is_empty() {
+    pub(crate) fn new(config: &RequestLogConfig) -> Option<Self> {
+        let RequestLogConfig { is_enabled, template, logs_probes } = config;
+        if !is_enabled || template.is_empty() {
             return None;
         }
-        match Template::parse("requestLog", &observability.request_log_template) {
-            Ok(template) => Some(Self(Arc::new(Shared {
-                template,
-                logs_probes: observability.enable_probe_request_log,
-                config: config.clone(),
-                sink: Arc::clone(sink),
-            }))),
+        match Template::parse("requestLog", template) {
+            Ok(template) => Some(Self(Arc::new(Shared { template, logs_probes: *logs_probes }))),
             Err(error) => {
                 tracing::warn!(error = %error, "requests are not logged");
                 None
@@ -77,9 +118,10 @@ impl RequestLog {
     }
 
     /// The response that `answering` makes of `request`, which is logged once it is over.
-    pub(super) async fn around<F>(
+    pub(crate) async fn around<F>(
         self,
-        (request, remote): (Request, Option<SocketAddr>),
+        (request, peer): (Request, Option<Arc<Peer>>),
+        subject: Arc<Subject>,
         answering: impl FnOnce(Request) -> F,
     ) -> Response
     where
@@ -90,12 +132,13 @@ impl RequestLog {
         }
         let mut line = Line {
             log: self,
+            subject,
+            peer,
             begun: Instant::now(),
             method: request.method().clone(),
             uri: request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned(),
             host: headers::host(&request).unwrap_or_default().to_owned(),
             proto: request.version(),
-            remote: remote.map(|remote| remote.to_string()).unwrap_or_default(),
             fields: request.headers().clone(),
             status: 0,
             size: 0,
@@ -163,6 +206,14 @@ fn lists(fields: &HeaderMap) -> BTreeMap<String, Vec<String>> {
     lists
 }
 
+/// What TLS knows of a connection, as Go prints it: version, whether the handshake is done and was a resumption, cipher suite, protocol, whether
+/// both agreed on it, the name that was asked for, and lists of which those that are kept are always empty.
+fn state(tls: &TlsPeer) -> Cow<'static, str> {
+    let TlsPeer { version, cipher_suite, protocol, server_name, .. } = tls;
+    let server_name = server_name.as_deref().unwrap_or_default();
+    format!("{{{version} true false {cipher_suite} {protocol} true {server_name} [] [] [] [] []}}").into()
+}
+
 impl Line {
     fn request_field(&self, name: &str) -> Option<Value<'_>> {
         let header = |name| Value::from(headers::value(&self.fields, &name).unwrap_or_default());
@@ -170,7 +221,11 @@ impl Line {
             "Method" => Value::from(self.method.as_str()),
             "RequestURI" => Value::from(self.uri.as_str()),
             "Host" => Value::from(self.host.as_str()),
-            "RemoteAddr" => Value::from(self.remote.as_str()),
+            "RemoteAddr" => {
+                let remote = self.peer.as_ref().and_then(|peer| peer.remote);
+                Value::Text(remote.map(|remote| remote.to_string()).unwrap_or_default().into())
+            }
+            "TLS" => Value::Text(self.peer.as_ref().and_then(|peer| peer.tls.as_ref()).map_or("<nil>".into(), state)),
             "UserAgent" => header(USER_AGENT),
             "Referer" => header(REFERER),
             "ContentLength" => {
@@ -194,14 +249,14 @@ impl Line {
     }
 
     fn revision_field(&self, name: &str) -> Option<Value<'_>> {
-        let config = &self.log.0.config;
+        let subject = &self.subject;
         Some(match name {
-            "Name" => Value::from(config.revision.name.as_str()),
-            "Namespace" => Value::from(config.revision.namespace.as_str()),
-            "Service" => Value::from(config.service.as_str()),
-            "Configuration" => Value::from(config.configuration.as_str()),
-            "PodName" => Value::from(config.pod.as_str()),
-            "PodIP" => Value::Text(config.pod_ip.map(|ip| ip.to_string()).unwrap_or_default().into()),
+            "Name" => Value::from(subject.revision.name.as_str()),
+            "Namespace" => Value::from(subject.revision.namespace.as_str()),
+            "Service" => Value::from(subject.service.as_str()),
+            "Configuration" => Value::from(subject.configuration.as_str()),
+            "PodName" => Value::from(subject.pod.as_str()),
+            "PodIP" => Value::Text(subject.pod_ip.map(|ip| ip.to_string()).unwrap_or_default().into()),
             _ => return None,
         })
     }
@@ -212,6 +267,18 @@ mod tests {
     use http::HeaderName;
 
     use super::*;
+
+    #[test]
+    fn tls_is_printed_as_by_go() {
+        let tls = TlsPeer {
+            server_name: Some("kn-routing".to_owned()),
+            version: 0x0304,
+            cipher_suite: 0x1301,
+            protocol: "h2".to_owned(),
+            ..TlsPeer::default()
+        };
+        assert_eq!(state(&tls), "{772 true false 4865 h2 true kn-routing [] [] [] [] []}");
+    }
 
     #[test]
     fn fields_are_called_as_in_go() {
