@@ -42,7 +42,7 @@ const OBSERVABILITY: &str = "config-observability";
 const GC: &str = "config-gc";
 
 /// What the ingress under test is called, where tests skip themselves unless it is one of those that Knative's authors have run them with.
-const SPEAKS_TLS: &[&str] = &["-ingress-class=kourier.ingress.networking.knative.dev"];
+const AS_KOURIER: &[&str] = &["-ingress-class=kourier.ingress.networking.knative.dev"];
 
 /// A suite of few tests that needs nothing of its own.
 const SMALL: Suite =
@@ -56,12 +56,12 @@ pub(super) const SUITES: &[Suite] = &[
     Suite { name: "e2e", minutes: 40, everyday: Everyday::Within(60.0), ..SMALL },
     Suite { name: "e2e/tagheader", settings: &[(FEATURES, "tag-header-based-routing", "Enabled")], ..SMALL },
     Suite { name: "e2e/initscale", settings: &[("config-autoscaler", "allow-zero-initial-scale", "true")], ..SMALL },
-    Suite { name: "e2e/domainmapping", ..SMALL },
+    Suite { name: "e2e/domainmapping", flags: AS_KOURIER, ..SMALL },
     Suite { name: "e2e/externaldomaintls", settings: &[(NETWORK, "external-domain-tls", "Enabled")], ..SMALL },
     Suite {
         name: "e2e/clusterlocaldomaintls",
         settings: &[(NETWORK, "cluster-local-domain-tls", "enabled")],
-        flags: SPEAKS_TLS,
+        flags: AS_KOURIER,
         ..SMALL
     },
     Suite {
@@ -71,7 +71,7 @@ pub(super) const SUITES: &[Suite] = &[
             (OBSERVABILITY, "logging.enable-request-log", "true"),
             (OBSERVABILITY, "logging.request-log-template", "TLS: {{.Request.TLS}}"),
         ],
-        flags: SPEAKS_TLS,
+        flags: AS_KOURIER,
         ..SMALL
     },
     Suite {
