@@ -37,6 +37,13 @@ impl Home {
         Ok(work())
     }
 
+    /// Does `work` inside a pod's namespaces.
+    pub(crate) fn visit_pod<R>(&self, pod: &Namespaces, work: impl FnOnce() -> R) -> io::Result<R> {
+        let _way_back = WayBack { home: self, is_whole: true };
+        pod.enter()?;
+        Ok(work())
+    }
+
     /// Makes a network namespace and does `work` in it.
     pub(crate) fn found_network<R>(&self, work: impl FnOnce() -> R) -> io::Result<(OwnedFd, R)> {
         unshare(UnshareFlags::NEWNET)?;

@@ -59,6 +59,21 @@ impl PodNamespaces {
         Ok((Self { namespaces, diag, route }, sockets))
     }
 
+    /// Gives namespaces that were made ahead their host name, and opens sockets in them.
+    pub(crate) fn dress(
+        &self,
+        home: &Home,
+        hostname: &str,
+        wanted: WantedSockets<'_>,
+    ) -> Result<MadeSockets, NetworkError> {
+        let work = || -> io::Result<_> {
+            rustix::system::sethostname(hostname.as_bytes())?;
+            make_sockets(wanted, Ipv4Addr::UNSPECIFIED)
+        };
+        let made = home.visit_pod(&self.namespaces, work).and_then(|made| made);
+        made.map_err(NetworkError::system("configuring a pod's namespaces"))
+    }
+
     /// The network's namespace.
     pub(crate) fn network(&self) -> BorrowedFd<'_> {
         self.namespaces.net.as_fd()

@@ -37,6 +37,9 @@ pub struct SpawnerConfig {
     pub network: Option<NetworkConfig>,
     /// How long pods are kept after the client has gone without a word.
     pub orphan_wait_ms: u64,
+    /// How many pods are made ahead, each for whoever asks for one next (at most [`SpawnerConfig::PARKED_PODS_MAX`]). None without a network.
+    #[serde(default)]
+    pub parked_pods: u8,
     /// How many layers are unpacked at the same time.
     pub unpackers: u8,
     /// The most capabilities a container may ask for.
@@ -84,6 +87,9 @@ const ORPHAN_WAIT_MS: u64 = 10 * 60 * 1000;
 const UNPACKERS: u8 = 2;
 
 impl SpawnerConfig {
+    /// Each takes some memory, and nobody starts pods faster than they are made again for long.
+    pub const PARKED_PODS_MAX: u8 = 16;
+
     /// A configuration whose directories all lie in two: one for what is small and lives in memory, one for data.
     pub fn new(instance: InstanceId, run_dir: impl Into<PathBuf>, data_dir: impl AsRef<Path>, owner: Owner) -> Self {
         let data = data_dir.as_ref();
@@ -101,6 +107,7 @@ impl SpawnerConfig {
             lock_file: None,
             network: Some(NetworkConfig::default()),
             orphan_wait_ms: ORPHAN_WAIT_MS,
+            parked_pods: 0,
             unpackers: UNPACKERS,
             capability_bound: CapabilitySet::contained(),
             host_paths: Vec::new(),
@@ -123,6 +130,9 @@ impl SpawnerConfig {
                 "the run directory's path is too long: {} must not exceed {SOCKET_PATH_MAX_BYTES} bytes",
                 socket.display()
             ));
+        }
+        if self.parked_pods > Self::PARKED_PODS_MAX {
+            return Err(format!("{} parked pods are more than {}", self.parked_pods, Self::PARKED_PODS_MAX));
         }
         let directories = [
             &self.run_dir,

@@ -77,6 +77,7 @@ impl Spawner {
         if self.containers.len() >= CONTAINERS_MAX {
             return Err(Refusal::new(RefusalCode::Busy, format!("there are {CONTAINERS_MAX} containers already")));
         }
+        self.pool.rest();
         let group = self
             .machine
             .cgroups

@@ -63,6 +63,7 @@ impl Spawner {
                 let replies = reply.into_iter().collect();
                 self.ending = Some(Ending { begun, kill_at, killed: BTreeSet::new(), replies });
                 self.listeners.clear();
+                self.unpark(None);
                 self.cancel_jobs();
                 self.stop_all_containers();
             }
@@ -86,7 +87,8 @@ impl Spawner {
         let kill = kills.min().map(Moment::remaining);
         let orphan = self.orphan_at.map(Moment::remaining);
         let link = self.lingering_links.front().map(|(at, _)| at.remaining());
-        [ticks, kill, orphan, link].into_iter().flatten().min()
+        let park = self.pool.due().filter(|_| self.ending.is_none()).map(Moment::remaining);
+        [ticks, kill, orphan, link, park].into_iter().flatten().min()
     }
 
     /// Does what has become due.

@@ -24,6 +24,7 @@ mod output;
 mod peer;
 mod pods;
 mod poll;
+mod pool;
 mod server;
 mod stages;
 mod stdio;

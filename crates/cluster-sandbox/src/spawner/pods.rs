@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, UnmountFlags};
 
 use super::answers::{Outcome, Reply, Said, refuse, refuse_failed};
+use super::pool::Parked;
 use super::server::Spawner;
 use crate::container::mounts;
 use crate::container::users::Users;
@@ -66,6 +67,7 @@ impl Spawner {
         if self.pods.len() >= PODS_MAX {
             return Err(Refusal::new(RefusalCode::Busy, format!("there are {PODS_MAX} pods already")));
         }
+        self.pool.rest();
         let id = spec.id.clone();
         let (pod, unconnected) = self.make_pod(spec)?;
         let answer = pod_answer(&pod, Vec::new(), unconnected)?;
@@ -103,11 +105,11 @@ impl Spawner {
     fn join_network(&mut self, pod: &mut Pod) -> Result<Vec<OwnedFd>, Refusal> {
         let spec = &pod.spec;
         let wanted = WantedSockets { listeners: &spec.listeners, unconnected: spec.sockets };
+        if let Some(parked) = self.take_parked(spec) {
+            return self.dress(pod, parked);
+        }
         if spec.network != PodNetwork::Isolated {
-            let addresses = self.machine.addresses.as_mut();
-            let addresses =
-                addresses.ok_or_else(|| Refusal::new(RefusalCode::Invalid, "network: this instance has none"))?;
-            pod.ip = Some(addresses.take(spec.ip).map_err(refuse_network)?);
+            pod.ip = Some(self.take_address(spec.ip)?);
         }
         let made = match (pod.ip, spec.network) {
             (Some(ip), PodNetwork::Instance) => self.hold(ip, wanted),
@@ -127,6 +129,27 @@ impl Spawner {
         let sockets = made.map_err(refuse_network)?;
         pod.listeners = sockets.listeners;
         Ok(sockets.unconnected)
+    }
+
+    /// Makes a parked pod this one.
+    fn dress(&self, pod: &mut Pod, parked: Parked) -> Result<Vec<OwnedFd>, Refusal> {
+        (pod.ip, pod.link) = (Some(parked.link.ip), Some(parked.link));
+        let namespaces = pod.namespaces.insert(parked.namespaces);
+        let wanted = WantedSockets { listeners: &pod.spec.listeners, unconnected: pod.spec.sockets };
+        let sockets = namespaces.dress(&self.machine.home, &pod.spec.hostname, wanted).map_err(refuse_network)?;
+        pod.listeners = sockets.listeners;
+        Ok(sockets.unconnected)
+    }
+
+    fn take_address(&mut self, wanted: Option<Ipv4Addr>) -> Result<Ipv4Addr, Refusal> {
+        let Some(addresses) = &mut self.machine.addresses else {
+            return Err(Refusal::new(RefusalCode::Invalid, "network: this instance has none"));
+        };
+        let mut taken = addresses.take(wanted);
+        if taken.is_err() && self.unpark(wanted) {
+            taken = self.machine.addresses.as_mut().map_or(taken, |addresses| addresses.take(wanted));
+        }
+        taken.map_err(refuse_network)
     }
 
     /// An address of the instance itself, with listeners on it.
@@ -217,6 +240,7 @@ impl Spawner {
 
     /// Completes the removal of a pod that was asked for, if its containers have ended.
     pub(super) fn finish_removal(&mut self, id: &PodId) {
+        self.pool.rest();
         let is_over = self.pods.get(id).is_some_and(|pod| pod.removing.is_some()) && self.are_over(id);
         let Some(mut pod) = (if is_over { self.pods.remove(id) } else { None }) else { return };
         for container in self.containers_of(id) {
@@ -239,15 +263,29 @@ impl Spawner {
         if let Some(first) = pod.users {
             self.machine.users.free(first);
         }
-        if let Some(network) = &mut self.machine.network {
-            if let Some(link) = pod.link {
-                network.part(link);
-                self.lingering_links.push_back((Moment::now().after(LINK_LINGERS), link));
-            } else if let (Some(ip), PodNetwork::Instance) = (pod.ip, pod.spec.network) {
-                network.release(ip);
+        match (pod.link, pod.ip) {
+            (Some(link), _) => self.unlink(link),
+            (None, Some(ip)) => {
+                if let (Some(network), PodNetwork::Instance) = (&mut self.machine.network, pod.spec.network) {
+                    network.release(ip);
+                }
+                self.free_address(ip);
             }
+            (None, None) => {}
         }
-        if let (Some(ip), Some(addresses)) = (pod.ip, &mut self.machine.addresses) {
+    }
+
+    /// Lets go of a link whose namespace is being closed, and of its address.
+    pub(super) fn unlink(&mut self, link: PodLink) {
+        if let Some(network) = &mut self.machine.network {
+            network.part(link);
+            self.lingering_links.push_back((Moment::now().after(LINK_LINGERS), link));
+        }
+        self.free_address(link.ip);
+    }
+
+    fn free_address(&mut self, ip: Ipv4Addr) {
+        if let Some(addresses) = &mut self.machine.addresses {
             addresses.free(ip);
         }
     }

@@ -22,6 +22,7 @@ use super::machine::Machine;
 use super::peer::{Peer, admit};
 use super::pods::Pod;
 use super::poll::{ClientId, Poller, Source, Token};
+use super::pool::Pool;
 use crate::cgroup::Group;
 use crate::network::instance::InstanceNetwork;
 use crate::network::pod::PodLink;
@@ -55,6 +56,7 @@ pub(super) struct Spawner {
     /// Looked up, never gone through: a process id has no order.
     pub(super) processes: HashMap<Pid, Process>,
     pub(super) jobs: Jobs,
+    pub(super) pool: Pool,
     pub(super) lingering_groups: Vec<Group>,
     pub(super) lingering_links: VecDeque<(Moment, PodLink)>,
     pub(super) ending: Option<Ending>,
@@ -87,6 +89,7 @@ impl Spawner {
         poller.add(&door, Source::Door)?;
         poller.add(&signals, Source::Signals)?;
         let starter = config.starter.map(|pid| watch_starter(pid, &mut poller));
+        let pool = Pool::new(config.parked_pods);
         let wait = if matches!(starter, Some(None)) { 0 } else { config.orphan_wait_ms };
         Ok(Self {
             config,
@@ -99,6 +102,7 @@ impl Spawner {
             listeners: BTreeMap::new(),
             processes: HashMap::new(),
             jobs: Jobs::default(),
+            pool,
             lingering_groups: Vec::new(),
             lingering_links: VecDeque::new(),
             ending: None,
@@ -132,6 +136,7 @@ impl Spawner {
             if is_idle || self.jobs.is_heap() {
                 self.run_jobs();
             }
+            self.refill();
         }
         Ok(self.take_down())
     }
@@ -238,7 +243,7 @@ impl Spawner {
             Request::Exec(spec) => self.exec(&spec, reply).map(|()| None),
             Request::SignalExec { exec, signal } => self.signal_exec(&exec, signal).map(Some),
             Request::Usage { containers } => {
-                let answer = Answer::Usage { containers: self.usage(&containers), spawner: own_usage() };
+                let answer = Answer::Usage { containers: self.usage(&containers), spawner: self.own_usage() };
                 Ok(Some(Said::plain(answer)))
             }
             Request::MeasurePod { pod } => self.measure(&pod, reply).map(|()| None),
@@ -338,6 +343,18 @@ impl Spawner {
         }
     }
 
+    fn own_usage(&self) -> SpawnerUsage {
+        let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
+        let pss =
+            rollup.lines().find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        SpawnerUsage {
+            pss_bytes: pss.map(|kilobytes| kilobytes * 1024),
+            descriptors: std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64),
+            parked_pods: self.pool.len() as u64,
+            taken_pods: self.pool.taken,
+        }
+    }
+
     /// Nobody has connected yet, and who would have done it is gone.
     fn lose_starter(&mut self) {
         // It may have ended together with a first word of the client.
@@ -373,12 +390,4 @@ fn watch_starter(pid: i32, poller: &mut Poller) -> Option<(OwnedFd, Token)> {
 pub(super) fn exit_code(status: WaitStatus) -> u8 {
     let code = status.exit_status().or(status.terminating_signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
-}
-
-fn own_usage() -> SpawnerUsage {
-    let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
-    let pss =
-        rollup.lines().find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    let descriptors = std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64);
-    SpawnerUsage { pss_bytes: pss.map(|kilobytes| kilobytes * 1024), descriptors }
 }

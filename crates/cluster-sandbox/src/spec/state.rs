@@ -148,6 +148,12 @@ pub struct SpawnerUsage {
     pub pss_bytes: Option<u64>,
     /// Open descriptors.
     pub descriptors: u64,
+    /// How many pods are parked: made ahead, for whoever asks for one next.
+    #[serde(default)]
+    pub parked_pods: u64,
+    /// How many of those have been taken since it runs.
+    #[serde(default)]
+    pub taken_pods: u64,
 }
 
 /// A layer to unpack, above the ones below it.

@@ -32,6 +32,8 @@ mod measuring;
 #[cfg(test)]
 mod network;
 #[cfg(test)]
+mod pool;
+#[cfg(test)]
 mod security;
 #[cfg(test)]
 mod storage;

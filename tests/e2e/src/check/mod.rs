@@ -145,6 +145,7 @@ const OWN: &[Own] = &[
     Own { name: "demo: nobody left to end it", run: interruption::orphaned },
     Own { name: "start: Ctrl-C at any moment", run: starts::interrupted },
     Own { name: "start: after an end that takes time", run: starts::after_an_end },
+    Own { name: "start: in a parked pod", run: starts::parked },
     Own { name: "spawner killed", run: instances::spawner_killed },
     Own { name: "first process of a container", run: instances::first_process },
     Own { name: "two instances side by side", run: instances::two },

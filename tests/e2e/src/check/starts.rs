@@ -1,13 +1,19 @@
-//! Starts that somebody interrupts, and one that meets the end of what was before.
+//! Starts that somebody interrupts, one that meets the end of what was before, and pods that start in what was made ahead of them.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde_json::json;
 
+use super::processes;
+use crate::api::text;
+use crate::http::Target;
 use crate::instance::{Instance, ensure, free_addresses, up_options};
 use crate::ksvc::{self, PODS};
 use crate::leftovers::Picture;
@@ -64,6 +70,46 @@ pub(super) fn after_an_end(place: &Place) -> Result<String> {
     kwick.api.delete(&format!("{PODS}/deaf?gracePeriodSeconds=0"))?;
     kwick.down()?;
     Ok("the start waited, and the pod was started again".to_owned())
+}
+
+/// A pod starts in a network that was parked before there was a pod, and where none is parked in a new one; either answers.
+pub(super) fn parked(place: &Place) -> Result<String> {
+    for (name, options, parked) in [("parking", &[][..], 2), ("strict", &["--parked-pods", "0"][..], 0)] {
+        let kwick = Instance::start_with(place, name, options)?;
+        kwick.import_hello("hello")?;
+        let spawner = kwick.spawner_pid()?;
+        // The machine's own and the instance's.
+        let count = 2 + parked;
+        let before = until("parked pods", ksvc::PATIENCE, || {
+            let held = networks_of(spawner)?;
+            if held.len() == count { Ok(Some(held)) } else { bail!("the spawner holds {} networks", held.len()) }
+        })?;
+        let container = json!({"name": "c", "image": "hello", "env": [{"name": "PORT", "value": "8080"}]});
+        let metadata = json!({"name": "first", "labels": {"is": "first"}});
+        kwick.api.create(PODS, &json!({"metadata": metadata, "spec": {"containers": [container]}}))?;
+        let address = until("the pod", ksvc::PATIENCE, || {
+            let pod = kwick.api.get(&format!("{PODS}/first"))?.context("it is not there")?;
+            Ok((ksvc::condition(&pod, "Ready").0 == "True").then(|| text(&pod, "/status/podIP").to_owned()))
+        })?;
+        let target = Target::plain(SocketAddr::new(address.parse().context("the pod's address is none")?, 8080));
+        until("the pod's answer", ksvc::PATIENCE, || ksvc::greet(&target, "first").map(Some))?;
+        let pods = processes::of_label(&kwick.api, "is%3Dfirst")?;
+        let (pid, _) = pods.values().flatten().next().context("the pod has no process")?;
+        let network = std::fs::read_link(format!("/proc/{pid}/ns/net")).context("the container ended")?;
+        ensure(before.contains(&network) == (parked > 0), || {
+            format!("with {parked} parked pods the pod is in {}, those before were {before:?}", network.display())
+        })?;
+        kwick.api.delete(&format!("{PODS}/first?gracePeriodSeconds=0"))?;
+        kwick.down()?;
+    }
+    Ok("in a parked network, and with none parked in a new one".to_owned())
+}
+
+/// The networks that a process holds open.
+fn networks_of(pid: i32) -> Result<BTreeSet<PathBuf>> {
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).context("cannot look at the spawner")?;
+    let targets = open.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    Ok(targets.filter(|target| target.to_string_lossy().starts_with("net:[")).collect())
 }
 
 fn end_of(child: &mut Child) -> Result<()> {
