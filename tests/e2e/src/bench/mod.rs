@@ -8,6 +8,7 @@ mod cold_start;
 mod footprint;
 mod load;
 mod runc;
+mod starts;
 mod warm;
 
 use std::path::PathBuf;
@@ -38,7 +39,9 @@ pub(crate) struct Figure {
     name: String,
     /// The median.
     value: f64,
-    /// Of value, min, max and baseline_value.
+    /// What 99 of 100 samples do not exceed; of few samples the greatest.
+    p99: f64,
+    /// Of value, p99, min, max and baseline_value.
     unit: &'static str,
     /// What it is compared with, or why there is none.
     baseline: String,
@@ -69,13 +72,14 @@ struct Benchmark {
     run: fn(&Place) -> Result<Vec<Figure>>,
 }
 
-const BENCHMARKS: [Benchmark; 7] = [
+const BENCHMARKS: [Benchmark; 8] = [
     Benchmark { name: "up", run: footprint::up },
     Benchmark { name: "apply", run: apply::apply_to_ready },
     Benchmark { name: "burst", run: apply::burst },
     Benchmark { name: "warm", run: warm::warm_request },
     Benchmark { name: "memory", run: footprint::memory },
     Benchmark { name: "cold-start", run: cold_start::cold_start },
+    Benchmark { name: "starts", run: starts::starts },
     Benchmark { name: "api", run: api::api },
 ];
 
@@ -125,6 +129,7 @@ impl Figure {
         Ok(Self {
             name: name.to_owned(),
             value,
+            p99: percentile(samples, 99).unwrap_or(value),
             unit,
             baseline,
             baseline_value,
@@ -138,8 +143,8 @@ impl Figure {
 }
 
 fn print(figure: &Figure) {
-    let Figure { name, value, unit, min, max, runs, .. } = figure;
-    println!("{name}: {value:.2} {unit} (min {min:.2}, max {max:.2}, {runs} runs)");
+    let Figure { name, value, p99, unit, min, max, runs, .. } = figure;
+    println!("{name}: {value:.2} {unit} (p99 {p99:.2}, min {min:.2}, max {max:.2}, {runs} runs)");
     match (figure.baseline_value, figure.ratio) {
         (Some(baseline), Some(ratio)) => println!("    {ratio:.2} × of {}: {baseline:.2} {unit}", figure.baseline),
         _ => println!("    baseline {}", figure.baseline),
@@ -154,6 +159,14 @@ fn median(samples: &[f64]) -> Option<f64> {
     let half = sorted.len() / 2;
     let upper = *sorted.get(half)?;
     if sorted.len() % 2 == 1 { Some(upper) } else { Some(f64::midpoint(*sorted.get(half - 1)?, upper)) }
+}
+
+/// The smallest sample that so many of a hundred do not exceed.
+fn percentile(samples: &[f64], of_hundred: usize) -> Option<f64> {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (sorted.len() * of_hundred).div_ceil(100);
+    sorted.get(rank.saturating_sub(1)).copied()
 }
 
 /// Processor, memory, kernel.
@@ -182,6 +195,9 @@ mod tests {
         assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
         assert_eq!(median(&[]), None);
+        let hundred: Vec<f64> = (1..=100).map(f64::from).collect();
+        assert_eq!(percentile(&hundred, 99), Some(99.0));
+        assert_eq!((percentile(&[2.0, 1.0], 99), percentile(&[], 99)), (Some(2.0), None));
         let other = Baseline::Samples("other".into(), vec![2.0]);
         let figure = Figure::new("x", "ms", &[5.0, 1.0, 3.0], other, "").unwrap();
         assert_eq!((figure.value, figure.ratio, figure.min, figure.max), (3.0, Some(1.5), 1.0, 5.0));

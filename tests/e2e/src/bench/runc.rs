@@ -26,9 +26,24 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Milliseconds of every start: by the spawner alone, and by runc (or why not).
 pub(super) fn measure(place: &Place, runs: usize) -> Result<(Vec<f64>, Result<Vec<f64>>)> {
-    let folder = place.scratch("runc");
+    bench(place, 0, async |bench| bench.both(runs).await)
+}
+
+/// Starts a second by runc in several loops at once, each with a spawner of its own for what is around its containers.
+pub(super) fn loops(place: &Place, loops: usize, runs: usize) -> Result<f64> {
+    let took: Vec<Duration> = std::thread::scope(|scope| {
+        let work = |number| bench(place, number, async |bench| bench.by_runc_alone(runs).await);
+        let loops: Vec<_> = (0..loops).map(|number| scope.spawn(move || work(number))).collect();
+        loops.into_iter().map(|one| one.join().ok().context("a loop panicked").flatten()).collect::<Result<_>>()
+    })?;
+    Ok(took.iter().map(|took| runs as f64 / took.as_secs_f64()).sum())
+}
+
+/// Does something with a spawner of its own.
+fn bench<T>(place: &Place, number: usize, work: impl AsyncFnOnce(Bench<'_>) -> Result<T>) -> Result<T> {
+    let folder = place.scratch(&format!("runc-{number}"));
     fs::create_dir_all(&folder)?;
-    let instance = InstanceId::try_new(format!("bench-{}", std::process::id()))?;
+    let instance = InstanceId::try_new(format!("bench-{}-{number}", std::process::id()))?;
     let config =
         SpawnerConfig::new(instance.clone(), format!("/run/kwick-{instance}"), &folder, Owner { uid: 0, gid: 0 });
     let layer = config.layers_dir.join("hello/fs");
@@ -40,8 +55,8 @@ pub(super) fn measure(place: &Place, runs: usize) -> Result<(Vec<f64>, Result<Ve
         let (handle, shutdown) = Shutdown::new();
         let tasks = Tasks::new(shutdown);
         let (sandbox, _events) = Sandbox::connect(&config.socket_path(), &tasks, Clock::system()).await?;
-        let bench = Bench { sandbox: &sandbox, layer: &layer, folder: &folder };
-        let measured = bench.both(runs).await;
+        let bench = Bench { sandbox: &sandbox, layer: &layer, folder: &folder, number };
+        let measured = work(bench).await;
         sandbox.down(Duration::ZERO).await?;
         handle.advance(Phase::Stopped);
         measured
@@ -52,6 +67,17 @@ struct Bench<'a> {
     sandbox: &'a Sandbox,
     layer: &'a Path,
     folder: &'a Path,
+    /// Which of several at once.
+    number: usize,
+}
+
+/// A container that was started by runc.
+struct Started {
+    took: Duration,
+    pod: PodSpec,
+    handle: PodHandle,
+    bundle: Bundle,
+    container: Child,
 }
 
 impl Bench<'_> {
@@ -95,8 +121,36 @@ impl Bench<'_> {
     }
 
     async fn by_runc(&self, run: usize) -> Result<Duration> {
+        let started = self.start_by_runc(run).await?;
+        let took = started.took;
+        self.remove(started).await?;
+        Ok(took)
+    }
+
+    /// Starts one after the other, and removes them all in the end: how long it took until the last had answered.
+    async fn by_runc_alone(&self, runs: usize) -> Result<Duration> {
+        let mut started = Vec::new();
+        let begun = Instant::now();
+        let mut outcome = Ok(());
+        for run in 0..runs {
+            match self.start_by_runc(run).await {
+                Ok(one) => started.push(one),
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
+        }
+        let took = begun.elapsed();
+        for one in started {
+            self.remove(one).await?;
+        }
+        outcome.map(|()| took)
+    }
+
+    async fn start_by_runc(&self, run: usize) -> Result<Started> {
         let pod = pod(&format!("runc-{run}"))?;
-        let bundle = Bundle::prepare(self.folder, run)?;
+        let bundle = Bundle::prepare(self.folder, (self.number, run))?;
         let spawner = self.sandbox.facts().pid;
         let held = networks(spawner)?;
         let begun = Instant::now();
@@ -107,14 +161,22 @@ impl Bench<'_> {
         // Looking it up is this program's business, not the baseline's.
         let looked = looking.elapsed();
         bundle.mount(self.layer)?;
-        let mut container = bundle.run(&network)?;
+        let container = bundle.run(&network)?;
         let answered = answer(&mut handle).await;
         let took = begun.elapsed().saturating_sub(looked);
+        let started = Started { took, pod, handle, bundle, container };
+        match answered {
+            Ok(()) => Ok(started),
+            Err(error) => self.remove(started).await.and(Err(error)),
+        }
+    }
+
+    async fn remove(&self, started: Started) -> Result<()> {
+        let Started { pod, handle, bundle, mut container, .. } = started;
         bundle.remove();
         let _ = container.wait();
         drop(handle);
-        self.sandbox.remove_pod(&pod.id).await?;
-        answered.map(|()| took)
+        Ok(self.sandbox.remove_pod(&pod.id).await?)
     }
 }
 
@@ -163,12 +225,12 @@ struct Bundle {
 
 impl Bundle {
     /// Empty folders; the mounts come later.
-    fn prepare(parent: &Path, run: usize) -> Result<Self> {
+    fn prepare(parent: &Path, (bench, run): (usize, usize)) -> Result<Self> {
         let folder = parent.join(format!("bundle-{run}"));
         for name in ["rootfs", "upper", "work"] {
             fs::create_dir_all(folder.join(name))?;
         }
-        let name = format!("kwick-bench-{}-{run}", std::process::id());
+        let name = format!("kwick-bench-{}-{bench}-{run}", std::process::id());
         Ok(Self { folder, name })
     }
 
