@@ -78,9 +78,9 @@ pub(super) struct Up {
     /// How long pods run on while no kwick does, as 90s, 10m or 24h; at least 10s. It is the spawner that keeps them, from its start on.
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_time)]
     keep_pods_for: Duration,
-    /// How many pods are made ahead while nothing starts, so that the next starts are faster. Each costs some memory; 0 makes none. It is the
+    /// How many pods' networks are made ahead while nothing starts, so that their starts have less to do. Each costs some memory. It is the
     /// spawner that makes them, from its start on.
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(..=i64::from(SpawnerConfig::PARKED_PODS_MAX)))]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=i64::from(SpawnerConfig::PARKED_PODS_MAX)))]
     parked_pods: u8,
     /// A registry that may be spoken to without TLS, besides those at loopback and private addresses; may be given several times. Kept for
     /// the next start; what is given replaces it, and an empty HOST removes all.

@@ -1,5 +1,5 @@
 //! Cold starts. In a strict one nothing of the pod exists before the request but the unpacked image and the spawner; in a pooled one the
-//! spawner has parked pods ahead, as it does unless told otherwise.
+//! spawner has parked pods ahead, as it does where it is told to.
 //!
 //! Figures of one run: Kwick whole, from the request at the gateway to the first byte, strict and pooled in turns; its spawner alone; and
 //! the baseline, overlay, network namespace and link made by the same spawner's code and then Debian's `runc run`.
@@ -28,7 +28,7 @@ pub(super) fn cold_start(place: &Place) -> Result<Vec<Figure>> {
     let [strict, pooled] = kwick(place, runs)?;
     let conditions = "strict: no process, namespace, cgroup, mount or link of the pod before the request; static hello, image unpacked, \
                       limits 1 CPU and 256 MiB, after 1 s of quiet; request at the gateway → first byte";
-    let conditions_pooled = "pooled: the same, but with pods parked ahead (the default)";
+    let conditions_pooled = "pooled: the same, but with two pods parked ahead";
     let (spawner, runc) = match parts {
         Ok(parts) => parts,
         Err(error) => {
@@ -56,8 +56,8 @@ pub(super) fn cold_start(place: &Place) -> Result<Vec<Figure>> {
 
 /// Strict and pooled starts, by two instances in turns, so that both meet the same moments of the machine.
 fn kwick(place: &Place, runs: usize) -> Result<[Vec<f64>; 2]> {
-    let strict = Instance::start_with(place, "strict", &["--parked-pods", "0"])?;
-    let pooled = Instance::start(place, "pooled")?;
+    let strict = Instance::start(place, "strict")?;
+    let pooled = Instance::start_with(place, "pooled", &["--parked-pods", "2"])?;
     let both = [&strict, &pooled];
     let names: Vec<String> = (0..runs).map(|run| format!("cold-{run}")).collect();
     both.iter().try_for_each(|kwick| at_zero(kwick, &names, "50m"))?;

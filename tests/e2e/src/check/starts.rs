@@ -74,7 +74,7 @@ pub(super) fn after_an_end(place: &Place) -> Result<String> {
 
 /// A pod starts in a network that was parked before there was a pod, and where none is parked in a new one; either answers.
 pub(super) fn parked(place: &Place) -> Result<String> {
-    for (name, options, parked) in [("parking", &[][..], 2), ("strict", &["--parked-pods", "0"][..], 0)] {
+    for (name, options, parked) in [("parking", &["--parked-pods", "2"][..], 2), ("strict", &[][..], 0)] {
         let kwick = Instance::start_with(place, name, options)?;
         kwick.import_hello("hello")?;
         let spawner = kwick.spawner_pid()?;
