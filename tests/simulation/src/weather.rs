@@ -92,6 +92,9 @@ pub const CONTROLLERS: [&str; 11] = [
     "serverlessservice",
     "service",
 ];
+/// The one that writes least is the victim of some more.
+const RAREST: &str = "gc";
+const TURNS_OF_RAREST: u64 = 2;
 /// The chance of what has not happened yet to the writes of a seed's victim. Some write a few times in a run.
 const OF_VICTIM: f64 = 0.5;
 
@@ -171,8 +174,9 @@ enum Fate {
 impl Weather {
     pub(crate) fn new(seed: u64, climate: Climate) -> Self {
         let random = SmallRng::seed_from_u64(seed ^ 0x0077_6561_7468_6572);
-        let turn = usize::try_from(seed % CONTROLLERS.len() as u64).unwrap_or_default();
-        let victim = CONTROLLERS.get(turn).copied().unwrap_or_default();
+        let turns = CONTROLLERS.len() as u64 + TURNS_OF_RAREST;
+        let turn = usize::try_from(seed % turns).unwrap_or_default();
+        let victim = CONTROLLERS.get(turn).copied().unwrap_or(RAREST);
         let sky = Sky { climate, random, victim, faults: Faults::new(), trace: Trace::BEGINNING };
         Self { sky: Arc::new(Mutex::new(sky)) }
     }
